@@ -1,0 +1,22 @@
+//! What the functions share: the events that reach them, the lifecycle action and its completion,
+//! configuration, errors, metrics and the glue to Lambda's Runtime API.
+//!
+//! What only one function does lives in that function. AWS calls made here:
+//! `autoscaling:CompleteLifecycleAction` and `autoscaling:RecordLifecycleActionHeartbeat`.
+
+pub mod action;
+pub mod config;
+pub mod dispatch;
+pub mod error;
+pub mod event;
+pub mod invocation;
+pub mod metrics;
+pub mod output;
+pub mod runtime;
+
+pub use action::{ActionResult, Actions, Completion};
+pub use dispatch::{Answer, Outcome, dispatch};
+pub use error::Error;
+pub use event::{LifecycleAction, Message, Transition};
+pub use invocation::Invocation;
+pub use output::Output;

@@ -1,0 +1,48 @@
+//! Standard output, where records and metrics go, one JSON object a line. Logs go to standard error,
+//! so a record that can't be written is still explained.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// Where the lines go.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// An open file: in Lambda, a duplicate of standard output. Written without a buffer, because
+    /// `std::io::Stdout` keeps what it could not write and swallows a closed descriptor.
+    File(Arc<File>),
+    /// Memory, for simulations and tests that read the lines back.
+    Memory(Arc<Mutex<Vec<String>>>),
+}
+
+impl Output {
+    /// Standard output of this process.
+    ///
+    /// # Errors
+    /// The descriptor could not be duplicated.
+    pub fn stdout() -> io::Result<Self> {
+        let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Self::File(Arc::new(File::from(descriptor))))
+    }
+
+    /// Writes `value` as one line of JSON. Each line is one write, so lines don't mix.
+    ///
+    /// # Errors
+    /// The line could not be written, or not all of it.
+    pub fn line(&self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_string(value)?;
+        match self {
+            Self::File(file) => {
+                line.push('\n');
+                file.as_ref().write_all(line.as_bytes())
+            }
+            Self::Memory(lines) => {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The glue to Lambda: the environment, logs, the SDK's settings and the Runtime API. The only place
+//! that reads the environment and the wall clock.
+
+use std::env;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_autoscaling::config::SharedHttpClient;
+use aws_sdk_autoscaling::config::retry::RetryConfig;
+use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use lambda_runtime::tower::util::MapRequestLayer;
+use lambda_runtime::{Diagnostic, LambdaEvent, LambdaInvocation, Runtime, layers::TracingLayer, service_fn};
+use lambda_runtime_api_client::{Client, body::Body, build_request};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+use crate::config::Variables;
+use crate::{Error, Invocation};
+
+/// Longest wait for a connection. Inside a Region it takes a few milliseconds; one second means that
+/// a network path is missing, and waiting longer would only eat the run's time.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Longest wait for the first byte of one attempt's answer, and for the whole attempt. The slowest
+/// calls here answer within a second or two.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Longest time for a call with all its attempts. A completion takes what its run has left instead.
+const OPERATION: Duration = Duration::from_secs(12);
+
+/// Attempts of a call that has no longer budget of its own: enough for a throttle and a broken
+/// connection in a row, few enough to leave AWS's shared token bucket to others.
+const ATTEMPTS: u32 = 3;
+
+/// Writes logs to standard error: JSON lines where the function's log format says so, and at its log
+/// level (`INFO` without one). Call it once, first.
+pub fn start_logging() {
+    let variable = |name| env_variable(name).unwrap_or_default();
+    let level = match variable("AWS_LAMBDA_LOG_LEVEL").to_ascii_uppercase().as_str() {
+        "FATAL" => LevelFilter::ERROR,
+        level => level.parse().unwrap_or(LevelFilter::INFO),
+    };
+    // The runtime logs every error again that it is handed; `dispatch` has logged it already.
+    let filter =
+        Targets::new().with_default(level).with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    if variable("AWS_LAMBDA_LOG_FORMAT").eq_ignore_ascii_case("json") {
+        registry.with(lines.json().flatten_event(true).with_span_list(false)).init();
+    } else {
+        registry.with(lines.without_time()).init();
+    }
+}
+
+/// Reads the function's configuration from the environment. Where it is bad, says so on standard error
+/// and to the Runtime API, with every bad variable, and answers `None`: then the process must exit.
+pub async fn configure<C>(parse: impl FnOnce(&Variables) -> Result<C, Error>) -> Option<C> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let variables = env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect();
+    let error = match parse(&variables) {
+        Ok(config) => return Some(config),
+        Err(error) => error,
+    };
+    tracing::error!(error.type = error.name(), "{}: {}", error.name(), error.chain());
+    if env_variable("AWS_LAMBDA_RUNTIME_API").is_some()
+        && let Err(cause) = post_init_error(Diagnostic::from(error)).await
+    {
+        tracing::error!(%cause, "the bad configuration could not be reported to the Runtime API");
+    }
+    None
+}
+
+/// `POST /runtime/init/error`: lambda_runtime has no public way to report a failed start.
+async fn post_init_error(diagnostic: Diagnostic) -> Result<(), lambda_runtime::Error> {
+    let request = build_request()
+        .method("POST")
+        .uri("/2018-06-01/runtime/init/error")
+        .header("lambda-runtime-function-error-type", &diagnostic.error_type)
+        .body(Body::from(serde_json::to_vec(&diagnostic)?))?;
+    Client::builder().build()?.call(request).await?;
+    Ok(())
+}
+
+/// The one HTTP client of all SDK clients. TLS by ring: aws-lc's entropy source costs 45 to 60 ms of
+/// CPU at the first handshake.
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+/// How the SDK repeats calls: with exponential backoff and jitter, from 100 ms up to a second, so that
+/// three attempts fit into the shortest of these functions.
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(100))
+        .with_max_backoff(Duration::from_secs(1))
+}
+
+/// How long the SDK waits.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(ATTEMPT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(OPERATION)
+        .build()
+}
+
+/// Takes events from the Runtime API and hands them to `invoke`, one after the other, until Lambda
+/// ends the process.
+///
+/// # Errors
+/// The Runtime API could not be reached.
+pub async fn run(
+    invoke: impl AsyncFn(Value, Invocation) -> Result<Value, Error>,
+) -> Result<(), lambda_runtime::Error> {
+    let handler = service_fn(async |event: LambdaEvent<Value>| {
+        let invocation = invocation(event.context.deadline());
+        invoke(event.payload, invocation).await.map_err(Diagnostic::from)
+    });
+    Runtime::new(handler).layer(MapRequestLayer::new(always_json)).layer(TracingLayer::new()).run().await
+}
+
+/// An invocation that starts now.
+fn invocation(deadline: SystemTime) -> Invocation {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    let now = SystemTime::now();
+    Invocation::new(now.into(), deadline.duration_since(now).unwrap_or_default())
+}
+
+/// A payload that is no JSON becomes a JSON text, so that it fails like every other wrong payload, by
+/// our name for it.
+fn always_json(mut invocation: LambdaInvocation) -> LambdaInvocation {
+    if serde_json::from_slice::<IgnoredAny>(&invocation.body).is_err() {
+        let text = Value::from(String::from_utf8_lossy(&invocation.body));
+        invocation.body = text.to_string().into();
+    }
+    invocation
+}
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        Self { error_type: error.name().to_owned(), error_message: error.chain() }
+    }
+}
+
+fn env_variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    env::var(name).ok()
+}

@@ -1,0 +1,206 @@
+//! How messages travel: EventBridge rules with their patterns, and the queues and topics that a hook
+//! can notify. At least once, a moment late, and with the faults that were asked for.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::faults::EventFault;
+use crate::lab::{Lab, What};
+use crate::lambda::FunctionError;
+use crate::pattern::{Pattern, PatternError};
+use crate::world::Effect;
+
+/// A delivery takes at least this long, and up to three times as long.
+const DELIVERY: Duration = Duration::from_millis(200);
+
+/// How late a delayed event is, at most. EventBridge retries a target for up to 24 h; some minutes are
+/// enough to outlast a hook.
+const LATE: Duration = Duration::from_secs(600);
+
+/// How late a reordered event is, at most.
+const OVERTAKEN: Duration = Duration::from_secs(5);
+
+/// A received message that was not dealt with is received again after this time: SQS's default
+/// visibility timeout.
+const VISIBILITY: Duration = Duration::from_secs(30);
+
+/// Receives before a message moves to the failure queue; the templates' `maxReceiveCount`.
+const RECEIVES: u32 = 3;
+
+/// Rules and subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Bus {
+    rules: Vec<Rule>,
+    subscriptions: Vec<Subscription>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    pattern: Pattern,
+    function: String,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    arn: String,
+    function: String,
+    envelope: Envelope,
+}
+
+/// What a notification of a hook arrives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Envelope {
+    /// The hook notifies an SQS queue that the function reads.
+    Sqs,
+    /// The hook notifies an SNS topic that the function subscribes to.
+    Sns,
+    /// The hook notifies an SNS topic, which feeds an SQS queue that the function reads.
+    SnsInSqs,
+}
+
+impl Lab {
+    /// Sends every event that matches to the function, as an EventBridge rule does.
+    ///
+    /// # Errors
+    /// The pattern is wrong or uses an operator that the lab does not model.
+    pub fn add_rule(&self, pattern: &Value, function: &str) -> Result<(), PatternError> {
+        let pattern = Pattern::parse(pattern)?;
+        self.bus().rules.push(Rule { pattern, function: function.to_owned() });
+        Ok(())
+    }
+
+    /// Sends the notifications of the queue or topic `arn` to the function.
+    pub fn subscribe(&self, arn: &str, function: &str, envelope: Envelope) {
+        let subscription = Subscription { arn: arn.to_owned(), function: function.to_owned(), envelope };
+        self.bus().subscriptions.push(subscription);
+    }
+
+    /// Puts an event on the bus. AWS's own events come here by themselves.
+    pub fn publish(&self, event: Value) {
+        self.spread(self.now(), Effect::Event(event));
+    }
+
+    /// Sends an effect of the world on its way.
+    pub(crate) fn spread(&self, at: DateTime<Utc>, effect: Effect) {
+        match effect {
+            Effect::Seen(sight) => self.notice_at(at, What::Seen(sight)),
+            Effect::Event(event) => {
+                self.notice_at(at, What::Sent(event.clone()));
+                let rules = &self.bus().rules;
+                let functions = rules
+                    .iter()
+                    .filter(|rule| rule.pattern.matches(&event))
+                    .map(|rule| rule.function.clone());
+                for function in functions.collect::<Vec<_>>() {
+                    tokio::spawn(self.clone().deliver(event.clone(), Route::Event { function }));
+                }
+            }
+            Effect::Notification { target, body } => {
+                self.notice_at(at, What::Sent(body.clone()));
+                let subscriptions = &self.bus().subscriptions;
+                for subscription in subscriptions.iter().filter(|subscription| subscription.arn == target) {
+                    let route = Route::Hook {
+                        arn: target.clone(),
+                        function: subscription.function.clone(),
+                        envelope: subscription.envelope,
+                    };
+                    tokio::spawn(self.clone().deliver(body.clone(), route));
+                }
+            }
+        }
+    }
+
+    async fn deliver(self, message: Value, route: Route) {
+        let kind = message.get("detail-type").and_then(Value::as_str).unwrap_or("notification").to_owned();
+        let (fault, slowness) = {
+            let mut faults = self.faults();
+            (faults.of_event(&kind), faults.share())
+        };
+        if let Some(fault) = fault {
+            self.notice(What::Faulted(fault, message.clone()));
+        }
+        let usual = DELIVERY.mul_f64(1.0 + 2.0 * slowness);
+        let delay = match fault {
+            Some(EventFault::Lost) => return,
+            Some(EventFault::Delayed) => LATE.mul_f64(slowness),
+            Some(EventFault::Reordered) => OVERTAKEN.mul_f64(slowness),
+            Some(EventFault::Doubled) | None => usual,
+        };
+        self.sleep(delay).await;
+        if fault == Some(EventFault::Doubled) {
+            tokio::spawn(self.clone().hand_over(message.clone(), route.clone()));
+            self.sleep(usual).await;
+        }
+        self.hand_over(message, route).await;
+    }
+
+    async fn hand_over(self, message: Value, route: Route) {
+        match route {
+            Route::Event { function } => self.invoke_async(&function, message).await,
+            Route::Hook { arn, function, envelope: Envelope::Sns } => {
+                let record = json!({
+                    "EventSource": "aws:sns",
+                    "EventVersion": "1.0",
+                    "EventSubscriptionArn": format!("{arn}:lab"),
+                    "Sns": sns(&arn, &message),
+                });
+                self.invoke_async(&function, json!({ "Records": [record] })).await;
+            }
+            Route::Hook { arn, function, envelope } => {
+                let body = if envelope == Envelope::SnsInSqs { sns(&arn, &message) } else { message };
+                self.receive(&arn, &function, &body.to_string()).await;
+            }
+        }
+    }
+
+    /// Lambda reads a queue: a message that the function reports as failed comes again, and at last goes
+    /// to the failure queue.
+    async fn receive(&self, arn: &str, function: &str, body: &str) {
+        let id = self.world(|world| world.uuid());
+        let batch = json!({ "Records": [{
+            "messageId": id,
+            "receiptHandle": "lab",
+            "body": body,
+            "attributes": {},
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": arn,
+            "awsRegion": crate::REGION,
+        }] });
+        for attempt in 1..=RECEIVES {
+            let error = match self.invoke(function, batch.clone(), attempt).await {
+                Ok(answer) if answer["batchItemFailures"] == json!([]) => return,
+                Ok(answer) => FunctionError {
+                    error_type: "batchItemFailures".to_owned(),
+                    error_message: answer.to_string(),
+                },
+                Err(error) => error,
+            };
+            if attempt == RECEIVES {
+                self.keep(function, batch.clone(), error, attempt);
+            } else {
+                self.sleep(VISIBILITY).await;
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Route {
+    Event { function: String },
+    Hook { arn: String, function: String, envelope: Envelope },
+}
+
+/// SNS's envelope around a message.
+fn sns(arn: &str, message: &Value) -> Value {
+    json!({
+        "Type": "Notification",
+        "MessageId": "00000000-0000-4000-8000-000000000000",
+        "TopicArn": arn,
+        "Subject": "Auto Scaling:  Lifecycle action",
+        "Message": message.to_string(),
+        "Timestamp": message["Time"],
+    })
+}

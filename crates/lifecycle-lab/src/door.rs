@@ -1,0 +1,136 @@
+//! The two doors: an SDK's HTTP client in this process, which works under paused time, and TCP, for
+//! shipped binaries, the AWS CLI and every other SDK.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::{SharedTimeSource, TimeSource};
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::lab::{Caller, Lab, Reply, access_key};
+use crate::lambda::current_kill;
+
+impl Lab {
+    /// Settings for real SDK clients whose HTTP client is this lab. `caller` is a function's name, or
+    /// `operator`.
+    pub fn sdk_config(&self, caller: &str) -> SdkConfig {
+        let connector = Connector { lab: self.clone(), caller: caller.to_owned() };
+        let credentials = Credentials::from_keys("AKIALAB", "lab", None);
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::from_static(crate::REGION))
+            .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(credentials))
+            .sleep_impl(TokioSleep::new())
+            .time_source(SharedTimeSource::new(Clock(self.clone())))
+            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone())))
+            .build()
+    }
+
+    /// The TCP door on a free port of the loopback interface, opened at the first call.
+    ///
+    /// # Errors
+    /// No port could be opened.
+    pub async fn tcp(&self) -> io::Result<SocketAddr> {
+        self.0.door.get_or_try_init(|| self.listen((Ipv4Addr::LOCALHOST, 0).into())).await.copied()
+    }
+
+    /// Opens a TCP door on this address.
+    ///
+    /// # Errors
+    /// The port could not be opened.
+    pub async fn listen(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let lab = self.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let lab = lab.clone();
+                let service = service_fn(move |request| answer(lab.clone(), request));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Ok(address)
+    }
+}
+
+/// Ends the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("lifecycle-lab cut the connection")]
+struct Cut;
+
+async fn answer(lab: Lab, request: Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Cut> {
+    let authorization =
+        request.headers().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
+    let known = authorization
+        .as_deref()
+        .and_then(access_key)
+        .and_then(|key| lab.functions().callers.get(key).cloned());
+    let caller = known.unwrap_or_else(Caller::operator);
+    match lab.answer(caller, authorization.as_deref(), body).await {
+        Reply::Answer(status, body) => http::Response::builder()
+            .status(status)
+            .header("content-type", "text/xml")
+            .body(Full::from(body))
+            .map_err(|_| Cut),
+        Reply::Cut => Err(Cut),
+        Reply::Silence => std::future::pending().await,
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Connector {
+    lab: Lab,
+    caller: String,
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self { lab, caller } = self.clone();
+        HttpConnectorFuture::new(async move {
+            let kill = current_kill();
+            let caller = Caller { kill: kill.filter(|_| caller != "operator"), name: caller };
+            let body = request.body().bytes().map(Bytes::copy_from_slice).unwrap_or_default();
+            match lab.answer(caller, request.headers().get("authorization"), body).await {
+                Reply::Answer(status, body) => {
+                    let status =
+                        status.try_into().map_err(|error| ConnectorError::other(Box::new(error), None))?;
+                    Ok(HttpResponse::new(status, SdkBody::from(body)))
+                }
+                Reply::Cut => Err(ConnectorError::io(Box::new(Cut))),
+                Reply::Silence => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// The lab's time, for signatures.
+#[derive(Debug)]
+struct Clock(Lab);
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        self.0.now().into()
+    }
+}

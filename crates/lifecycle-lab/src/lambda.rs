@@ -1,0 +1,211 @@
+//! Lambda: functions that run as processes of their own over the Runtime API, or as handlers in this
+//! process under paused time; asynchronous invocation with its retries and the failure queue.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::lab::{Caller, Lab, What};
+use crate::sandbox::Sandbox;
+
+/// Lambda's pauses before the first and the second retry of an asynchronous invocation.
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+
+tokio::task_local! {
+    /// How to kill the handler that runs in this task.
+    static KILL: Arc<Notify>;
+}
+
+/// A function's answer to what it could not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionError {
+    /// Stable name.
+    pub error_type: String,
+    /// Text.
+    pub error_message: String,
+}
+
+/// A handler in this process: gets the payload and the time limit.
+pub type Handler =
+    Arc<dyn Fn(Value, Duration) -> BoxFuture<'static, Result<Value, FunctionError>> + Send + Sync>;
+
+/// What a function runs.
+pub enum Code {
+    /// A handler in this process.
+    Handler(Handler),
+    /// A binary that speaks the Runtime API.
+    Binary {
+        /// The binary.
+        path: PathBuf,
+        /// The function's own variables.
+        variables: BTreeMap<String, String>,
+    },
+}
+
+/// A function.
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub code: Code,
+    /// A run longer than this is killed.
+    pub time_limit: Duration,
+}
+
+/// A run of a function.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The function.
+    pub function: String,
+    /// The request's id.
+    pub request_id: String,
+    /// From 1; more than that is a retry.
+    pub attempt: u32,
+    /// What it was invoked with.
+    pub payload: Value,
+}
+
+/// An event that the failure queue keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The function.
+    pub function: String,
+    /// What it was invoked with.
+    pub payload: Value,
+    /// How the last attempt ended.
+    pub error: FunctionError,
+    /// How many there were.
+    pub attempts: u32,
+}
+
+/// The functions of the account.
+#[derive(Default)]
+pub(crate) struct Functions {
+    by_name: BTreeMap<String, Arc<Function>>,
+    idle: BTreeMap<String, Vec<Sandbox>>,
+    /// Processes by the access key id that they sign with.
+    pub(crate) callers: BTreeMap<String, Caller>,
+    failures: Vec<Failure>,
+    logs: Vec<String>,
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.by_name.keys()).finish()
+    }
+}
+
+/// How to kill the handler that this task runs, if it runs one.
+pub(crate) fn current_kill() -> Option<Arc<Notify>> {
+    KILL.try_with(Clone::clone).ok()
+}
+
+impl Lab {
+    /// Adds a function, or replaces the one of this name.
+    pub fn add_function(&self, function: Function) {
+        self.functions().by_name.insert(function.name.clone(), Arc::new(function));
+    }
+
+    /// What the failure queues hold.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.functions().failures.clone()
+    }
+
+    /// What the processes of functions wrote to standard output and standard error, line by line.
+    pub fn logs(&self) -> Vec<String> {
+        self.functions().logs.clone()
+    }
+
+    pub(crate) fn log(&self, line: String) {
+        self.functions().logs.push(line);
+    }
+
+    pub(crate) fn keep(&self, function: &str, payload: Value, error: FunctionError, attempts: u32) {
+        self.functions().failures.push(Failure { function: function.to_owned(), payload, error, attempts });
+    }
+
+    /// An asynchronous invocation: run again after one and two minutes if it fails, then kept by the
+    /// failure queue. Ends when the event is dealt with.
+    pub async fn invoke_async(&self, function: &str, payload: Value) {
+        let mut attempt = 1;
+        while let Err(error) = self.invoke(function, payload.clone(), attempt).await {
+            let Some(pause) = RETRY_PAUSES.get(attempt as usize - 1) else {
+                return self.keep(function, payload, error, attempt);
+            };
+            self.sleep(*pause).await;
+            attempt += 1;
+        }
+    }
+
+    /// Runs a function once. `attempt` counts from 1.
+    ///
+    /// # Errors
+    /// What the function answered, or how it ended without an answer: `Runtime.ExitError`,
+    /// `Sandbox.Timedout`, an error of its start, `ResourceNotFoundException`.
+    pub async fn invoke(&self, name: &str, payload: Value, attempt: u32) -> Result<Value, FunctionError> {
+        let function = self.functions().by_name.get(name).cloned();
+        let Some(function) = function else {
+            return Err(FunctionError::new(
+                "ResourceNotFoundException",
+                format!("Function not found: {name}"),
+            ));
+        };
+        let run =
+            Run { function: name.to_owned(), request_id: self.world(|world| world.uuid()), attempt, payload };
+        self.notice(What::Started(run.clone()));
+        let result = match &function.code {
+            Code::Handler(handler) => handle(handler, &run, function.time_limit).await,
+            Code::Binary { path, variables } => {
+                let idle = self.functions().idle.get_mut(name).and_then(Vec::pop);
+                let sandbox = match idle {
+                    Some(sandbox) => Ok(sandbox),
+                    None => Sandbox::start(self, name, path, variables).await,
+                };
+                match sandbox {
+                    Err(error) => Err(FunctionError::new("Runtime.StartError", error.to_string())),
+                    Ok(mut sandbox) => {
+                        let result = sandbox.run(&run, function.time_limit).await;
+                        if sandbox.is_alive() {
+                            self.functions().idle.entry(name.to_owned()).or_default().push(sandbox);
+                        }
+                        result
+                    }
+                }
+            }
+        };
+        self.notice(What::Ended(run, result.clone()));
+        result
+    }
+}
+
+async fn handle(handler: &Handler, run: &Run, limit: Duration) -> Result<Value, FunctionError> {
+    let kill = Arc::new(Notify::new());
+    tokio::select! {
+        biased;
+        () = kill.notified() => Err(FunctionError::killed()),
+        result = KILL.scope(kill.clone(), handler(run.payload.clone(), limit)) => result,
+        () = tokio::time::sleep(limit) => Err(FunctionError::timed_out(limit)),
+    }
+}
+
+impl FunctionError {
+    pub(crate) fn new(error_type: &str, error_message: impl Into<String>) -> Self {
+        Self { error_type: error_type.to_owned(), error_message: error_message.into() }
+    }
+
+    pub(crate) fn killed() -> Self {
+        Self::new("Runtime.ExitError", "Runtime exited with error: signal: killed")
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::new("Sandbox.Timedout", format!("Task timed out after {:.2} seconds", limit.as_secs_f64()))
+    }
+}

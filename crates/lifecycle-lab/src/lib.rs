@@ -1,0 +1,25 @@
+//! A model of AWS for code that acts at the moment an instance is born or dies: the clock of lifecycle
+//! hooks, and the slowness and the faults of everything around it.
+//!
+//! One state machine ([`World`]) behind two doors ([`Lab::sdk_config`] in this process, [`Lab::tcp`]
+//! over TCP); functions that run as processes or as handlers ([`Function`]); rules and queues that
+//! carry events to them ([`Lab::add_rule`], [`Lab::subscribe`]); faults on request ([`Lab::faults`]).
+//! It knows AWS and nothing of the functions that are tried on it. What it does not model it refuses
+//! by name.
+
+pub mod autoscaling;
+mod bus;
+mod door;
+pub mod faults;
+mod lab;
+mod lambda;
+pub mod pattern;
+mod query;
+mod sandbox;
+mod world;
+
+pub use bus::Envelope;
+pub use lab::{Call, Lab, Moment, What};
+pub use lambda::{Code, Failure, Function, FunctionError, Handler, Run};
+pub use query::ApiError;
+pub use world::{ACCOUNT, Delays, Effect, REGION, Sight, World};

@@ -1,0 +1,167 @@
+//! The AWS Query protocol: requests as form parameters (`A.member.1.B=…`), answers and errors as XML.
+//! <https://docs.aws.amazon.com/AutoScaling/latest/APIReference/CommonParameters.html>
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use quick_xml::escape::escape;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+/// An error as AWS answers it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: u16,
+    /// AWS's code, for example `ValidationError`.
+    pub code: &'static str,
+    /// AWS's text.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error with HTTP status 400.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: 400, code, message: message.into() }
+    }
+
+    /// `ValidationError`, the code of most of Auto Scaling's refusals.
+    pub fn validation(message: impl Into<String>) -> Self {
+        Self::new("ValidationError", message)
+    }
+
+    /// The lab's own refusal of what it does not play. AWS has no such code, so no client takes it for
+    /// AWS's word.
+    pub fn not_modelled(what: impl Display) -> Self {
+        Self::new("LabNotModelled", format!("lifecycle-lab does not model {what}"))
+    }
+}
+
+/// A request: the action, and its parameters as a tree of objects, arrays and texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// For example `CompleteLifecycleAction`.
+    pub action: String,
+    /// Each parameter as it came, for transcripts: `HookName=x`, sorted.
+    pub lines: Vec<String>,
+    /// The tree.
+    pub parameters: Value,
+}
+
+/// Reads the body of a Query request.
+pub fn request(body: &[u8]) -> Request {
+    let mut pairs: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+    pairs.sort();
+    let mut action = String::new();
+    let mut root = Value::Object(Map::new());
+    let mut lines = Vec::new();
+    for (name, value) in pairs {
+        match name.as_str() {
+            "Action" => action = value,
+            "Version" => {}
+            _ => {
+                lines.push(format!("{name}={value}"));
+                let path: Vec<_> = name.split('.').filter(|step| *step != "member").collect();
+                place(&mut root, &path, value);
+            }
+        }
+    }
+    Request { action, lines, parameters: lists(root) }
+}
+
+fn place(tree: &mut Value, path: &[&str], text: String) {
+    let Some((step, rest)) = path.split_first() else {
+        *tree = Value::String(text);
+        return;
+    };
+    if !tree.is_object() {
+        *tree = Value::Object(Map::new());
+    }
+    place(&mut tree[*step], rest, text);
+}
+
+/// Turns objects with the keys 1, 2, 3 … into arrays.
+fn lists(tree: Value) -> Value {
+    let Value::Object(object) = tree else {
+        return tree;
+    };
+    let mut entries: Vec<(String, Value)> =
+        object.into_iter().map(|(key, value)| (key, lists(value))).collect();
+    if !entries.is_empty() && entries.iter().all(|(key, _)| key.parse::<u32>().is_ok()) {
+        entries.sort_by_key(|(key, _)| key.parse::<u32>().unwrap_or_default());
+        return Value::Array(entries.into_iter().map(|(_, value)| value).collect());
+    }
+    Value::Object(entries.into_iter().collect())
+}
+
+/// The parameters as the type that an action takes. A parameter that the type does not know is one that
+/// the lab does not model.
+///
+/// # Errors
+/// AWS's `ValidationError`, or [`ApiError::not_modelled`].
+pub fn parameters<T: DeserializeOwned>(action: &str, parameters: Value) -> Result<T, ApiError> {
+    serde_json::from_value(parameters).map_err(|error| {
+        let text = error.to_string();
+        let field = |prefix| text.strip_prefix(prefix)?.split('`').next();
+        if let Some(name) = field("unknown field `") {
+            return ApiError::not_modelled(format!("the parameter {name} of {action}"));
+        }
+        if let Some(name) = field("missing field `") {
+            let mut camel = name.to_owned();
+            camel[..1].make_ascii_lowercase();
+            return ApiError::validation(format!(
+                "1 validation error detected: Value null at '{camel}' failed to satisfy constraint: Member must not be null"
+            ));
+        }
+        ApiError::validation(format!("1 validation error detected: {text}"))
+    })
+}
+
+/// A number or a boolean that travels as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text<T>(pub T);
+
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// The XML of a successful answer. `None` is an action without a result element.
+pub fn answer(namespace: &str, action: &str, result: Option<&Value>, request_id: &str) -> String {
+    let mut xml = format!("<{action}Response xmlns=\"{namespace}\">");
+    if let Some(result) = result {
+        element(&mut xml, &format!("{action}Result"), result);
+    }
+    xml + &format!(
+        "<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+    )
+}
+
+/// The XML of an error.
+pub fn error(namespace: &str, error: &ApiError, request_id: &str) -> String {
+    let fault = if error.status < 500 { "Sender" } else { "Receiver" };
+    format!(
+        "<ErrorResponse xmlns=\"{namespace}\"><Error><Type>{fault}</Type><Code>{}</Code><Message>{}</Message></Error>\
+         <RequestId>{request_id}</RequestId></ErrorResponse>",
+        error.code,
+        escape(&error.message)
+    )
+}
+
+/// Objects become elements, arrays lists of `member`, nulls nothing.
+fn element(xml: &mut String, name: &str, value: &Value) {
+    if value.is_null() {
+        return;
+    }
+    *xml += &format!("<{name}>");
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| element(xml, name, value)),
+        Value::Array(items) => items.iter().for_each(|item| element(xml, "member", item)),
+        Value::String(text) => *xml += &escape(text),
+        scalar => *xml += &scalar.to_string(),
+    }
+    *xml += &format!("</{name}>");
+}

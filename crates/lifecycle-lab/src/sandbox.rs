@@ -1,0 +1,224 @@
+//! An execution environment: a shipped binary as a process of its own, and the Runtime API that it
+//! takes its events from.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, Notify, mpsc};
+
+use crate::lab::{Caller, Lab};
+use crate::lambda::{FunctionError, Run};
+
+/// Lambda's limit for the init phase.
+const INIT: Duration = Duration::from_secs(10);
+
+/// A running process of a function.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    child: Child,
+    kill: Arc<Notify>,
+    next: mpsc::UnboundedSender<(Run, SystemTime)>,
+    said: mpsc::UnboundedReceiver<Said>,
+    limit_of_first_run: Option<Duration>,
+}
+
+/// What the process said through the Runtime API.
+#[derive(Debug)]
+enum Said {
+    /// The answer to the run of this request id.
+    Answer(String, Result<Value, FunctionError>),
+    /// It could not start.
+    InitError(FunctionError),
+}
+
+impl Sandbox {
+    /// Starts the binary with Lambda's environment, signing with an access key of its own, and with the
+    /// lab as AWS.
+    pub(crate) async fn start(
+        lab: &Lab,
+        function: &str,
+        path: &Path,
+        variables: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let aws = lab.tcp().await.context("the lab's TCP door")?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the Runtime API's port")?;
+        let runtime_api = listener.local_addr()?;
+        let kill = Arc::new(Notify::new());
+        let access_key =
+            lab.world(|world| format!("AKIALAB{}", world.uuid().replace('-', "").to_uppercase()));
+        let caller = Caller { name: function.to_owned(), kill: Some(kill.clone()) };
+        lab.functions().callers.insert(access_key.clone(), caller);
+
+        let (next, events) = mpsc::unbounded_channel();
+        let (speak, said) = mpsc::unbounded_channel();
+        tokio::spawn(serve(listener, Arc::new(Mutex::new(events)), speak));
+
+        let mut child = Command::new(path)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string())
+            .env("AWS_ENDPOINT_URL", format!("http://{aws}"))
+            .env("AWS_ACCESS_KEY_ID", access_key)
+            .env("AWS_SECRET_ACCESS_KEY", "lab")
+            .env("AWS_SESSION_TOKEN", "lab")
+            .env("AWS_REGION", crate::REGION)
+            .env("AWS_LAMBDA_FUNCTION_NAME", function)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{function}"))
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "lab")
+            .envs(variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{}", path.display()))?;
+        for stream in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
+            tokio::spawn(capture(lab.clone(), stream));
+        }
+        Ok(Self { child, kill, next, said, limit_of_first_run: Some(INIT) })
+    }
+
+    /// Hands over one event and waits for the answer, the process's end or the time limit.
+    pub(crate) async fn run(&mut self, run: &Run, limit: Duration) -> Result<Value, FunctionError> {
+        #[expect(clippy::disallowed_methods, reason = "a process knows no other clock than the machine's")]
+        let deadline = SystemTime::now() + limit;
+        // The first run also pays for the init phase, which has a limit of its own.
+        let limit = limit + self.limit_of_first_run.take().unwrap_or_default();
+        if self.next.send((run.clone(), deadline)).is_err() {
+            return Err(FunctionError::new("Runtime.ExitError", "the Runtime API has ended"));
+        }
+        let kill = self.kill.clone();
+        let answer = async {
+            loop {
+                match self.said.recv().await {
+                    Some(Said::Answer(id, result)) if id == run.request_id => return result,
+                    Some(Said::Answer(..)) => {}
+                    Some(Said::InitError(error)) => return Err(error),
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            result = answer => result,
+            () = kill.notified() => {
+                self.end().await;
+                Err(FunctionError::killed())
+            }
+            status = self.child.wait() => {
+                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(FunctionError::new("Runtime.ExitError", format!("Runtime exited with error: {status}")))
+            }
+            () = tokio::time::sleep(limit) => {
+                self.end().await;
+                Err(FunctionError::timed_out(limit))
+            }
+        }
+    }
+
+    /// Whether the process can take another event.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    async fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill().await;
+    }
+}
+
+type Events = Arc<Mutex<mpsc::UnboundedReceiver<(Run, SystemTime)>>>;
+
+/// The Runtime API of one process.
+async fn serve(listener: TcpListener, events: Events, speak: mpsc::UnboundedSender<Said>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (events, speak) = (events.clone(), speak.clone());
+        let service = service_fn(move |request| route(request, events.clone(), speak.clone()));
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+        );
+    }
+}
+
+async fn route(
+    request: Request<Incoming>,
+    events: Events,
+    speak: mpsc::UnboundedSender<Said>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let method = request.method().clone();
+    let path = request.uri().path().trim_start_matches("/2018-06-01/runtime").to_owned();
+    let body =
+        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let read_error = || {
+        serde_json::from_slice(&body)
+            .unwrap_or_else(|_| FunctionError::new("Unreadable", String::from_utf8_lossy(&body).into_owned()))
+    };
+    let steps: Vec<&str> = path.split('/').collect();
+    let said = match (&method, steps.as_slice()) {
+        (&Method::GET, ["", "invocation", "next"]) => return Ok(next(&events).await),
+        (&Method::POST, ["", "invocation", id, "response"]) => {
+            let answer = serde_json::from_slice(&body)
+                .map_err(|error| FunctionError::new("Runtime.InvalidResponse", error.to_string()));
+            Said::Answer((*id).to_owned(), answer)
+        }
+        (&Method::POST, ["", "invocation", id, "error"]) => Said::Answer((*id).to_owned(), Err(read_error())),
+        (&Method::POST, ["", "init", "error"]) => Said::InitError(read_error()),
+        _ => return Ok(status(StatusCode::NOT_FOUND)),
+    };
+    // The host may have given this process up.
+    let _ = speak.send(said);
+    Ok(status(StatusCode::ACCEPTED))
+}
+
+async fn next(events: &Events) -> Response<Full<Bytes>> {
+    let Some((run, deadline)) = events.lock().await.recv().await else {
+        return status(StatusCode::GONE);
+    };
+    let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let arn = format!("arn:aws:lambda:{}:{}:function:{}", crate::REGION, crate::ACCOUNT, run.function);
+    let answer = Response::builder()
+        .header("content-type", "application/json")
+        .header("lambda-runtime-aws-request-id", &run.request_id)
+        .header("lambda-runtime-deadline-ms", deadline.to_string())
+        .header("lambda-runtime-invoked-function-arn", arn)
+        .header("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0")
+        .body(Full::from(run.payload.to_string()));
+    answer.unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+fn status(code: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    *response.status_mut() = code;
+    response
+}
+
+fn boxed(stream: impl AsyncRead + Send + Unpin + 'static) -> Box<dyn AsyncRead + Send + Unpin> {
+    Box::new(stream)
+}
+
+async fn capture(lab: Lab, stream: Box<dyn AsyncRead + Send + Unpin>) -> io::Result<()> {
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next_line().await? {
+        lab.log(line);
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! What AWS knows, and its clock: the state of every modelled service, the timers that move it, and
+//! what it sends out. Synchronous and deterministic: the same calls at the same times from the same
+//! seed give the same world. No I/O here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::autoscaling::{self, AutoScaling};
+
+/// The Region that the lab plays.
+pub const REGION: &str = "us-east-1";
+
+/// The account that the lab plays.
+pub const ACCOUNT: &str = "123456789012";
+
+/// How long things take that AWS takes its time for. All of them are settings of the lab, not facts:
+/// AWS publishes none of these.
+#[derive(Debug, Clone)]
+pub struct Delays {
+    /// From the start of an instance until its launching hooks begin; each instance takes up to half
+    /// as long again.
+    pub boot: Duration,
+    /// From a `…:Proceed` state to the next state.
+    pub proceed: Duration,
+    /// From `Terminating` until the terminating hooks begin: deregistration from the load balancer and
+    /// connection draining.
+    pub deregistration: Duration,
+    /// From a capacity change until the group acts on it.
+    pub react: Duration,
+    /// From an instance's failure until a health check notices.
+    pub health_check: Duration,
+    /// From the start of a wait until `CompleteLifecycleAction` accepts it.
+    pub acceptance: Duration,
+    /// Pause before a launch after the second launch in a row that a hook abandoned; it doubles with
+    /// each further one, up to 15 minutes.
+    pub launch_backoff: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_secs(20),
+            proceed: Duration::from_secs(2),
+            deregistration: Duration::from_secs(5),
+            react: Duration::from_secs(3),
+            health_check: Duration::from_secs(45),
+            acceptance: Duration::ZERO,
+            launch_backoff: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the world sends out when something happens in it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// An event on the account's default EventBridge bus.
+    Event(Value),
+    /// A hook notification to the SQS queue or SNS topic of this ARN.
+    Notification {
+        /// The queue's or topic's ARN.
+        target: String,
+        /// The message's text.
+        body: Value,
+    },
+    /// Something that an onlooker wants to see.
+    Seen(Sight),
+}
+
+/// A change that can be seen from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sight {
+    /// An instance came into another lifecycle state.
+    State {
+        /// The group.
+        group: String,
+        /// The instance.
+        instance: String,
+        /// The state, as AWS spells it.
+        state: &'static str,
+    },
+    /// A scaling activity began or ended.
+    Activity(autoscaling::Activity),
+}
+
+/// Something that will happen by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Timer {
+    AutoScaling(autoscaling::Timer),
+}
+
+/// Everything AWS knows.
+#[derive(Debug)]
+pub struct World {
+    now: DateTime<Utc>,
+    timers: BTreeMap<(DateTime<Utc>, u64), Timer>,
+    sequence: u64,
+    random: StdRng,
+    /// How long things take.
+    pub delays: Delays,
+    /// EC2 Auto Scaling.
+    pub autoscaling: AutoScaling,
+    effects: Vec<(DateTime<Utc>, Effect)>,
+}
+
+impl World {
+    /// An empty account at this time.
+    pub fn new(now: DateTime<Utc>, seed: u64) -> Self {
+        Self {
+            now,
+            timers: BTreeMap::new(),
+            sequence: 0,
+            random: StdRng::seed_from_u64(seed),
+            delays: Delays::default(),
+            autoscaling: AutoScaling::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// The time that the world has reached.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// When the next timer is due.
+    pub fn next_timer(&self) -> Option<DateTime<Utc>> {
+        self.timers.keys().next().map(|(due, _)| *due)
+    }
+
+    /// Lets everything happen that is due by `to`, each at its own time and in order.
+    pub fn advance(&mut self, to: DateTime<Utc>) {
+        while let Some(entry) = self.timers.first_entry() {
+            let (due, _) = *entry.key();
+            if due > to {
+                break;
+            }
+            let timer = entry.remove();
+            self.now = self.now.max(due);
+            match timer {
+                Timer::AutoScaling(timer) => self.autoscaling_timer(timer),
+            }
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// What was sent out since the last call, and when.
+    pub fn take_effects(&mut self) -> Vec<(DateTime<Utc>, Effect)> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Sets a timer. Timers of one moment run in the order in which they were set.
+    pub(crate) fn after(&mut self, delay: Duration, timer: Timer) -> DateTime<Utc> {
+        let due = self.now + TimeDelta::from_std(delay).unwrap_or(TimeDelta::MAX);
+        self.sequence += 1;
+        self.timers.insert((due, self.sequence), timer);
+        due
+    }
+
+    pub(crate) fn send(&mut self, effect: Effect) {
+        self.effects.push((self.now, effect));
+    }
+
+    /// An event on the bus, in EventBridge's envelope.
+    pub(crate) fn send_event(&mut self, source: &str, kind: &str, resources: Vec<String>, detail: Value) {
+        let event = json!({
+            "version": "0",
+            "id": self.uuid(),
+            "detail-type": kind,
+            "source": source,
+            "account": ACCOUNT,
+            "time": timestamp(self.now),
+            "region": REGION,
+            "resources": resources,
+            "detail": detail,
+        });
+        self.send(Effect::Event(event));
+    }
+
+    /// `delay`, or up to half as long again.
+    pub(crate) fn vary(&mut self, delay: Duration) -> Duration {
+        delay.mul_f64(self.random.random_range(1.0..1.5))
+    }
+
+    pub(crate) fn uuid(&mut self) -> String {
+        let bits: u128 = self.random.random();
+        let version_4 = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{version_4:032x}");
+        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    }
+
+    pub(crate) fn instance_id(&mut self) -> String {
+        format!("i-0{:016x}", self.random.random::<u64>())
+    }
+}
+
+/// As AWS writes times in events and answers: UTC, to the millisecond.
+pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// As AWS writes times in the texts of scaling activities: UTC, to the second.
+pub(crate) fn second(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
