@@ -119,8 +119,10 @@ impl Context {
             ("hook.name".to_owned(), json!(action.hook)),
             ("instance.id".to_owned(), json!(action.instance)),
             ("action.id".to_owned(), json!(action_id(&action.token))),
-            ("action.result".to_owned(), json!(result.as_str())),
         ]);
+        if outcome == Outcome::Completed {
+            fields.insert("action.result".to_owned(), json!(result.as_str()));
+        }
         if let Err(error) = written {
             fields.insert("reason".to_owned(), json!(format!("the launch could not be recorded: {error}")));
         }

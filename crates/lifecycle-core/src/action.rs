@@ -134,16 +134,18 @@ impl Actions {
         let mut pause = ASK_AGAIN_AFTER;
         loop {
             let completion = call("CompleteLifecycleAction", action, invocation, complete).await?;
-            let may_wait = ask_again_until.saturating_sub(invocation.elapsed()).min(invocation.time_left());
+            let may_wait = ask_again_until
+                .saturating_sub(invocation.elapsed())
+                .min(invocation.time_left().saturating_sub(SHORTEST_ATTEMPT));
             if completion == Completion::AlreadyFinished && !may_wait.is_zero() {
                 debug!("not active yet, or no more: asking again");
                 tokio::time::sleep(pause.min(may_wait)).await;
                 pause *= 2;
                 continue;
             }
-            let did = match completion {
-                Completion::Completed => "completed the lifecycle action",
-                Completion::AlreadyFinished => "the lifecycle action had ended before; nothing to complete",
+            let what = match completion {
+                Completion::Completed => format!("completed the lifecycle action with {result}"),
+                Completion::AlreadyFinished => "the lifecycle action had ended before".to_owned(),
             };
             info!(
                 asg.name = action.group,
@@ -151,7 +153,8 @@ impl Actions {
                 instance.id = action.instance,
                 action.id = action_id(&action.token),
                 action.result = result.as_str(),
-                "{did}"
+                "{}: {what}",
+                action.instance
             );
             return Ok(completion);
         }
@@ -235,6 +238,10 @@ fn has_ended<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool
 fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => false,
+        // Not those of a client that has no Region or no credentials.
+        SdkError::DispatchFailure(failure) => {
+            failure.is_io() || failure.is_timeout() || failure.as_other().is_some()
+        }
         SdkError::ServiceError(answer) => {
             answer.raw().status().is_server_error()
                 || answer.raw().status().as_u16() == 429

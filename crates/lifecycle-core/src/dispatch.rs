@@ -85,8 +85,11 @@ where
                 hook.name = action.hook,
                 instance.id = action.instance,
                 action.id = action_id(&action.token),
-                "accepted a lifecycle action {}",
-                action.transition.as_str()
+                transition = action.transition.as_str(),
+                "accepted: {} of {} waits in {}",
+                action.instance,
+                action.group,
+                action.hook
             );
         }
         let result = match message {
@@ -96,7 +99,7 @@ where
         let outcome = report(action, &result, invocation);
         let to_completion = action
             .filter(|_| outcome == Outcome::Completed.as_str())
-            .map(|action| (invocation.now() - action.time).num_milliseconds());
+            .map(|action| (invocation.now() - action.time).num_milliseconds().max(0));
         let metric = metrics::emf(function, outcome, to_completion, invocation);
         if let Err(error) = output.line(&metric) {
             error!(%error, "the metric could not be written to standard output");
@@ -107,8 +110,9 @@ where
         Ok(Payload::Single(value)) => Ok(json!(one(event::message(value)).await?)),
         Err(error) => Ok(json!(one(Err(error)).await?)),
         Ok(Payload::Batch(records)) => {
-            let failures = stream::iter(&records)
-                .map(async |record| {
+            let one = &one;
+            let failures = stream::iter(records)
+                .map(|record| async move {
                     let failed = one(record.message()).await.is_err();
                     failed.then(|| json!({ "itemIdentifier": record.message_id }))
                 })
@@ -142,7 +146,8 @@ fn report(
                 action.id = id,
                 outcome,
                 duration_ms,
-                "handled: {outcome}"
+                "handled{}: {outcome}",
+                instance.map(|id| format!(" {id}")).unwrap_or_default()
             );
             outcome
         }

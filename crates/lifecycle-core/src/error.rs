@@ -75,8 +75,8 @@ impl AwsFailure {
         };
         let code = service.code().unwrap_or("no error code");
         let message = service.message().unwrap_or("no message");
-        let request = error.request_id().unwrap_or("unknown");
-        Self(format!("{code}: {message} (request {request})"))
+        let request = error.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
+        Self(format!("{code}: {message}{request}"))
     }
 
     /// The same with every occurrence of a lifecycle action token cut to its first eight characters:

@@ -224,8 +224,7 @@ struct Event {
     id: Option<String>,
     account: Option<String>,
     region: Option<String>,
-    #[serde(default)]
-    resources: Vec<String>,
+    resources: Option<Vec<String>>,
 }
 
 fn event_bridge(event: Event) -> Result<Message, Error> {
@@ -236,7 +235,12 @@ fn event_bridge(event: Event) -> Result<Message, Error> {
         (source, kind) => return Ok(Message::Other(format!("an event {kind:?} of {source:?}"))),
     };
     let detail: Detail = in_field("detail", strict(event.detail))?;
-    if detail.lifecycle_transition != announced {
+    let contradicts = match detail.lifecycle_transition {
+        // Refused by name, by the function.
+        Transition::Other(_) => false,
+        ref known => *known != announced,
+    };
+    if contradicts {
         let (found, expected) = (detail.lifecycle_transition.as_str(), announced.as_str());
         return Err(invalid(
             "detail.LifecycleTransition",
@@ -247,7 +251,7 @@ fn event_bridge(event: Event) -> Result<Message, Error> {
         event_id: event.id,
         account: event.account,
         region: event.region,
-        resources: event.resources,
+        resources: event.resources.unwrap_or_default(),
         ..detail.action(event.time)
     })))
 }
@@ -279,12 +283,17 @@ fn nested(text: &Value) -> Result<Message, Error> {
 /// may hold the token.
 fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
         let reason = error.inner().to_string();
+        if let Some(field) = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            let path = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
+            return invalid(&path, "missing");
+        }
         let reason = match (reason.strip_prefix("invalid type: string "), reason.rsplit_once(", expected ")) {
             (Some(_), Some((_, expected))) => format!("invalid type: string, expected {expected}"),
             _ => reason,
         };
-        invalid(&error.path().to_string(), reason)
+        invalid(&path, reason)
     })
 }
 

@@ -2,7 +2,7 @@
 //! that reads the environment and the wall clock.
 
 use std::env;
-use std::io;
+use std::io::{self, Stderr, Write};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_autoscaling::config::SharedHttpClient;
@@ -12,12 +12,11 @@ use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{Diagnostic, LambdaEvent, LambdaInvocation, Runtime, layers::TracingLayer, service_fn};
 use lambda_runtime_api_client::{Client, body::Body, build_request};
-use serde::de::IgnoredAny;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::config::Variables;
+use crate::config::{FUNCTION_NAME, Variables};
 use crate::{Error, Invocation};
 
 /// Longest wait for a connection. Inside a Region it takes a few milliseconds; one second means that
@@ -31,6 +30,9 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// Longest time for a call with all its attempts. A completion takes what its run has left instead.
 const OPERATION: Duration = Duration::from_secs(12);
 
+/// Longest wait for the Runtime API to take the report of a failed start. It is on this machine.
+const INIT_ERROR: Duration = Duration::from_secs(2);
+
 /// Attempts of a call that has no longer budget of its own: enough for a throttle and a broken
 /// connection in a row, few enough to leave AWS's shared token bucket to others.
 const ATTEMPTS: u32 = 3;
@@ -40,18 +42,48 @@ const ATTEMPTS: u32 = 3;
 pub fn start_logging() {
     let variable = |name| env_variable(name).unwrap_or_default();
     let level = match variable("AWS_LAMBDA_LOG_LEVEL").to_ascii_uppercase().as_str() {
+        // Lambda sets no level in the text format, and tracing reads an empty one as ERROR.
+        "" => LevelFilter::INFO,
         "FATAL" => LevelFilter::ERROR,
         level => level.parse().unwrap_or(LevelFilter::INFO),
     };
     // The runtime logs every error again that it is handed; `dispatch` has logged it already.
     let filter =
         Targets::new().with_default(level).with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(|| OneLine(io::stderr()))
+        .with_target(false)
+        .with_ansi(false);
     let registry = tracing_subscriber::registry().with(filter);
     if variable("AWS_LAMBDA_LOG_FORMAT").eq_ignore_ascii_case("json") {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).init();
     } else {
         registry.with(lines.without_time()).init();
+    }
+}
+
+/// Writes each log event as one line: a line break in a name or in an error's text would let its author
+/// write log lines of his own.
+struct OneLine(Stderr);
+
+impl Write for OneLine {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let mut line = String::with_capacity(event.len());
+        for character in text.trim_end_matches('\n').chars() {
+            if character.is_control() {
+                line.extend(character.escape_default());
+            } else {
+                line.push(character);
+            }
+        }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -63,7 +95,10 @@ pub async fn configure<C>(parse: impl FnOnce(&Variables) -> Result<C, Error>) ->
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
     let error = match parse(&variables) {
-        Ok(config) => return Some(config),
+        Ok(config) => match missing_of_lambda() {
+            missing if missing.is_empty() => return Some(config),
+            missing => Error::InvalidConfig(missing),
+        },
         Err(error) => error,
     };
     tracing::error!(error.type = error.name(), "{}: {}", error.name(), error.chain());
@@ -75,6 +110,20 @@ pub async fn configure<C>(parse: impl FnOnce(&Variables) -> Result<C, Error>) ->
     None
 }
 
+/// Variables that Lambda sets and lambda_runtime panics without.
+fn missing_of_lambda() -> Vec<String> {
+    [
+        "AWS_LAMBDA_RUNTIME_API",
+        FUNCTION_NAME,
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    ]
+    .into_iter()
+    .filter(|name| env_variable(name).is_none())
+    .map(|name| format!("{name}: not set; Lambda sets it, and so does `cargo lambda watch`"))
+    .collect()
+}
+
 /// `POST /runtime/init/error`: lambda_runtime has no public way to report a failed start.
 async fn post_init_error(diagnostic: Diagnostic) -> Result<(), lambda_runtime::Error> {
     let request = build_request()
@@ -82,7 +131,7 @@ async fn post_init_error(diagnostic: Diagnostic) -> Result<(), lambda_runtime::E
         .uri("/2018-06-01/runtime/init/error")
         .header("lambda-runtime-function-error-type", &diagnostic.error_type)
         .body(Body::from(serde_json::to_vec(&diagnostic)?))?;
-    Client::builder().build()?.call(request).await?;
+    tokio::time::timeout(INIT_ERROR, Client::builder().build()?.call(request)).await??;
     Ok(())
 }
 
@@ -136,7 +185,7 @@ fn invocation(deadline: SystemTime) -> Invocation {
 /// A payload that is no JSON becomes a JSON text, so that it fails like every other wrong payload, by
 /// our name for it.
 fn always_json(mut invocation: LambdaInvocation) -> LambdaInvocation {
-    if serde_json::from_slice::<IgnoredAny>(&invocation.body).is_err() {
+    if serde_json::from_slice::<Value>(&invocation.body).is_err() {
         let text = Value::from(String::from_utf8_lossy(&invocation.body));
         invocation.body = text.to_string().into();
     }

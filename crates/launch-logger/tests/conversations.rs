@@ -1,0 +1,349 @@
+//! What launch-logger says to AWS, to its log pipe and to Lambda, for each kind of event: whole
+//! conversations with the lab, in this process and under paused time.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use common::{Scene, events, sample};
+use expect_test::{Expect, expect};
+use launch_logger::{Config, Context, ON_FAILURE};
+use lifecycle_core::config::Variables;
+use lifecycle_core::{Invocation, Output};
+use lifecycle_lab::faults::CallFault::{
+    self, AccessDenied, Contention, CutAfter, CutBefore, Hang, ServerError, Throttle,
+};
+use serde_json::{Value, json};
+
+/// A second after the samples' time.
+fn eight_o_clock() -> DateTime<Utc> {
+    "2026-11-21T08:00:01Z".parse().unwrap()
+}
+
+fn context(scene: &Scene, variables: &[(&str, &str)], output: Output) -> Context {
+    let variables: Variables = variables.iter().copied().collect();
+    let config = Config::parse(&variables).unwrap();
+    let mut context = Context::new(config, &scene.lab.sdk_config("launch-logger")).unwrap();
+    context.output = output;
+    context
+}
+
+/// Invokes the function with ten seconds' time and describes everything that it did.
+async fn play(scene: &Scene, variables: &[(&str, &str)], output: Output, payload: Value) -> String {
+    let context = context(scene, variables, output.clone());
+    let invocation = Invocation::new(scene.lab.now(), Duration::from_secs(10));
+    let answer = match context.invoke(payload, &invocation).await {
+        Ok(answer) => format!("answer: {answer}"),
+        Err(error) => format!("{}: {}", error.name(), error.chain()),
+    };
+    let written = match output {
+        Output::Memory(lines) => lines.lock().unwrap().join("\n"),
+        Output::File(_) => "nothing".to_owned(),
+    };
+    let conversation = scene.lab.transcript("launch-logger");
+    format!("{conversation}{answer}\nafter {:.1?}\nwritten: {written}\n", invocation.elapsed())
+}
+
+fn memory() -> Output {
+    Output::Memory(Arc::new(Mutex::default()))
+}
+
+/// Plays a sample against an instance that waits, and compares the whole conversation.
+async fn check(name: &str, expected: Expect) {
+    let scene = Scene::at(eight_o_clock()).await;
+    expected.assert_eq(&play(&scene, &[], memory(), sample(name, &scene)).await);
+}
+
+/// Plays `launch.json` while AWS misbehaves; compares the outcomes of the calls and the answer.
+async fn check_faults(faults: &[CallFault], expected: Expect) {
+    let scene = Scene::at(eight_o_clock()).await;
+    scene.lab.faults().script("CompleteLifecycleAction", faults.iter().copied());
+    check_outcomes(&scene, expected).await;
+}
+
+/// Plays `launch.json` and compares the outcomes of the calls, the answer, and how long it took.
+async fn check_outcomes(scene: &Scene, expected: Expect) {
+    let played = play(scene, &[], memory(), sample("launch", scene)).await;
+    let outcomes = played.lines().filter(|line| {
+        ["  =>", "answer", "after", "AwsError", "Timeout"].iter().any(|start| line.starts_with(start))
+    });
+    expected.assert_eq(&outcomes.map(|line| format!("{line}\n")).collect::<String>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_is_recorded_and_continues_with_one_call() {
+    check("launch", expect![[r#"
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-045c261ad9e6221b6
+          LifecycleActionResult=CONTINUE
+          LifecycleActionToken=b934252f-607e-416b-a00e-74db785397a7
+          LifecycleHookName=record-launch
+          => ok
+        answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
+        after 40.0ms
+        written: {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"12345678-1234-1234-1234-123456789012","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":"team=web","notification.metadata_length":8,"origin":"EC2","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:042cba90-ad2f-431c-9b4d-6d9055bcc9fb:autoScalingGroupName/web"],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_answers_with_the_failed_messages_only() {
+    check("sqs-batch-one-bad", expect![[r#"
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-045c261ad9e6221b6
+          LifecycleActionResult=CONTINUE
+          LifecycleActionToken=b934252f-607e-416b-a00e-74db785397a7
+          LifecycleHookName=record-launch
+          => ok
+        answer: {"batchItemFailures":[{"itemIdentifier":"059f36b4-87a3-44ab-83d2-66197587d204"}]}
+        after 40.0ms
+        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
+        {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"5d858daa-5692-135e-98ca-ef04118c2ab5","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":null,"notification.metadata_length":null,"origin":"EC2","record":"launch","region":null,"resources":[],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"ignored"}
+        {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_terminating_action_is_refused_and_never_completed() {
+    check("terminate-refused", expect![[r#"
+        UnsupportedEvent: launch-logger handles launching lifecycle actions, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it
+        after 0.0ns
+        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_run_is_refused() {
+    check("scheduled-refused", expect![[r#"
+        UnsupportedEvent: launch-logger handles launching lifecycle actions, not a scheduled run; correct the rule or the hook that sent it
+        after 0.0ns
+        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_field_is_named_with_its_path() {
+    check("malformed-refused", expect![[r#"
+        InvalidPayload: detail.EC2InstanceId: invalid type: integer `17`, expected a string
+        after 0.0ns
+        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_envelope_completes_the_action() {
+    for name in [
+        "launch",
+        "launch-into-warm-pool",
+        "launch-from-warm-pool",
+        "sqs-hook-notification",
+        "sqs-event",
+        "sns-hook-notification",
+        "sns-event",
+        "sns-in-sqs",
+        "sqs-batch-one-bad",
+    ] {
+        let scene = Scene::at(eight_o_clock()).await;
+        play(&scene, &[], memory(), sample(name, &scene)).await;
+        assert_eq!(scene.state(), "Pending:Proceed", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_notification_is_ignored_without_a_call() {
+    for (name, answer) in [
+        ("sns-test-notification", json!({ "outcome": "ignored", "reason": "a hook's test notification" })),
+        ("sqs-test-notification", json!({ "batchItemFailures": [] })),
+    ] {
+        let scene = Scene::at(eight_o_clock()).await;
+        let played = play(&scene, &[], memory(), sample(name, &scene)).await;
+        assert!(played.starts_with(&format!("answer: {answer}\n")), "{played}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_sample_is_tried_here() {
+    let source = include_str!("conversations.rs");
+    for file in events().read_dir().unwrap() {
+        let name = file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(source.contains(&format!("\"{name}\"")), "no test plays events/launch-logger/{name}.json");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_that_could_not_be_recorded_is_abandoned() {
+    let scene = Scene::at(eight_o_clock()).await;
+    let full = Output::File(Arc::new(File::options().write(true).open("/dev/full").unwrap()));
+    expect![[r#"
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-045c261ad9e6221b6
+          LifecycleActionResult=ABANDON
+          LifecycleActionToken=b934252f-607e-416b-a00e-74db785397a7
+          LifecycleHookName=record-launch
+          => ok
+        answer: {"action.id":"b934252f","action.result":"ABANDON","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed","reason":"the launch could not be recorded: No space left on device (os error 28)"}
+        after 40.0ms
+        written: nothing
+    "#]].assert_eq(&play(&scene, &[], full, sample("launch", &scene)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unrecorded_launch_continues_where_the_operator_says_so() {
+    let scene = Scene::at(eight_o_clock()).await;
+    let full = Output::File(Arc::new(File::options().write(true).open("/dev/full").unwrap()));
+    let played = play(&scene, &[(ON_FAILURE, "CONTINUE")], full, sample("launch", &scene)).await;
+    assert!(
+        played.contains("LifecycleActionResult=CONTINUE") && played.contains("could not be recorded"),
+        "{played}"
+    );
+    assert_eq!(scene.state(), "Pending:Proceed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttles_contention_5xx_and_cut_connections_are_tried_again() {
+    check_faults(&[Throttle, Throttle], expect![[r#"
+          => Throttling
+          => Throttling
+          => ok
+        answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
+        after 1.0s
+    "#]]).await;
+    check_faults(&[ServerError, Contention, CutBefore], expect![[r#"
+          => InternalFailure
+          => ResourceContention
+          => connection cut before the call took effect
+          => ok
+        answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
+        after 2.2s
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_whose_answer_was_lost_has_happened() {
+    check_faults(&[CutAfter], expect![[r#"
+          => ok, but the answer was lost
+          => ValidationError
+          => ValidationError
+          => ValidationError
+          => ValidationError
+          => ValidationError
+        answer: {"action.id":"b934252f","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"already-finished"}
+        after 3.1s
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_call_is_an_error_with_awss_own_words() {
+    check_faults(&[AccessDenied], expect![[r#"
+          => AccessDenied
+        AwsError: CompleteLifecycleAction failed: AccessDenied: User: arn:aws:sts::123456789012:assumed-role/launch-logger/launch-logger is not authorized to perform: autoscaling:CompleteLifecycleAction because no identity-based policy allows the autoscaling:CompleteLifecycleAction action (request launch-logger-1)
+        after 40.0ms
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_is_given_up_before_the_deadline() {
+    check_faults(&[Hang, Hang, Hang], expect![[r#"
+          => no answer
+          => no answer
+        Timeout: CompleteLifecycleAction had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 4.129s
+        after 9.5s
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttle_without_end_is_reported_as_awss_answer() {
+    check_faults(
+        &[Throttle; 100],
+        expect![[r#"
+              => Throttling
+              => Throttling
+              => Throttling
+              => Throttling
+              => Throttling
+              => Throttling
+            AwsError: CompleteLifecycleAction failed: Throttling: Rate exceeded (request launch-logger-6)
+            after 7.3s
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_hanging_message_does_not_touch_the_others() {
+    let scene = Scene::at(eight_o_clock()).await;
+    let good = sample("sqs-hook-notification", &scene)["Records"][0].clone();
+    let mut hanging = good.clone();
+    hanging["messageId"] = json!("hangs");
+    for nth in [1, 3, 4, 5] {
+        scene.lab.faults().at_call("launch-logger", nth, Hang);
+    }
+    let played = play(&scene, &[], memory(), json!({ "Records": [hanging, good] })).await;
+    assert!(played.contains(r#"answer: {"batchItemFailures":[{"itemIdentifier":"hangs"}]}"#), "{played}");
+    assert_eq!(scene.state(), "InService");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_is_a_quiet_success() {
+    let scene = Scene::at(eight_o_clock()).await;
+    play(&scene, &[], memory(), sample("launch", &scene)).await;
+    check_outcomes(&scene, expect![[r#"
+          => ok
+          => ValidationError
+          => ValidationError
+          => ValidationError
+          => ValidationError
+          => ValidationError
+        answer: {"action.id":"b934252f","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"already-finished"}
+        after 3.1s
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_ended_long_ago_is_asked_for_once() {
+    let scene = Scene::at(eight_o_clock()).await;
+    scene.lab.sleep(Duration::from_secs(600)).await;
+    assert_eq!(scene.state(), "gone");
+    check_outcomes(&scene, expect![[r#"
+          => ValidationError
+        answer: {"action.id":"b934252f","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"already-finished"}
+        after 40.0ms
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_ahead_of_its_action_is_asked_again() {
+    let scene = Scene::at(eight_o_clock()).await;
+    let started =
+        scene.lab.world(|world| world.autoscaling.instances().next().unwrap().waits[common::HOOK].started);
+    let two_seconds_more = (scene.lab.now() - started).to_std().unwrap() + Duration::from_secs(2);
+    let scene = Scene::accepted_after(eight_o_clock(), two_seconds_more).await;
+    check_outcomes(&scene, expect![[r#"
+          => ValidationError
+          => ValidationError
+          => ValidationError
+          => ValidationError
+          => ok
+        answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
+        after 3.1s
+    "#]]).await;
+}
+
+#[test]
+fn a_bad_variable_is_named_and_an_unknown_value_is_never_a_default() {
+    for bad in ["abandon", "", "RETRY", " CONTINUE"] {
+        let variables: Variables = [(ON_FAILURE, bad)].into_iter().collect();
+        let error = Config::parse(&variables).unwrap_err();
+        assert_eq!(error.name(), "InvalidConfig");
+        assert_eq!(error.chain(), format!("ON_FAILURE: {bad:?} is neither CONTINUE nor ABANDON"));
+    }
+}

@@ -1,0 +1,177 @@
+//! The built binary as Lambda runs it: a process of its own, the Runtime API, AWS over TCP. On a real
+//! clock, so what takes AWS minutes is skipped.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use common::{Scene, sample};
+use lifecycle_lab::faults::CallFault::{AccessDenied, KillAfter, KillBefore, Throttle};
+use lifecycle_lab::{Code, Function, FunctionError};
+use serde_json::{Value, json};
+
+const NAME: &str = "launch-logger";
+
+/// The machine's time, which the process goes by.
+fn now() -> DateTime<Utc> {
+    #[expect(clippy::disallowed_methods, reason = "the process under test reads this clock too")]
+    SystemTime::now().into()
+}
+
+/// A scene with the built binary in its account.
+async fn scene(variables: &[(&str, &str)]) -> Scene {
+    let scene = Scene::at(now()).await;
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    scene.lab.add_function(Function {
+        name: NAME.to_owned(),
+        code: Code::Binary {
+            path: env!("CARGO_BIN_EXE_launch-logger").into(),
+            variables: variables.collect::<BTreeMap<_, _>>(),
+        },
+        time_limit: Duration::from_secs(10),
+    });
+    scene
+}
+
+/// A sample, sent just now.
+fn fresh(name: &str, scene: &Scene) -> Value {
+    let text = sample(name, scene).to_string();
+    let time = now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let text = text.replace("2026-11-21T08:00:00.000Z", &time).replace("2026-11-21T08:00:00Z", &time);
+    serde_json::from_str(&text).unwrap()
+}
+
+async fn invoke(scene: &Scene, payload: Value) -> Result<Value, FunctionError> {
+    scene.lab.invoke(NAME, payload, 1).await
+}
+
+/// What each call to AWS came to.
+fn outcomes(scene: &Scene) -> Vec<String> {
+    scene.lab.calls().into_iter().filter(|call| call.caller == NAME).map(|call| call.outcome).collect()
+}
+
+#[tokio::test]
+async fn a_launch_is_recorded_and_continues() {
+    let scene = scene(&[]).await;
+    let answer = invoke(&scene, fresh("launch", &scene)).await.unwrap();
+    assert_eq!(answer["outcome"], "completed");
+    assert_eq!(answer["action.result"], "CONTINUE");
+    assert_eq!(scene.state(), "Pending:Proceed");
+    assert_eq!(outcomes(&scene), ["ok"]);
+    scene.lab.skip(Duration::from_secs(10));
+    assert_eq!(scene.state(), "InService");
+
+    // The pipe is read by another task.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let logs = scene.lab.logs();
+    let json_lines: Vec<Value> = logs.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let record = json_lines.iter().find(|line| line["record"] == "launch").unwrap();
+    assert_eq!(record["instance.id"], scene.instance.as_str());
+    assert_eq!(record["action.id"], scene.token[..8]);
+    let metric = json_lines.iter().find(|line| line["_aws"].is_object()).unwrap();
+    assert_eq!((&metric["outcome"], &metric["function"]), (&json!("completed"), &json!(NAME)));
+    for line in logs {
+        assert!(!line.contains(&scene.token), "a log line holds the whole token: {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_delivery_is_a_quiet_success() {
+    let scene = scene(&[]).await;
+    let payload = fresh("launch", &scene);
+    assert_eq!(invoke(&scene, payload.clone()).await.unwrap()["outcome"], "completed");
+    assert_eq!(invoke(&scene, payload).await.unwrap()["outcome"], "already-finished");
+    assert_eq!(scene.state(), "InService");
+}
+
+#[tokio::test]
+async fn two_throttles_cost_two_more_calls() {
+    let scene = scene(&[]).await;
+    scene.lab.faults().script("CompleteLifecycleAction", [Throttle, Throttle]);
+    assert_eq!(invoke(&scene, fresh("launch", &scene)).await.unwrap()["outcome"], "completed");
+    assert_eq!(outcomes(&scene), ["Throttling", "Throttling", "ok"]);
+}
+
+#[tokio::test]
+async fn a_denied_call_is_tried_again_by_lambda_and_then_kept() {
+    let scene = scene(&[]).await;
+    scene.lab.faults().script("CompleteLifecycleAction", [AccessDenied; 3]);
+    let lab = scene.lab.clone();
+    let payload = fresh("launch", &scene);
+    let invocation = tokio::spawn(async move { lab.invoke_async(NAME, payload).await });
+    while outcomes(&scene).len() < 3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        scene.lab.skip(Duration::from_secs(5));
+    }
+    invocation.await.unwrap();
+    let [failure] = scene.lab.failures().try_into().unwrap();
+    assert_eq!((failure.error.error_type.as_str(), failure.attempts), ("AwsError", 3));
+    assert!(failure.error.error_message.contains("AccessDenied"), "{}", failure.error.error_message);
+}
+
+#[tokio::test]
+async fn an_action_that_ended_long_ago_is_asked_for_once() {
+    let scene = scene(&[]).await;
+    scene.lab.skip(Duration::from_secs(600));
+    // `launch.json` itself is older than the thirty seconds within which it would be asked for again.
+    let mut payload = sample("launch", &scene);
+    payload["time"] = json!(now() - Duration::from_secs(60));
+    assert_eq!(invoke(&scene, payload).await.unwrap()["outcome"], "already-finished");
+    assert_eq!(outcomes(&scene), ["ValidationError"]);
+}
+
+#[tokio::test]
+async fn a_malformed_event_is_an_error_and_the_next_one_is_handled() {
+    let scene = scene(&[]).await;
+    let error = invoke(&scene, fresh("malformed-refused", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type, "InvalidPayload");
+    assert!(error.error_message.starts_with("detail.EC2InstanceId: "), "{}", error.error_message);
+    assert!(outcomes(&scene).is_empty());
+    assert_eq!(invoke(&scene, fresh("launch", &scene)).await.unwrap()["outcome"], "completed");
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_an_init_error_that_names_the_variable() {
+    let scene = scene(&[("ON_FAILURE", "abandon")]).await;
+    let error = invoke(&scene, fresh("launch", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type, "InvalidConfig");
+    assert_eq!(error.error_message, r#"ON_FAILURE: "abandon" is neither CONTINUE nor ABANDON"#);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(scene.lab.logs().iter().any(|line| line.contains("ON_FAILURE")), "{:?}", scene.lab.logs());
+    assert_eq!(scene.state(), "Pending:Wait");
+}
+
+#[tokio::test]
+async fn a_batch_with_one_bad_record_completes_the_good_one() {
+    let scene = scene(&[]).await;
+    let payload = fresh("sqs-batch-one-bad", &scene);
+    let bad = payload["Records"][0]["messageId"].clone();
+    let answer = invoke(&scene, payload).await.unwrap();
+    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": bad }] }));
+    assert_eq!(scene.state(), "Pending:Proceed");
+}
+
+/// Kills the process at its only call, before and after AWS has played it, and lets Lambda run the event
+/// again: AWS ends as without the kill.
+#[tokio::test]
+async fn killed_at_any_call_and_run_again_it_ends_the_same() {
+    for fault in [KillBefore, KillAfter] {
+        let scene = scene(&[]).await;
+        scene.lab.faults().at_call(NAME, 1, fault);
+        let lab = scene.lab.clone();
+        let payload = fresh("launch", &scene);
+        let invocation = tokio::spawn(async move { lab.invoke_async(NAME, payload).await });
+        while !invocation.is_finished() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            scene.lab.skip(Duration::from_secs(1));
+        }
+        assert!(outcomes(&scene)[0].contains("killed"), "{:?}", outcomes(&scene));
+        assert!(scene.lab.failures().is_empty(), "{fault:?}");
+        scene.lab.skip(Duration::from_secs(10));
+        assert_eq!(scene.state(), "InService", "{fault:?}");
+    }
+}

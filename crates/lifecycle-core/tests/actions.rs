@@ -1,0 +1,138 @@
+//! Completing and prolonging an action, against a hook's real clock in the lab.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::time::Duration;
+
+use aws_sdk_autoscaling::Client;
+use lifecycle_core::{
+    ActionResult, Actions, Completion, Error, Invocation, LifecycleAction, Message, Transition,
+};
+use lifecycle_lab::faults::CallFault::{Hang, Throttle};
+use lifecycle_lab::{Lab, What};
+
+/// A lab in which an instance has just begun to wait in a hook of 60 seconds, and its action.
+async fn waiting() -> (Lab, Actions, LifecycleAction) {
+    let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 1);
+    let operator = Client::new(&lab.sdk_config("operator"));
+    let mut moments = lab.observe();
+    operator
+        .create_auto_scaling_group()
+        .auto_scaling_group_name("web")
+        .launch_configuration_name("web")
+        .availability_zones("us-east-1a")
+        .min_size(1)
+        .max_size(1)
+        .send()
+        .await
+        .unwrap();
+    operator
+        .put_lifecycle_hook()
+        .auto_scaling_group_name("web")
+        .lifecycle_hook_name("hook")
+        .lifecycle_transition("autoscaling:EC2_INSTANCE_LAUNCHING")
+        .heartbeat_timeout(60)
+        .send()
+        .await
+        .unwrap();
+    loop {
+        if let What::Sent(event) = moments.recv().await.unwrap().what
+            && let Ok(Message::Action(action)) = lifecycle_core::event::message(event)
+        {
+            let actions = Actions::new(Client::new(&lab.sdk_config("function")));
+            return (lab, actions, *action);
+        }
+    }
+}
+
+fn run(lab: &Lab, seconds: u64) -> Invocation {
+    Invocation::new(lab.now(), Duration::from_secs(seconds))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_the_lab_is_an_action() {
+    let (_, _, action) = waiting().await;
+    assert_eq!(
+        (action.transition, action.group.as_str(), action.hook.as_str()),
+        (Transition::Launching, "web", "hook")
+    );
+    assert_eq!(
+        (action.origin.as_deref(), action.destination.as_deref()),
+        (Some("EC2"), Some("AutoScalingGroup"))
+    );
+    assert_eq!(action.token.len(), 36);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_keep_a_wait_alive_and_a_late_one_finds_it_finished() {
+    let (lab, actions, action) = waiting().await;
+    for _ in 0..3 {
+        lab.sleep(Duration::from_secs(50)).await;
+        let beat = actions.heartbeat(&action, &run(&lab, 10)).await.unwrap();
+        assert_eq!(beat, Completion::Completed);
+    }
+    lab.sleep(Duration::from_secs(70)).await;
+    let started = lab.now();
+    assert_eq!(actions.heartbeat(&action, &run(&lab, 10)).await.unwrap(), Completion::AlreadyFinished);
+    assert!(lab.now() - started < chrono::TimeDelta::seconds(1), "a heartbeat does not ask again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_and_instance_are_always_sent() {
+    let (lab, actions, action) = waiting().await;
+    actions.heartbeat(&action, &run(&lab, 10)).await.unwrap();
+    actions.complete(&action, ActionResult::Abandon, &run(&lab, 10)).await.unwrap();
+    for call in lab.calls().iter().filter(|call| call.caller == "function") {
+        assert!(call.parameters.contains(&format!("LifecycleActionToken={}", action.token)), "{call:?}");
+        assert!(call.parameters.contains(&format!("InstanceId={}", action.instance)), "{call:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_an_earlier_wait_does_not_end_this_one() {
+    let (lab, actions, mut action) = waiting().await;
+    action.token = "00000000-0000-4000-8000-000000000000".to_owned();
+    let completion = actions.complete(&action, ActionResult::Continue, &run(&lab, 10)).await.unwrap();
+    assert_eq!(completion, Completion::AlreadyFinished);
+    let state = lab.world(|world| world.autoscaling.instance(&action.instance).unwrap().state);
+    assert_eq!(state, "Pending:Wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_outlives_the_deadline() {
+    for (fault, name) in [(Hang, "Timeout"), (Throttle, "AwsError")] {
+        for seconds in [1, 3, 10, 60] {
+            let (lab, actions, action) = waiting().await;
+            lab.faults().script("CompleteLifecycleAction", [fault; 1000]);
+            let run = run(&lab, seconds);
+            let error = actions.complete(&action, ActionResult::Continue, &run).await.unwrap_err();
+            assert_eq!(error.name(), name);
+            assert!(run.elapsed() < Duration::from_secs(seconds), "{:?} of {seconds} s", run.elapsed());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_errors_text_holds_the_action_id_and_not_the_token() {
+    let (lab, actions, mut action) = waiting().await;
+    action.group = "no-such-group".to_owned();
+    lab.faults().deny("CompleteLifecycleAction");
+    let Err(Error::AwsError { source, .. }) =
+        actions.complete(&action, ActionResult::Continue, &run(&lab, 10)).await
+    else {
+        panic!("expected an error of AWS");
+    };
+    let quoting = format!("No active Lifecycle Action found with token {}", action.token);
+    assert!(!source.to_string().contains(&action.token));
+    assert_eq!(lifecycle_core::error::action_id(&quoting[quoting.len() - 36..]), &action.token[..8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_and_an_endless_work_are_errors_of_their_own() {
+    let run = Invocation::new(Default::default(), Duration::from_secs(10));
+    let panicked = run.guard::<()>(async { panic!("seven is not eight") }).await.unwrap_err();
+    assert_eq!((panicked.name(), panicked.chain().as_str()), ("Panic", "seven is not eight"));
+    let endless = run.guard::<()>(std::future::pending()).await.unwrap_err();
+    assert_eq!(endless.name(), "Timeout");
+    assert!(run.elapsed() < Duration::from_secs(10));
+}
