@@ -139,3 +139,15 @@ fn activities(lab: &Lab, status: &str) -> usize {
         world.autoscaling.activities().iter().filter(|activity| activity.status == status).count()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_that_is_not_reached_is_an_error_that_names_it() {
+        let lab = Lab::new(DateTime::UNIX_EPOCH, 1);
+        let error = reach(&lab, "a miracle", |_| false).await.unwrap_err().to_string();
+        assert_eq!(error, "expected a miracle within 900s of lab time; the instances are []");
+    }
+}

@@ -175,3 +175,22 @@ async fn killed_at_any_call_and_run_again_it_ends_the_same() {
         assert_eq!(scene.state(), "InService", "{fault:?}");
     }
 }
+
+#[tokio::test]
+async fn logs_are_json_where_the_functions_log_format_says_so() {
+    let scene = scene(&[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
+    invoke(&scene, fresh("launch", &scene)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let lines: Vec<Value> = scene.lab.logs().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let logs: Vec<_> = lines.iter().filter(|line| line["level"] == "INFO").collect();
+    let [accepted, completed, handled] = logs.as_slice() else { panic!("{logs:#?}") };
+    for log in &logs {
+        assert_eq!((&log["asg.name"], &log["hook.name"]), (&json!("web"), &json!("record-launch")));
+        assert_eq!(log["instance.id"], scene.instance.as_str());
+        assert!(log["span"]["requestId"].is_string(), "{log}");
+    }
+    assert!(accepted["message"].as_str().unwrap().starts_with("accepted: "));
+    assert_eq!(completed["action.result"], "CONTINUE");
+    assert_eq!(handled["outcome"], "completed");
+    assert!(handled["duration_ms"].is_u64());
+}

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::orchestrator::{self, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
@@ -25,8 +25,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::lab::{Caller, Lab, Reply, access_key};
+use crate::lab::{Caller, Lab, OPERATOR, Reply};
 use crate::lambda::current_kill;
+use crate::wire::HttpRequest;
+
+/// Where AWS says a request's id, and SDKs look for it.
+const REQUEST_ID: &str = "x-amzn-requestid";
+
+/// Which action a request in AWS JSON is for.
+const TARGET: &str = "x-amz-target";
 
 impl Lab {
     /// Settings for real SDK clients whose HTTP client is this lab. `caller` is a function's name, or
@@ -80,19 +87,17 @@ impl Lab {
 struct Cut;
 
 async fn answer(lab: Lab, request: Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Cut> {
-    let authorization =
-        request.headers().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (authorization, target) = (header("authorization"), header(TARGET));
     let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
-    let known = authorization
-        .as_deref()
-        .and_then(access_key)
-        .and_then(|key| lab.functions().callers.get(key).cloned());
-    let caller = known.unwrap_or_else(Caller::operator);
-    match lab.answer(caller, authorization.as_deref(), body).await {
-        Reply::Answer(status, body) => http::Response::builder()
-            .status(status)
-            .header("content-type", "text/xml")
-            .body(Full::from(body))
+    let http = HttpRequest { authorization, target, body };
+    let known = http.access_key().and_then(|key| lab.functions().callers.get(key).cloned());
+    match lab.answer(known.unwrap_or_else(Caller::client), &http).await {
+        Reply::Answer(answer) => http::Response::builder()
+            .status(answer.status)
+            .header("content-type", answer.content_type)
+            .header(REQUEST_ID, answer.id)
+            .body(Full::from(answer.body))
             .map_err(|_| Cut),
         Reply::Cut => Err(Cut),
         Reply::Silence => std::future::pending().await,
@@ -106,17 +111,21 @@ struct Connector {
 }
 
 impl HttpConnector for Connector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+    fn call(&self, request: orchestrator::HttpRequest) -> HttpConnectorFuture {
         let Self { lab, caller } = self.clone();
         HttpConnectorFuture::new(async move {
             let kill = current_kill();
-            let caller = Caller { kill: kill.filter(|_| caller != "operator"), name: caller };
+            let caller = Caller { kill: kill.filter(|_| caller != OPERATOR), name: caller };
+            let header = |name| request.headers().get(name).map(str::to_owned);
             let body = request.body().bytes().map(Bytes::copy_from_slice).unwrap_or_default();
-            match lab.answer(caller, request.headers().get("authorization"), body).await {
-                Reply::Answer(status, body) => {
-                    let status =
-                        status.try_into().map_err(|error| ConnectorError::other(Box::new(error), None))?;
-                    Ok(HttpResponse::new(status, SdkBody::from(body)))
+            let http = HttpRequest { authorization: header("authorization"), target: header(TARGET), body };
+            match lab.answer(caller, &http).await {
+                Reply::Answer(answer) => {
+                    let status = answer.status.try_into();
+                    let status = status.map_err(|error| ConnectorError::other(Box::new(error), None))?;
+                    let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
+                    response.headers_mut().insert(REQUEST_ID, answer.id);
+                    Ok(response)
                 }
                 Reply::Cut => Err(ConnectorError::io(Box::new(Cut))),
                 Reply::Silence => std::future::pending().await,

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
@@ -17,15 +16,16 @@ use crate::autoscaling;
 use crate::bus::Bus;
 use crate::faults::{CallFault, EventFault, Faults};
 use crate::lambda::{FunctionError, Functions, Run};
-use crate::query::{self, ApiError};
+use crate::query::ApiError;
+use crate::wire::{Answer, HttpRequest};
 use crate::world::{Sight, World};
 
 /// How long AWS takes for an answer, at least; each call takes up to twice that. A setting of the lab:
 /// around what these services answer in.
 const LATENCY: Duration = Duration::from_millis(30);
 
-/// Auto Scaling's XML namespace.
-const AUTOSCALING: &str = "http://autoscaling.amazonaws.com/doc/2011-01-01/";
+/// The caller that sets the scene: no fault by probability meets it.
+pub(crate) const OPERATOR: &str = "operator";
 
 /// A handle to a lab. Clones are the same lab.
 #[derive(Debug, Clone)]
@@ -78,12 +78,19 @@ pub enum What {
     Started(Run),
     /// A run of a function ended.
     Ended(Run, Result<Value, FunctionError>),
+    /// A function wrote a line to standard output or standard error.
+    Logged {
+        /// The function.
+        function: String,
+        /// The line.
+        line: String,
+    },
 }
 
 /// One call to AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Who called: a function's name, or `operator`.
+    /// Who called: a function's name, `operator`, or `client` over TCP.
     pub caller: String,
     /// The service's name in IAM: `autoscaling`.
     pub service: String,
@@ -98,24 +105,25 @@ pub struct Call {
 /// Who makes calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// A function's name, or `operator`.
+    /// A function's name, `operator`, or `client`.
     pub(crate) name: String,
     /// How to kill the function's process, or its run in this process.
     pub(crate) kill: Option<Arc<Notify>>,
 }
 
 impl Caller {
-    /// A person or a tool: whoever is not a function of the lab.
-    pub(crate) fn operator() -> Self {
-        Self { name: "operator".to_owned(), kill: None }
+    /// Whoever comes over TCP and is not a function of the lab: unlike the operator of a test, it meets
+    /// faults.
+    pub(crate) fn client() -> Self {
+        Self { name: "client".to_owned(), kill: None }
     }
 }
 
 /// What comes back from a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// An HTTP status and a body of XML.
-    Answer(u16, String),
+    /// An answer.
+    Answer(Answer),
     /// The connection was cut.
     Cut,
     /// Nothing, ever.
@@ -124,8 +132,10 @@ pub(crate) enum Reply {
 
 impl Lab {
     /// A lab whose clock starts at `epoch`. A seed gives the same ids, delays and faults again. Needs a
-    /// tokio runtime.
+    /// tokio runtime, of one thread if a seed is to be exact: the jitter of SDK clients on this thread is
+    /// seeded with it too.
     pub fn new(epoch: DateTime<Utc>, seed: u64) -> Self {
+        fastrand::seed(seed);
         let lab = Self(Arc::new(Inner {
             epoch,
             started: Instant::now(),
@@ -270,18 +280,18 @@ impl Lab {
             .collect()
     }
 
-    /// Plays one HTTP request to an AWS service. The service is the one that the request was signed for.
-    pub(crate) async fn answer(&self, caller: Caller, authorization: Option<&str>, body: Bytes) -> Reply {
-        let Some(service) = signed_for(authorization) else {
+    /// Plays one HTTP request to an AWS service.
+    pub(crate) async fn answer(&self, caller: Caller, http: &HttpRequest) -> Reply {
+        let request = http.request();
+        let Some(service) = http.service() else {
             let error = ApiError {
                 status: 403,
                 code: "MissingAuthenticationToken",
                 message: "The request is not signed, so lifecycle-lab can't tell which service it is for"
                     .to_owned(),
             };
-            return Reply::Answer(error.status, query::error(AUTOSCALING, &error, ""));
+            return Reply::Answer(http.answer(&request.action, &Err(error), String::new()));
         };
-        let request = query::request(&body);
         let nth = {
             let mut calls = lock(&self.0.calls);
             let count = calls.by_function.entry(caller.name.clone()).or_default();
@@ -290,7 +300,7 @@ impl Lab {
         };
         let (fault, slowness) = {
             let mut faults = lock(&self.0.faults);
-            let function = caller.kill.is_some().then_some(caller.name.as_str());
+            let function = (caller.name != OPERATOR).then_some(caller.name.as_str());
             (faults.of_call(function, nth, &request.action), faults.share())
         };
         tokio::time::sleep(LATENCY.mul_f64(1.0 + slowness)).await;
@@ -335,44 +345,22 @@ impl Lab {
                 other => Err(ApiError::not_modelled(format!("the service {other}"))),
             }),
         };
+        let outcome = played.as_ref().map_or_else(|error| error.code, |_| "ok");
         match fault {
             Some(CallFault::CutAfter) => {
-                end("ok, but the answer was lost");
-                return Reply::Cut;
+                end(&format!("{outcome}, but the answer was lost"));
+                Reply::Cut
             }
             Some(CallFault::KillAfter) => {
-                end("ok, but the function was killed");
-                return kill();
+                end(&format!("{outcome}, but the function was killed"));
+                kill()
             }
-            _ => {}
-        }
-        let request_id = format!("lab-request-{nth}");
-        match played {
-            Ok(result) => {
-                end("ok");
-                Reply::Answer(200, query::answer(AUTOSCALING, &request.action, result.as_ref(), &request_id))
-            }
-            Err(error) => {
-                end(error.code);
-                Reply::Answer(error.status, query::error(AUTOSCALING, &error, &request_id))
+            _ => {
+                end(outcome);
+                Reply::Answer(http.answer(&request.action, &played, format!("{}-{nth}", caller.name)))
             }
         }
     }
-}
-
-/// The service in the scope of a signature: `Credential=AKID/20260101/us-east-1/autoscaling/aws4_request`.
-fn signed_for(authorization: Option<&str>) -> Option<&str> {
-    scope(authorization?).nth(3)
-}
-
-/// The access key id of a signature.
-pub(crate) fn access_key(authorization: &str) -> Option<&str> {
-    scope(authorization).next()
-}
-
-fn scope(authorization: &str) -> impl Iterator<Item = &str> {
-    let credential = authorization.split_once("Credential=").map_or("", |(_, rest)| rest);
-    credential.split([',', ' ']).next().unwrap_or_default().split('/').filter(|part| !part.is_empty())
 }
 
 /// A lock that a panic elsewhere does not take away.

@@ -119,12 +119,14 @@ impl Lab {
         self.functions().failures.clone()
     }
 
-    /// What the processes of functions wrote to standard output and standard error, line by line.
+    /// What functions wrote to standard output and standard error, line by line.
     pub fn logs(&self) -> Vec<String> {
         self.functions().logs.clone()
     }
 
-    pub(crate) fn log(&self, line: String) {
+    /// Takes a line that a function wrote. Those of processes come here by themselves.
+    pub fn log(&self, function: &str, line: String) {
+        self.notice(What::Logged { function: function.to_owned(), line: line.clone() });
         self.functions().logs.push(line);
     }
 
@@ -165,7 +167,7 @@ impl Lab {
             Code::Handler(handler) => handle(handler, &run, function.time_limit).await,
             Code::Binary { path, variables } => {
                 let idle = self.functions().idle.get_mut(name).and_then(Vec::pop);
-                let sandbox = match idle {
+                let sandbox = match idle.and_then(Sandbox::alive) {
                     Some(sandbox) => Ok(sandbox),
                     None => Sandbox::start(self, name, path, variables).await,
                 };
@@ -173,9 +175,8 @@ impl Lab {
                     Err(error) => Err(FunctionError::new("Runtime.StartError", error.to_string())),
                     Ok(mut sandbox) => {
                         let result = sandbox.run(&run, function.time_limit).await;
-                        if sandbox.is_alive() {
-                            self.functions().idle.entry(name.to_owned()).or_default().push(sandbox);
-                        }
+                        let alive = sandbox.alive();
+                        self.functions().idle.entry(name.to_owned()).or_default().extend(alive);
                         result
                     }
                 }

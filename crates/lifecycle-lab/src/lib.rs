@@ -16,6 +16,7 @@ mod lambda;
 pub mod pattern;
 mod query;
 mod sandbox;
+mod wire;
 mod world;
 
 pub use bus::Envelope;

@@ -32,6 +32,15 @@ impl ApiError {
         Self::new("ValidationError", message)
     }
 
+    /// The refusal of a request without the parameter `name`.
+    pub(crate) fn missing(name: &str) -> Self {
+        let (first, rest) = name.split_at(1);
+        Self::validation(format!(
+            "1 validation error detected: Value null at '{}{rest}' failed to satisfy constraint: Member must not be null",
+            first.to_ascii_lowercase()
+        ))
+    }
+
     /// The lab's own refusal of what it does not play. AWS has no such code, so no client takes it for
     /// AWS's word.
     pub fn not_modelled(what: impl Display) -> Self {
@@ -41,17 +50,17 @@ impl ApiError {
 
 /// A request: the action, and its parameters as a tree of objects, arrays and texts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// For example `CompleteLifecycleAction`.
-    pub action: String,
+    pub(crate) action: String,
     /// Each parameter as it came, for transcripts: `HookName=x`, sorted.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// The tree.
-    pub parameters: Value,
+    pub(crate) parameters: Value,
 }
 
 /// Reads the body of a Query request.
-pub fn request(body: &[u8]) -> Request {
+pub(crate) fn request(body: &[u8]) -> Request {
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
     pairs.sort();
     let mut action = String::new();
@@ -101,7 +110,7 @@ fn lists(tree: Value) -> Value {
 ///
 /// # Errors
 /// AWS's `ValidationError`, or [`ApiError::not_modelled`].
-pub fn parameters<T: DeserializeOwned>(action: &str, parameters: Value) -> Result<T, ApiError> {
+pub(crate) fn parameters<T: DeserializeOwned>(action: &str, parameters: Value) -> Result<T, ApiError> {
     serde_json::from_value(parameters).map_err(|error| {
         let text = error.to_string();
         let field = |prefix| text.strip_prefix(prefix)?.split('`').next();
@@ -109,11 +118,7 @@ pub fn parameters<T: DeserializeOwned>(action: &str, parameters: Value) -> Resul
             return ApiError::not_modelled(format!("the parameter {name} of {action}"));
         }
         if let Some(name) = field("missing field `") {
-            let mut camel = name.to_owned();
-            camel[..1].make_ascii_lowercase();
-            return ApiError::validation(format!(
-                "1 validation error detected: Value null at '{camel}' failed to satisfy constraint: Member must not be null"
-            ));
+            return ApiError::missing(name);
         }
         ApiError::validation(format!("1 validation error detected: {text}"))
     })
@@ -121,7 +126,7 @@ pub fn parameters<T: DeserializeOwned>(action: &str, parameters: Value) -> Resul
 
 /// A number or a boolean that travels as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Text<T>(pub T);
+pub(crate) struct Text<T>(pub(crate) T);
 
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -130,7 +135,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
 }
 
 /// The XML of a successful answer. `None` is an action without a result element.
-pub fn answer(namespace: &str, action: &str, result: Option<&Value>, request_id: &str) -> String {
+pub(crate) fn answer(namespace: &str, action: &str, result: Option<&Value>, request_id: &str) -> String {
     let mut xml = format!("<{action}Response xmlns=\"{namespace}\">");
     if let Some(result) = result {
         element(&mut xml, &format!("{action}Result"), result);
@@ -141,7 +146,7 @@ pub fn answer(namespace: &str, action: &str, result: Option<&Value>, request_id:
 }
 
 /// The XML of an error.
-pub fn error(namespace: &str, error: &ApiError, request_id: &str) -> String {
+pub(crate) fn error(namespace: &str, error: &ApiError, request_id: &str) -> String {
     let fault = if error.status < 500 { "Sender" } else { "Receiver" };
     format!(
         "<ErrorResponse xmlns=\"{namespace}\"><Error><Type>{fault}</Type><Code>{}</Code><Message>{}</Message></Error>\

@@ -35,14 +35,15 @@ const INIT: Duration = Duration::from_secs(10);
 pub(crate) struct Sandbox {
     child: Child,
     kill: Arc<Notify>,
-    next: mpsc::UnboundedSender<(Run, SystemTime)>,
+    next: mpsc::UnboundedSender<(Run, Duration)>,
     said: mpsc::UnboundedReceiver<Said>,
-    limit_of_first_run: Option<Duration>,
 }
 
 /// What the process said through the Runtime API.
 #[derive(Debug)]
 enum Said {
+    /// It took the event: its time begins.
+    Taken,
     /// The answer to the run of this request id.
     Answer(String, Result<Value, FunctionError>),
     /// It could not start.
@@ -92,52 +93,48 @@ impl Sandbox {
             .spawn()
             .with_context(|| format!("{}", path.display()))?;
         for stream in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
-            tokio::spawn(capture(lab.clone(), stream));
+            tokio::spawn(capture(lab.clone(), function.to_owned(), stream));
         }
-        Ok(Self { child, kill, next, said, limit_of_first_run: Some(INIT) })
+        Ok(Self { child, kill, next, said })
     }
 
-    /// Hands over one event and waits for the answer, the process's end or the time limit.
+    /// Hands over one event and waits for the answer, the process's end or the time limit, which counts
+    /// from when the process takes the event.
     pub(crate) async fn run(&mut self, run: &Run, limit: Duration) -> Result<Value, FunctionError> {
-        #[expect(clippy::disallowed_methods, reason = "a process knows no other clock than the machine's")]
-        let deadline = SystemTime::now() + limit;
-        // The first run also pays for the init phase, which has a limit of its own.
-        let limit = limit + self.limit_of_first_run.take().unwrap_or_default();
-        if self.next.send((run.clone(), deadline)).is_err() {
+        if self.next.send((run.clone(), limit)).is_err() {
             return Err(FunctionError::new("Runtime.ExitError", "the Runtime API has ended"));
         }
-        let kill = self.kill.clone();
-        let answer = async {
-            loop {
-                match self.said.recv().await {
+        let mut left = INIT;
+        loop {
+            tokio::select! {
+                biased;
+                said = self.said.recv() => match said {
+                    Some(Said::Taken) => left = limit,
                     Some(Said::Answer(id, result)) if id == run.request_id => return result,
+                    // A late answer to an event that was given up.
                     Some(Said::Answer(..)) => {}
                     Some(Said::InitError(error)) => return Err(error),
-                    None => std::future::pending().await,
+                    None => return Err(FunctionError::new("Runtime.ExitError", "the Runtime API has ended")),
+                },
+                () = self.kill.notified() => {
+                    self.end().await;
+                    return Err(FunctionError::killed());
                 }
-            }
-        };
-        tokio::select! {
-            biased;
-            result = answer => result,
-            () = kill.notified() => {
-                self.end().await;
-                Err(FunctionError::killed())
-            }
-            status = self.child.wait() => {
-                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(FunctionError::new("Runtime.ExitError", format!("Runtime exited with error: {status}")))
-            }
-            () = tokio::time::sleep(limit) => {
-                self.end().await;
-                Err(FunctionError::timed_out(limit))
+                status = self.child.wait() => {
+                    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    return Err(FunctionError::new("Runtime.ExitError", format!("Runtime exited with error: {status}")));
+                }
+                () = tokio::time::sleep(left) => {
+                    self.end().await;
+                    return Err(FunctionError::timed_out(left));
+                }
             }
         }
     }
 
-    /// Whether the process can take another event.
-    pub(crate) fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    /// The environment, if its process can take another event.
+    pub(crate) fn alive(mut self) -> Option<Self> {
+        matches!(self.child.try_wait(), Ok(None)).then_some(self)
     }
 
     async fn end(&mut self) {
@@ -146,7 +143,7 @@ impl Sandbox {
     }
 }
 
-type Events = Arc<Mutex<mpsc::UnboundedReceiver<(Run, SystemTime)>>>;
+type Events = Arc<Mutex<mpsc::UnboundedReceiver<(Run, Duration)>>>;
 
 /// The Runtime API of one process.
 async fn serve(listener: TcpListener, events: Events, speak: mpsc::UnboundedSender<Said>) {
@@ -174,7 +171,7 @@ async fn route(
     };
     let steps: Vec<&str> = path.split('/').collect();
     let said = match (&method, steps.as_slice()) {
-        (&Method::GET, ["", "invocation", "next"]) => return Ok(next(&events).await),
+        (&Method::GET, ["", "invocation", "next"]) => return Ok(next(&events, &speak).await),
         (&Method::POST, ["", "invocation", id, "response"]) => {
             let answer = serde_json::from_slice(&body)
                 .map_err(|error| FunctionError::new("Runtime.InvalidResponse", error.to_string()));
@@ -189,11 +186,15 @@ async fn route(
     Ok(status(StatusCode::ACCEPTED))
 }
 
-async fn next(events: &Events) -> Response<Full<Bytes>> {
-    let Some((run, deadline)) = events.lock().await.recv().await else {
+async fn next(events: &Events, speak: &mpsc::UnboundedSender<Said>) -> Response<Full<Bytes>> {
+    let Some((run, limit)) = events.lock().await.recv().await else {
         return status(StatusCode::GONE);
     };
-    let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    // As for the other answers.
+    let _ = speak.send(Said::Taken);
+    #[expect(clippy::disallowed_methods, reason = "a process knows no other clock than the machine's")]
+    let deadline =
+        (SystemTime::now() + limit).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let arn = format!("arn:aws:lambda:{}:{}:function:{}", crate::REGION, crate::ACCOUNT, run.function);
     let answer = Response::builder()
         .header("content-type", "application/json")
@@ -215,10 +216,10 @@ fn boxed(stream: impl AsyncRead + Send + Unpin + 'static) -> Box<dyn AsyncRead +
     Box::new(stream)
 }
 
-async fn capture(lab: Lab, stream: Box<dyn AsyncRead + Send + Unpin>) -> io::Result<()> {
+async fn capture(lab: Lab, function: String, stream: Box<dyn AsyncRead + Send + Unpin>) -> io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     while let Some(line) = lines.next_line().await? {
-        lab.log(line);
+        lab.log(&function, line);
     }
     Ok(())
 }

@@ -11,36 +11,36 @@ use chrono::{DateTime, Utc};
 use lifecycle_lab::Lab;
 use serde_json::Value;
 
-pub const GROUP: &str = "web";
-pub const HOOK: &str = "record-launch";
+pub(crate) const GROUP: &str = "web";
+pub(crate) const HOOK: &str = "record-launch";
 
 /// A sample of `events/launch-logger`, about the instance that waits in the scene.
-pub fn sample(name: &str, scene: &Scene) -> Value {
+pub(crate) fn sample(name: &str, scene: &Scene) -> Value {
     let text = fs::read_to_string(events().join(name).with_extension("json")).unwrap();
     let text = text.replace("i-1234567890abcdef0", &scene.instance);
     serde_json::from_str(&text.replace("87654321-4321-4321-4321-210987654321", &scene.token)).unwrap()
 }
 
 /// The folder of the samples.
-pub fn events() -> &'static Path {
+pub(crate) fn events() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/launch-logger"))
 }
 
 /// A lab with one group, `web`, whose one instance waits in the launching hook `record-launch`.
-pub struct Scene {
-    pub lab: Lab,
-    pub instance: String,
-    pub token: String,
+pub(crate) struct Scene {
+    pub(crate) lab: Lab,
+    pub(crate) instance: String,
+    pub(crate) token: String,
 }
 
 impl Scene {
     /// The instance waits when it is `time`.
-    pub async fn at(time: DateTime<Utc>) -> Self {
+    pub(crate) async fn at(time: DateTime<Utc>) -> Self {
         Self::accepted_after(time, Duration::ZERO).await
     }
 
     /// The same, but Auto Scaling accepts a completion only this long after the wait began.
-    pub async fn accepted_after(time: DateTime<Utc>, acceptance: Duration) -> Self {
+    pub(crate) async fn accepted_after(time: DateTime<Utc>, acceptance: Duration) -> Self {
         let lab = Lab::new(time - Duration::from_secs(60), 7);
         lab.world(|world| world.delays.acceptance = acceptance);
         let operator = Client::new(&lab.sdk_config("operator"));
@@ -72,7 +72,7 @@ impl Scene {
     }
 
     /// The lifecycle state of the instance, or `gone`.
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         self.lab.world(|world| {
             world.autoscaling.instance(&self.instance).map_or("gone", |instance| instance.state)
         })

@@ -1,14 +1,13 @@
 //! What moves groups and instances: reconciliation with the desired capacity, journeys past the hooks,
 //! the clock of each wait, replacements, warm pools and instance refreshes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::{Activity, Group, Hook, HookResult, Instance, Journey, Timer, Transition, Wait};
-use crate::world::{Effect, Sight, World, second, timestamp};
+use crate::world::{Effect, Sight, World, timestamp};
 
 /// The longest pause between launches of a group whose launches are abandoned. AWS slows such groups
 /// down but publishes no numbers.
@@ -21,7 +20,7 @@ impl World {
             Timer::Arrived { instance, journey } => self.arrived(&instance, journey),
             Timer::WaitOver { instance, token } => self.wait_over(&instance, &token),
             Timer::Proceeded { instance, journey } => self.proceeded(&instance, journey),
-            Timer::Unhealthy { instance } => self.unhealthy(&instance),
+            Timer::Unhealthy { instance, finding } => self.unhealthy(&instance, finding),
             Timer::GroupGone { group } => {
                 self.autoscaling.instances.retain(|_, instance| instance.group != group);
                 self.autoscaling.groups.remove(&group);
@@ -29,233 +28,18 @@ impl World {
         }
     }
 
-    /// Lets an instance die under its group: a health check will notice.
-    pub fn fail_instance(&mut self, id: &str) {
-        let instance = id.to_owned();
-        let delay = self.delays.health_check;
-        self.set_timer(delay, Timer::Unhealthy { instance });
-    }
-
     /// EC2 takes a Spot instance back: no hook holds it.
     pub fn reclaim_spot(&mut self, id: &str) {
-        if let Some(instance) = self.autoscaling.instances.get_mut(id) {
-            instance.activity = None;
+        if let Some(instance) = self.autoscaling.instances.get(id) {
             let group = instance.group.clone();
             self.discard(id);
             self.reconcile_soon(&group);
         }
     }
 
-    /// Changes the desired capacity and says why, the way AWS words the first half of a cause.
-    pub(super) fn set_desired(&mut self, name: &str, desired: u32, why: &str) {
-        let now = self.now();
-        let group = self.group_mut(name);
-        if desired != group.desired {
-            group.change = Some(format!(
-                "At {} {why} changing the desired capacity from {} to {desired}.  ",
-                second(now),
-                group.desired
-            ));
-            group.desired = desired;
-        }
-        self.reconcile_soon(name);
-    }
-
-    pub(super) fn reconcile_soon(&mut self, name: &str) {
-        let delay = self.delays.react;
-        let group = self.group_mut(name);
-        if !group.reconcile_due {
-            group.reconcile_due = true;
-            self.set_timer(delay, Timer::Reconcile { group: name.to_owned() });
-        }
-    }
-
-    fn reconcile(&mut self, name: &str) {
-        let Some(group) = self.autoscaling.groups.get_mut(name) else {
-            return;
-        };
-        group.reconcile_due = false;
-        if group.deleting {
-            return;
-        }
-        let desired = group.desired as usize;
-        let active = self.members(name, Instance::is_active);
-        if active.len() < desired {
-            self.scale_out(name, active.len(), desired);
-        } else if active.len() > desired {
-            self.scale_in(name, active.len(), desired);
-        } else {
-            let group = self.group_mut(name);
-            group.change = None;
-            group.replacements.clear();
-        }
-        self.size_warm_pool(name);
-        self.step_refresh(name);
-    }
-
-    fn scale_out(&mut self, name: &str, active: usize, desired: usize) {
-        let now = self.now();
-        let group = self.group_mut(name);
-        if let Some(earliest) = group.no_launch_before.filter(|earliest| *earliest > now) {
-            let wait = (earliest - now).to_std().unwrap_or_default();
-            group.reconcile_due = true;
-            self.set_timer(wait, Timer::Reconcile { group: name.to_owned() });
-            return;
-        }
-        let growth = format!(
-            "{}At {} an instance was started in response to a difference between desired and actual capacity, \
-             increasing the capacity from {active} to {desired}.",
-            group.change.clone().unwrap_or_default(),
-            second(now)
-        );
-        let mut ready = self.members(name, Instance::is_ready_in_pool);
-        for _ in active..desired {
-            let replacement = self.group_mut(name).replacements.pop_front();
-            let cause = match replacement {
-                Some(why) => format!("At {} an instance was launched in response to {why}.", second(now)),
-                None => growth.clone(),
-            };
-            if let Some(warmed) = (!ready.is_empty()).then(|| ready.remove(0)) {
-                let what = format!("Launching a new EC2 instance from warm pool: {warmed}");
-                self.begin(&warmed, Journey::OutOfPool, what, cause);
-            } else {
-                self.launch(name, Journey::Launch, "Launching a new EC2 instance", cause);
-            }
-        }
-    }
-
-    /// Terminates what is too much: from the zone with the most instances, oldest first, and only what
-    /// is in service and not protected. AWS's default policy looks at the age of the launch template
-    /// before that of the instance, which comes to the same here.
-    fn scale_in(&mut self, name: &str, active: usize, desired: usize) {
-        let now = self.now();
-        let group = self.group_mut(name);
-        let change = group.change.clone().unwrap_or_default();
-        let reuse = group.warm_pool.as_ref().is_some_and(|pool| pool.reuse_on_scale_in && !pool.deleting);
-        let journey = if reuse { Journey::BackToPool } else { Journey::Terminate };
-        let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for id in self.members(name, |instance| instance.state == "InService" && !instance.protected) {
-            zones.entry(self.instance_ref(&id).zone.clone()).or_default().push(id);
-        }
-        for _ in desired..active {
-            let Some(fullest) =
-                zones.values_mut().rev().max_by_key(|zone| zone.len()).filter(|zone| !zone.is_empty())
-            else {
-                break;
-            };
-            let id = fullest.remove(0);
-            let at = second(now);
-            let cause = format!(
-                "{change}At {at} an instance was taken out of service in response to a difference between desired \
-                 and actual capacity, shrinking the capacity from {active} to {desired}.  At {at} instance {id} was \
-                 selected for termination."
-            );
-            self.begin(&id, journey, format!("Terminating EC2 instance: {id}"), cause);
-        }
-    }
-
-    fn size_warm_pool(&mut self, name: &str) {
-        let group = self.group_mut(name);
-        let Some(pool) = group.warm_pool.clone() else {
-            return;
-        };
-        let room = pool.max_prepared.unwrap_or(group.max).saturating_sub(group.desired);
-        let target = if pool.deleting { 0 } else { room.max(pool.min_size) as usize };
-        let pooled = self.members(name, Instance::is_pooled);
-        let at = second(self.now());
-        for _ in pooled.len()..target {
-            let cause = format!("At {at} an instance was launched to fill the warm pool.");
-            self.launch(name, Journey::IntoPool, "Launching a new EC2 instance into warm pool", cause);
-        }
-        let ready = self.members(name, Instance::is_ready_in_pool);
-        for id in ready.into_iter().take(pooled.len().saturating_sub(target)) {
-            let cause = format!("At {at} an instance was taken out of the warm pool.");
-            let what = format!("Terminating EC2 instance from warm pool: {id}");
-            self.begin(&id, Journey::TerminateInPool, what, cause);
-        }
-        if pool.deleting && self.members(name, |instance| instance.state.starts_with("Warmed:")).is_empty() {
-            self.group_mut(name).warm_pool = None;
-        }
-    }
-
-    /// Replaces the next instances of a refresh when all others are in service.
-    fn step_refresh(&mut self, name: &str) {
-        let now = self.now();
-        let in_service = self.members(name, |instance| instance.state == "InService");
-        let group = self.group_mut(name);
-        let desired = group.desired as usize;
-        let Some(refresh) = group.refresh.as_mut().filter(|refresh| refresh.status == "InProgress") else {
-            return;
-        };
-        refresh.to_replace.retain(|id| in_service.contains(id));
-        if in_service.len() < desired {
-            return;
-        }
-        if refresh.to_replace.is_empty() {
-            refresh.status = "Successful";
-            refresh.ended = Some(now);
-            return;
-        }
-        let healthy = (desired * refresh.min_healthy_percentage as usize).div_ceil(100);
-        let batch = desired.saturating_sub(healthy).max(1).min(refresh.to_replace.len());
-        for id in refresh.to_replace.drain(..batch).collect::<Vec<_>>() {
-            let why = "an instance refresh";
-            self.group_mut(name).replacements.push_back(why.to_owned());
-            self.take_out(
-                &id,
-                &format!("{why}.  At {} instance {id} was selected for termination", second(now)),
-            );
-        }
-    }
-
-    fn unhealthy(&mut self, id: &str) {
-        if self.autoscaling.instances.get(id).is_some_and(|instance| instance.state == "InService") {
-            self.replace(id, "an EC2 health check indicating it has been terminated or stopped");
-        }
-    }
-
-    /// Takes an unhealthy instance out of service. The replacement is launched at once.
-    pub(super) fn replace(&mut self, id: &str, why: &str) {
-        let instance = self.instance_mut(id);
-        instance.healthy = false;
-        let group = instance.group.clone();
-        self.group_mut(&group)
-            .replacements
-            .push_back("an unhealthy instance needing to be replaced".to_owned());
-        self.take_out(id, why);
-    }
-
-    /// Terminates an instance, for `why`, in AWS's words.
-    pub(super) fn take_out(&mut self, id: &str, why: &str) -> usize {
-        let cause =
-            format!("At {} an instance was taken out of service in response to {why}.", second(self.now()));
-        self.begin(id, Journey::Terminate, format!("Terminating EC2 instance: {id}"), cause)
-    }
-
-    fn launch(&mut self, group: &str, journey: Journey, what: &str, cause: String) {
-        let id = self.instance_id();
-        self.autoscaling.launched += 1;
-        let order = self.autoscaling.launched;
-        let owner = self.group_mut(group);
-        let zone = owner.zones[order as usize % owner.zones.len()].clone();
-        let instance = Instance {
-            id: id.clone(),
-            group: group.to_owned(),
-            state: "",
-            zone,
-            healthy: true,
-            waits: BTreeMap::new(),
-            order,
-            protected: owner.protect_new && journey == Journey::Launch,
-            journey: None,
-            activity: None,
-        };
-        self.autoscaling.instances.insert(id.clone(), instance);
-        self.begin(&id, journey, format!("{what}: {id}"), cause);
-    }
-
     /// Sends an instance on a journey; answers the index of its scaling activity.
     pub(super) fn begin(&mut self, id: &str, journey: Journey, description: String, cause: String) -> usize {
+        self.break_off(id);
         let activity = Activity {
             id: self.uuid(),
             group: self.instance_ref(id).group.clone(),
@@ -272,7 +56,6 @@ impl World {
         self.autoscaling.activities.push(activity);
         let index = self.autoscaling.activities.len() - 1;
         let instance = self.instance_mut(id);
-        instance.waits.clear();
         instance.journey = Some(journey);
         instance.activity = Some(index);
         self.enter(id, journey.stops().start);
@@ -420,7 +203,6 @@ impl World {
     /// An abandoned launch: its activity is cancelled, the instance goes, and the group tries again,
     /// more slowly each time.
     fn give_up_launch(&mut self, id: &str, message: String) {
-        let now = self.now();
         self.finish_activity(id, "Cancelled", Some(message));
         let name = self.instance_ref(id).group.clone();
         let backoff = self.delays.launch_backoff;
@@ -428,9 +210,9 @@ impl World {
         group.launches_abandoned += 1;
         if let Some(doublings) = group.launches_abandoned.checked_sub(2) {
             let pause = (backoff * 2u32.pow(doublings.min(10))).min(LONGEST_BACKOFF);
-            group.no_launch_before = Some(now + TimeDelta::from_std(pause).unwrap_or_default());
+            let over = self.set_timer(pause, Timer::Reconcile { group: name.clone() });
+            self.group_mut(&name).no_launch_before = Some(over);
         }
-        self.instance_mut(id).activity = None;
         self.discard(id);
         self.reconcile_soon(&name);
     }
@@ -460,6 +242,7 @@ impl World {
         };
         let activity = Activity { id: self.uuid(), ..activity };
         self.autoscaling.activities.push(activity.clone());
+        self.see_activity(self.autoscaling.activities.len() - 1);
         self.enter(id, state);
         if state == "Detached" {
             self.autoscaling.instances.remove(id);
@@ -469,12 +252,22 @@ impl World {
 
     /// Lets an instance end without hooks.
     pub(super) fn discard(&mut self, id: &str) {
+        self.break_off(id);
         let instance = self.instance_mut(id);
-        instance.waits.clear();
         instance.journey = Some(Journey::Discard);
-        self.enter(id, Journey::Discard.stops().start);
+        let state = if instance.is_warmed() { "Warmed:Terminating" } else { "Terminating" };
+        self.enter(id, state);
         let delay = self.delays.proceed;
         self.set_timer(delay, Timer::Arrived { instance: id.to_owned(), journey: Journey::Discard });
+    }
+
+    /// Whatever the instance waits for ends; a launch that is not finished never will be.
+    fn break_off(&mut self, id: &str) {
+        let instance = self.instance_mut(id);
+        instance.waits.clear();
+        if instance.journey.is_some_and(|journey| journey.transition() == Transition::Launching) {
+            self.finish_activity(id, "Cancelled", None);
+        }
     }
 
     fn proceed(&mut self, id: &str, journey: Journey) {
@@ -493,20 +286,19 @@ impl World {
         let name = self.instance_ref(id).group.clone();
         self.instance_mut(id).journey = None;
         self.finish_activity(id, "Successful", None);
+        if journey.transition() == Transition::Launching {
+            self.group_mut(&name).launches_abandoned = 0;
+        }
         match journey {
-            Journey::Launch | Journey::OutOfPool => {
-                self.group_mut(&name).launches_abandoned = 0;
-                self.enter(id, "InService");
-            }
+            Journey::Launch | Journey::OutOfPool => self.enter(id, "InService"),
             Journey::IntoPool | Journey::BackToPool => {
                 let pool = self.group_mut(&name).warm_pool.as_ref();
                 let rest = pool.map_or("Warmed:Stopped", |pool| pool.state.lifecycle_state());
                 self.enter(id, rest);
             }
             Journey::Terminate | Journey::TerminateInPool | Journey::Discard => {
-                let end =
-                    if journey == Journey::TerminateInPool { "Warmed:Terminated" } else { "Terminated" };
-                self.enter(id, end);
+                let warmed = self.instance_ref(id).is_warmed();
+                self.enter(id, if warmed { "Warmed:Terminated" } else { "Terminated" });
                 self.autoscaling.instances.remove(id);
             }
         }
@@ -547,6 +339,7 @@ impl World {
             }
             activity.message = message;
         });
+        self.instance_mut(id).activity = None;
         let activity = self.autoscaling.activities[index].clone();
         let what = if activity.description.starts_with("Launching") { "Launch" } else { "Terminate" };
         let how = if status == "Successful" { "Successful" } else { "Unsuccessful" };

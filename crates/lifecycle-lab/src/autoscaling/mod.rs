@@ -1,9 +1,10 @@
 //! EC2 Auto Scaling: groups, instances, lifecycle hooks with their clock, scaling activities, warm
-//! pools, instance refreshes. This module holds the state; `engine` moves it, `api` is its Query
-//! protocol. The rules are AWS's as documented in the user guide; a comment says where they are not
+//! pools, instance refreshes. This module holds the state; `capacity` decides what a group wants, `engine`
+//! moves its instances, `api` is the Query protocol. The rules are AWS's as documented in the user guide; a comment says where they are not
 //! documented and the lab had to choose.
 
 mod api;
+mod capacity;
 mod engine;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -66,8 +67,8 @@ pub(crate) enum Timer {
     WaitOver { instance: String, token: String },
     /// The `…:Proceed` state is over.
     Proceeded { instance: String, journey: Journey },
-    /// A health check finds the instance gone.
-    Unhealthy { instance: String },
+    /// A health check finds the instance unhealthy.
+    Unhealthy { instance: String, finding: &'static str },
     /// A deleted group's record disappears.
     GroupGone { group: String },
 }
@@ -267,6 +268,8 @@ pub struct Instance {
     /// Its running waits by hook name.
     pub waits: BTreeMap<String, Wait>,
     order: u64,
+    /// What it was launched from, which the group may have left since.
+    launch_source: Value,
     protected: bool,
     journey: Option<Journey>,
     activity: Option<usize>,
@@ -276,6 +279,11 @@ impl Instance {
     /// Whether it counts towards the group's desired capacity.
     fn is_active(&self) -> bool {
         matches!(self.state, "Pending" | "Pending:Wait" | "Pending:Proceed" | "InService")
+    }
+
+    /// Whether it belongs to the warm pool, in whatever state.
+    fn is_warmed(&self) -> bool {
+        self.state.starts_with("Warmed:")
     }
 
     /// Whether it is in the warm pool, or on its way into it.
@@ -289,6 +297,11 @@ impl Instance {
                 | "Warmed:Running"
                 | "Warmed:Hibernated"
         )
+    }
+
+    /// Whether it is on its way out of the group and out of the pool.
+    fn is_leaving_for_good(&self) -> bool {
+        matches!(self.journey, Some(Journey::Terminate | Journey::TerminateInPool | Journey::Discard))
     }
 
     /// Whether it rests in the warm pool and can be taken out.

@@ -1,0 +1,42 @@
+//! The demo as a newcomer runs it, in a pipe.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::process::Command;
+
+/// What `fleet-sim` prints with these arguments, without the last line, which says how long it took.
+fn fleet_sim(arguments: &[&str]) -> String {
+    let run = Command::new(env!("CARGO_BIN_EXE_fleet-sim")).args(arguments).output().unwrap();
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{text}{}", String::from_utf8_lossy(&run.stderr));
+    text.lines().filter(|line| !line.ends_with("of yours")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_demo_shows_launches_a_lost_one_and_its_replacement() {
+    let text = fleet_sim(&[]);
+    for expected in [
+        "is Pending:Wait",
+        "completed the lifecycle action with CONTINUE",
+        "is InService",
+        "launch-logger answers AwsError",
+        "activity Cancelled: Instance failed to complete user's Lifecycle Action",
+        "4 actions completed, 1 given up by the hook",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in:\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "a pipe gets no colours");
+    assert!(text.lines().all(|line| line.chars().count() <= 120), "a line is too wide");
+}
+
+#[test]
+fn a_seed_plays_the_same_story_again() {
+    assert_eq!(fleet_sim(&["demo", "--seed", "3"]), fleet_sim(&["demo", "--seed", "3"]));
+    assert_ne!(fleet_sim(&["demo", "--seed", "3"]), fleet_sim(&["demo", "--seed", "4"]));
+}
+
+#[test]
+fn help_explains_what_it_does() {
+    let text = fleet_sim(&["--help"]);
+    assert!(text.contains("without an AWS account") && text.contains("demo"), "{text}");
+}

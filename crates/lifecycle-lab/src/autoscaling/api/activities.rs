@@ -1,0 +1,31 @@
+//! Scaling activities: described, newest first. AWS keeps those of deleted groups for six weeks; the
+//! lab keeps them for good.
+
+use serde::Deserialize;
+
+use super::{Answer, page};
+use crate::autoscaling::Activity;
+use crate::query::Text;
+use crate::world::World;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct DescribeActivities {
+    auto_scaling_group_name: Option<String>,
+    #[serde(default)]
+    activity_ids: Vec<String>,
+    include_deleted_groups: Option<Text<bool>>,
+    max_records: Option<Text<usize>>,
+    next_token: Option<String>,
+}
+
+pub(super) fn describe(world: &mut World, describe: DescribeActivities) -> Answer {
+    let deleted_too = describe.include_deleted_groups.is_some_and(|Text(deleted)| deleted);
+    let fits = |activity: &&Activity| {
+        describe.auto_scaling_group_name.as_ref().is_none_or(|name| *name == activity.group)
+            && (describe.activity_ids.is_empty() || describe.activity_ids.contains(&activity.id))
+            && (deleted_too || world.autoscaling.groups.contains_key(&activity.group))
+    };
+    let newest_first = world.autoscaling.activities.iter().rev().filter(fits).map(Activity::to_json);
+    page("Activities", newest_first.collect(), 100, describe.max_records, describe.next_token)
+}

@@ -1,0 +1,292 @@
+//! The group itself: created, changed, deleted, described, and its desired capacity. Error texts are
+//! AWS's where a public log shows them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::hooks::{HookSpecification, add_hook};
+use super::instances::instance_json;
+use super::pools::pool_json;
+use super::{Answer, find_group, merge, page};
+use crate::autoscaling::{Group, Timer};
+use crate::query::{ApiError, Text};
+use crate::world::{ACCOUNT, REGION, World, timestamp};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct CreateGroup {
+    auto_scaling_group_name: String,
+    min_size: Text<u32>,
+    max_size: Text<u32>,
+    desired_capacity: Option<Text<u32>>,
+    #[serde(default)]
+    availability_zones: Vec<String>,
+    #[serde(rename = "VPCZoneIdentifier")]
+    subnets: Option<String>,
+    launch_template: Option<Value>,
+    launch_configuration_name: Option<String>,
+    new_instances_protected_from_scale_in: Option<Text<bool>>,
+    instance_lifecycle_policy: Option<InstanceLifecyclePolicy>,
+    #[serde(default)]
+    lifecycle_hook_specification_list: Vec<HookSpecification>,
+    // Nothing that the lab plays depends on these.
+    #[serde(rename = "DefaultCooldown")]
+    _default_cooldown: Option<Text<u32>>,
+    #[serde(rename = "HealthCheckType")]
+    _health_check_type: Option<String>,
+    #[serde(rename = "HealthCheckGracePeriod")]
+    _health_check_grace_period: Option<Text<u32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct InstanceLifecyclePolicy {
+    retention_triggers: RetentionTriggers,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct RetentionTriggers {
+    terminate_hook_abandon: Retention,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Retention {
+    Retain,
+    Terminate,
+}
+
+impl InstanceLifecyclePolicy {
+    fn retains(&self) -> bool {
+        self.retention_triggers.terminate_hook_abandon == Retention::Retain
+    }
+}
+
+pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
+    let name = new.auto_scaling_group_name;
+    if let Some(group) = world.autoscaling.groups.get(&name) {
+        let how = match group.deleting {
+            true => " and is pending delete".to_owned(),
+            false => format!(" - A group with the name {name} already exists"),
+        };
+        let text = format!("AutoScalingGroup by this name already exists{how}");
+        return Err(ApiError::new("AlreadyExists", text));
+    }
+    if name.is_empty() || name.chars().count() > 255 {
+        return Err(ApiError::validation(format!(
+            "1 validation error detected: Value '{name}' at 'autoScalingGroupName' failed to satisfy constraint: \
+             Member must have length less than or equal to 255"
+        )));
+    }
+    let launch_source = match (new.launch_template, new.launch_configuration_name) {
+        (Some(template), None) => json!({ "LaunchTemplate": template }),
+        (None, Some(configuration)) => json!({ "LaunchConfigurationName": configuration }),
+        _ => {
+            return Err(ApiError::validation(
+                "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or \
+                 MixedInstancesPolicy parameter.",
+            ));
+        }
+    };
+    let zones = match (new.availability_zones, &new.subnets) {
+        (zones, _) if !zones.is_empty() => zones,
+        (_, Some(subnets)) => ["a", "b", "c", "d", "e", "f"]
+            .iter()
+            .zip(subnets.split(','))
+            .map(|(letter, _)| format!("{REGION}{letter}"))
+            .collect(),
+        _ => {
+            return Err(ApiError::validation("At least one Availability Zone or VPC Subnet is required."));
+        }
+    };
+    let (Text(min), Text(max)) = (new.min_size, new.max_size);
+    let desired = new.desired_capacity.map_or(min, |Text(desired)| desired);
+    check_capacity(min, max, desired)?;
+    let hooks = new.lifecycle_hook_specification_list;
+    let group = Group {
+        arn: format!(
+            "arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{}:autoScalingGroupName/{name}",
+            world.uuid()
+        ),
+        name: name.clone(),
+        created: world.now(),
+        min,
+        max,
+        desired: 0,
+        hooks: BTreeMap::new(),
+        zones,
+        subnets: new.subnets,
+        launch_source,
+        retain_abandoned: new.instance_lifecycle_policy.is_some_and(|policy| policy.retains()),
+        protect_new: new.new_instances_protected_from_scale_in.is_some_and(|Text(protect)| protect),
+        warm_pool: None,
+        refresh: None,
+        deleting: false,
+        reconcile_due: false,
+        change: None,
+        replacements: VecDeque::new(),
+        launches_abandoned: 0,
+        no_launch_before: None,
+    };
+    world.autoscaling.groups.insert(name.clone(), group);
+    for hook in hooks {
+        add_hook(world, &name, hook).inspect_err(|_| drop(world.autoscaling.groups.remove(&name)))?;
+    }
+    world.set_desired(&name, desired, "a user request created an AutoScalingGroup");
+    Ok(None)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct UpdateGroup {
+    auto_scaling_group_name: String,
+    min_size: Option<Text<u32>>,
+    max_size: Option<Text<u32>>,
+    desired_capacity: Option<Text<u32>>,
+    launch_template: Option<Value>,
+    instance_lifecycle_policy: Option<InstanceLifecyclePolicy>,
+    new_instances_protected_from_scale_in: Option<Text<bool>>,
+}
+
+pub(super) fn update(world: &mut World, update: UpdateGroup) -> Answer {
+    let name = update.auto_scaling_group_name;
+    let group = find_group(world, &name)?;
+    let min = update.min_size.map_or(group.min, |Text(min)| min);
+    let max = update.max_size.map_or(group.max, |Text(max)| max);
+    let desired = match update.desired_capacity {
+        Some(Text(desired)) => desired,
+        // A new range pulls the desired capacity into it.
+        None => group.desired.max(min).min(max),
+    };
+    check_capacity(min, max, desired)?;
+    let group = world.group_mut(&name);
+    (group.min, group.max) = (min, max);
+    if let Some(template) = update.launch_template {
+        group.launch_source = json!({ "LaunchTemplate": template });
+    }
+    if let Some(policy) = update.instance_lifecycle_policy {
+        group.retain_abandoned = policy.retains();
+    }
+    if let Some(Text(protect)) = update.new_instances_protected_from_scale_in {
+        group.protect_new = protect;
+    }
+    let why = format!(
+        "a user request update of AutoScalingGroup constraints to min: {min}, max: {max}, desired: {desired}"
+    );
+    world.set_desired(&name, desired, &why);
+    Ok(None)
+}
+
+fn check_capacity(min: u32, max: u32, desired: u32) -> Result<(), ApiError> {
+    if max < min {
+        return Err(ApiError::validation("Max bound, must be greater than or equal to min bound"));
+    }
+    above_or_below("Desired capacity", min, max, desired)
+}
+
+fn above_or_below(what: &str, min: u32, max: u32, desired: u32) -> Result<(), ApiError> {
+    let refuse = |side, bound| {
+        Err(ApiError::validation(format!(
+            "New {what} value {desired} is {side} value {bound} for the AutoScalingGroup."
+        )))
+    };
+    match desired {
+        _ if desired > max => refuse("above max", max),
+        _ if desired < min => refuse("below min", min),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct DeleteGroup {
+    auto_scaling_group_name: String,
+    force_delete: Option<Text<bool>>,
+}
+
+pub(super) fn delete(world: &mut World, delete: DeleteGroup) -> Answer {
+    let name = delete.auto_scaling_group_name;
+    if find_group(world, &name)?.deleting {
+        return Ok(None);
+    }
+    let members = world.members(&name, |_| true);
+    if !members.is_empty() && !delete.force_delete.is_some_and(|Text(force)| force) {
+        return Err(ApiError::new(
+            "ResourceInUse",
+            "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) \
+             still in the group.",
+        ));
+    }
+    world.group_mut(&name).deleting = true;
+    let delay = if members.is_empty() { Duration::ZERO } else { world.delays.proceed * 3 };
+    for id in members {
+        world.discard(&id);
+    }
+    world.set_timer(delay, Timer::GroupGone { group: name });
+    Ok(None)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct DescribeGroups {
+    #[serde(default)]
+    auto_scaling_group_names: Vec<String>,
+    max_records: Option<Text<usize>>,
+    next_token: Option<String>,
+}
+
+pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
+    let names = describe.auto_scaling_group_names;
+    let groups = world.autoscaling.groups.values();
+    let groups = groups.filter(|group| names.is_empty() || names.contains(&group.name)).map(|group| {
+        let instances = world.members(&group.name, |instance| !instance.is_warmed());
+        let mut answer = json!({
+            "AutoScalingGroupName": group.name,
+            "AutoScalingGroupARN": group.arn,
+            "MinSize": group.min,
+            "MaxSize": group.max,
+            "DesiredCapacity": group.desired,
+            "DefaultCooldown": 300,
+            "AvailabilityZones": group.zones,
+            "VPCZoneIdentifier": group.subnets,
+            "HealthCheckType": "EC2",
+            "HealthCheckGracePeriod": 0,
+            "CreatedTime": timestamp(group.created),
+            "Status": group.deleting.then_some("Delete in progress"),
+            "NewInstancesProtectedFromScaleIn": group.protect_new,
+            "WarmPoolConfiguration": group.warm_pool.as_ref().map(pool_json),
+            "InstanceLifecyclePolicy": group.retain_abandoned.then(
+                || json!({ "RetentionTriggers": { "TerminateHookAbandon": "retain" } })
+            ),
+            "Instances": instances.iter().map(|id| instance_json(world.instance_ref(id))).collect::<Vec<_>>(),
+        });
+        merge(&mut answer, &group.launch_source);
+        answer
+    });
+    page("AutoScalingGroups", groups.collect(), 100, describe.max_records, describe.next_token)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct SetDesired {
+    auto_scaling_group_name: String,
+    desired_capacity: Text<u32>,
+    #[serde(rename = "HonorCooldown")]
+    _honor_cooldown: Option<Text<bool>>,
+}
+
+pub(super) fn set_desired_capacity(world: &mut World, set: SetDesired) -> Answer {
+    let group = find_group(world, &set.auto_scaling_group_name)?;
+    let Text(desired) = set.desired_capacity;
+    above_or_below("SetDesiredCapacity", group.min, group.max, desired)?;
+    world.set_desired(
+        &set.auto_scaling_group_name,
+        desired,
+        "a user request explicitly set group desired capacity",
+    );
+    Ok(None)
+}

@@ -1,0 +1,138 @@
+//! The lab as a server of its own: AWS on a port of this machine, for the AWS CLI, SDKs and shipped
+//! binaries, with one line on standard output for everything that happens in it.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use clap::Parser;
+use lifecycle_lab::faults::Chaos;
+use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
+use serde_json::Value;
+
+/// A model of AWS on a port of this machine: Auto Scaling groups, lifecycle hooks and their clock.
+///
+/// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do,
+/// so it listens on the loopback interface only. What it does not model it refuses with the error
+/// LabNotModelled.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Address to listen on; port 0 is any free port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566", value_parser = loopback)]
+    listen: SocketAddr,
+
+    /// The same seed gives the same ids, delays and faults
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+
+    /// What goes wrong, by probability: throttle=0.1,5xx=0.02
+    ///
+    /// Of calls: throttle, 5xx, contention, access-denied, hang, cut, answer-lost, kill, kill-after. Of
+    /// events: event-lost, event-doubled, event-delayed, event-reordered.
+    #[arg(long, value_name = "FAULTS")]
+    faults: Option<Chaos>,
+}
+
+/// The lab has no authentication: on any other interface, others could use it.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write it as 127.0.0.1:4566 or [::1]:4566")?;
+    if !address.ip().is_loopback() {
+        return Err("lifecycle-lab has no authentication: it listens on 127.0.0.1 or [::1] only".to_owned());
+    }
+    Ok(address)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    #[expect(clippy::disallowed_methods, reason = "this lab runs on the wall clock, and starts from it")]
+    let lab = Lab::new(SystemTime::now().into(), arguments.seed);
+    lab.faults().chaos(arguments.faults.unwrap_or_default());
+    let mut moments = lab.observe();
+    let address = lab.listen(arguments.listen).await;
+    let address = address.with_context(|| format!("can't listen on {}", arguments.listen))?;
+
+    let mut output = io::stdout();
+    writeln!(output, "{}", usage(address))?;
+    loop {
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => return stopped.context("can't wait for Ctrl-C"),
+            Some(moment) = moments.recv() => writeln!(output, "{}", line(&moment))?,
+        }
+    }
+}
+
+/// What to type in order to use the lab.
+fn usage(address: SocketAddr) -> String {
+    format!(
+        "lifecycle-lab plays AWS on http://{address} until Ctrl-C. In another shell:
+
+  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}
+  export AWS_ACCESS_KEY_ID=lab AWS_SECRET_ACCESS_KEY=lab AWS_PAGER=
+  unset AWS_PROFILE AWS_SESSION_TOKEN
+
+  aws autoscaling create-auto-scaling-group --auto-scaling-group-name web --min-size 0 --max-size 2 \\
+      --launch-configuration-name web --availability-zones {REGION}a
+  aws autoscaling put-lifecycle-hook --auto-scaling-group-name web --lifecycle-hook-name hello \\
+      --lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 300
+  aws autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity 1
+  aws autoscaling describe-auto-scaling-instances
+"
+    )
+}
+
+/// One line: the time, what kind of thing happened, and to whom.
+fn line(moment: &Moment) -> String {
+    let text = match &moment.what {
+        What::Seen(Sight::State { group, instance, state }) => {
+            format!("state     {group} {instance} {state}")
+        }
+        What::Seen(Sight::Activity(activity)) => {
+            format!("activity  {} {}: {}", activity.group, activity.description, activity.status)
+        }
+        What::Called(call) => {
+            let parameters = call.parameters.join(" ");
+            format!("call      {}:{} {parameters} => {}", call.service, call.action, call.outcome)
+        }
+        What::Sent(event) => format!("event     {}", headline(event)),
+        What::Faulted(fault, event) => format!("fault     {fault:?}: {}", headline(event)),
+        // A lab without functions has nothing else to tell.
+        other => format!("other     {other:?}"),
+    };
+    format!("{} {text}", moment.at.format("%H:%M:%S%.3f"))
+}
+
+/// An event's detail-type, or the transition of a hook notification, and the instance.
+fn headline(event: &Value) -> String {
+    let text = |pointers: &[&str]| {
+        pointers.iter().find_map(|pointer| event.pointer(pointer)?.as_str()).unwrap_or_default()
+    };
+    let what = text(&["/detail-type", "/LifecycleTransition", "/Event"]);
+    format!("{what} {}", text(&["/detail/EC2InstanceId", "/EC2InstanceId"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_listens_on_the_loopback_interface_only() {
+        let listens = |address| Arguments::try_parse_from(["lifecycle-lab", "--listen", address]);
+        for address in ["127.0.0.1:0", "127.1.2.3:80", "[::1]:4566"] {
+            assert_eq!(listens(address).unwrap().listen.to_string(), address);
+        }
+        for address in ["0.0.0.0:4566", "[::]:4566", "192.168.1.1:4566", "[::ffff:127.0.0.1]:4566"] {
+            let error = listens(address).unwrap_err().to_string();
+            assert!(error.contains("lifecycle-lab has no authentication"), "{address}: {error}");
+        }
+        assert!(listens("localhost").is_err());
+    }
+
+    #[test]
+    fn an_unknown_fault_is_refused_by_name() {
+        let error = Arguments::try_parse_from(["lifecycle-lab", "--faults", "gremlins=1"]).unwrap_err();
+        assert!(error.to_string().contains("\"gremlins\" is no fault"), "{error}");
+    }
+}

@@ -1,0 +1,212 @@
+//! The lab as the AWS CLI sees it, over TCP and on a real clock: another implementation of the wire
+//! protocol, with a parser that nobody here wrote. `AWS_CLI` names the program (scripts/check sets it);
+//! without it `aws` on the PATH is taken, and where there is none these tests skip.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lifecycle_lab::{Lab, World};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+const HOOK: &str = "--auto-scaling-group-name web --lifecycle-hook-name hello";
+
+/// The AWS CLI, pointed at a lab.
+struct Cli {
+    program: OsString,
+    path: OsString,
+    lab: SocketAddr,
+}
+
+impl Cli {
+    /// `None` where there is no AWS CLI.
+    #[expect(clippy::disallowed_methods, reason = "where the AWS CLI is, is a matter of the machine")]
+    #[expect(clippy::print_stdout, reason = "a test that skips says so")]
+    async fn of(lab: &Lab) -> Option<Self> {
+        let named = std::env::var_os("AWS_CLI").filter(|program| !program.is_empty());
+        let cli = Self {
+            program: named.clone().unwrap_or_else(|| "aws".into()),
+            path: std::env::var_os("PATH").unwrap_or_default(),
+            lab: lab.tcp().await.unwrap(),
+        };
+        match cli.command("--version").output().await {
+            Ok(output) if output.status.success() => Some(cli),
+            // Who names a program wants the tests to run.
+            result if named.is_some() => {
+                panic!("AWS_CLI is {:?}, which does not work: {result:?}", cli.program)
+            }
+            _ => {
+                println!("skipped: there is no AWS CLI on the PATH, and AWS_CLI names none");
+                None
+            }
+        }
+    }
+
+    /// The whole environment is given, so that no one's profile or proxy can send a call elsewhere.
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments.split_whitespace())
+            .env_clear()
+            .env("PATH", &self.path)
+            .env("AWS_ENDPOINT_URL", format!("http://{}", self.lab))
+            .env("AWS_ACCESS_KEY_ID", "lab")
+            .env("AWS_SECRET_ACCESS_KEY", "lab")
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .env("AWS_PAGER", "")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// What the CLI printed: an answer, or the error's text.
+    async fn run(&self, arguments: &str) -> Result<Value, String> {
+        let output = self.command(arguments).output().await.unwrap();
+        if !output.status.success() {
+            return Err(String::from_utf8(output.stderr).unwrap().trim().to_owned());
+        }
+        if output.stdout.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    async fn create_group(&self) {
+        let created = self.run(
+            "autoscaling create-auto-scaling-group --auto-scaling-group-name web --launch-configuration-name web \
+             --min-size 0 --max-size 2 --availability-zones us-east-1a",
+        );
+        assert_eq!(created.await, Ok(Value::Null));
+    }
+}
+
+fn new_lab() -> Lab {
+    Lab::new("2026-01-05T09:00:00Z".parse().unwrap(), 1)
+}
+
+/// Whether the only instance is in this state.
+fn is_in(state: &str) -> impl FnMut(&World) -> bool {
+    move |world| world.autoscaling.instances().map(|instance| instance.state).eq([state])
+}
+
+fn time(value: &Value) -> DateTime<Utc> {
+    value.as_str().unwrap_or_default().parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_cli_leads_an_instance_past_a_hook() {
+    let lab = new_lab();
+    let Some(aws) = Cli::of(&lab).await else { return };
+    let skip = |seconds| lab.skip(Duration::from_secs(seconds));
+    let soon = Duration::from_secs(60);
+
+    aws.create_group().await;
+    let put = format!(
+        "autoscaling put-lifecycle-hook {HOOK} --lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING \
+         --heartbeat-timeout 300 --default-result ABANDON --notification-metadata <ä>&\"b\""
+    );
+    assert_eq!(aws.run(&put).await, Ok(Value::Null));
+    let hooks = aws.run("autoscaling describe-lifecycle-hooks --auto-scaling-group-name web").await;
+    assert_eq!(
+        hooks,
+        Ok(json!({ "LifecycleHooks": [{
+            "LifecycleHookName": "hello",
+            "AutoScalingGroupName": "web",
+            "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING",
+            "NotificationMetadata": "<ä>&\"b\"",
+            "HeartbeatTimeout": 300,
+            "GlobalTimeout": 30000,
+            "DefaultResult": "ABANDON",
+        }] }))
+    );
+
+    let set = "autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity";
+    assert_eq!(
+        aws.run(&format!("{set} 3")).await.unwrap_err(),
+        "An error occurred (ValidationError) when calling the SetDesiredCapacity operation: New \
+         SetDesiredCapacity value 3 is above max value 2 for the AutoScalingGroup."
+    );
+    assert_eq!(aws.run(&format!("{set} 1")).await, Ok(Value::Null));
+    skip(30);
+    assert!(lab.until(soon, is_in("Pending:Wait")).await);
+
+    let described = aws.run("autoscaling describe-auto-scaling-instances").await.unwrap();
+    let id = described["AutoScalingInstances"][0]["InstanceId"].as_str().unwrap_or_default().to_owned();
+    assert!(lab.world(|world| world.autoscaling.instance(&id).is_some()), "{described}");
+    assert_eq!(
+        described,
+        json!({ "AutoScalingInstances": [{
+            "InstanceId": id,
+            "AutoScalingGroupName": "web",
+            "AvailabilityZone": "us-east-1a",
+            "LifecycleState": "Pending:Wait",
+            "HealthStatus": "HEALTHY",
+            "LaunchConfigurationName": "web",
+            "ProtectedFromScaleIn": false,
+        }] })
+    );
+
+    // Twice 200 s is past the 300 s that the wait lasts without the heartbeat.
+    skip(200);
+    let heartbeat = format!("autoscaling record-lifecycle-action-heartbeat {HOOK} --instance-id {id}");
+    assert_eq!(aws.run(&heartbeat).await, Ok(Value::Null));
+    skip(200);
+    let complete = format!(
+        "autoscaling complete-lifecycle-action {HOOK} --instance-id {id} --lifecycle-action-result CONTINUE"
+    );
+    assert_eq!(aws.run(&complete).await, Ok(Value::Null));
+    assert_eq!(
+        aws.run(&complete).await.unwrap_err(),
+        format!(
+            "An error occurred (ValidationError) when calling the CompleteLifecycleAction operation: No active \
+             Lifecycle Action found with instance ID {id}"
+        )
+    );
+    skip(2);
+    assert!(lab.until(soon, is_in("InService")).await);
+
+    let groups = aws.run("autoscaling describe-auto-scaling-groups").await.unwrap();
+    let instance = &groups["AutoScalingGroups"][0]["Instances"][0];
+    assert_eq!(instance["InstanceId"], id);
+    assert_eq!(instance["LifecycleState"], "InService");
+    assert_eq!(instance["HealthStatus"], "Healthy");
+    let activities = "autoscaling describe-scaling-activities --auto-scaling-group-name web";
+    let activities = aws.run(activities).await.unwrap();
+    assert_eq!(activities["Activities"].as_array().map(Vec::len), Some(1), "{activities}");
+    let activity = &activities["Activities"][0];
+    assert_eq!(activity["StatusCode"], "Successful");
+    assert_eq!(activity["Progress"], 100);
+    assert_eq!(activity["Description"], format!("Launching a new EC2 instance: {id}"));
+    let cause = activity["Cause"].as_str().unwrap_or_default();
+    assert!(cause.contains("changing the desired capacity from 0 to 1."), "{cause}");
+    let lasted = (time(&activity["EndTime"]) - time(&activity["StartTime"])).num_seconds();
+    assert!((400..500).contains(&lasted), "two skips of 200 s and the boot, not {lasted} s");
+}
+
+#[tokio::test]
+async fn what_the_lab_does_not_model_the_cli_reports_by_name() {
+    let lab = new_lab();
+    let Some(aws) = Cli::of(&lab).await else { return };
+    aws.create_group().await;
+
+    assert_eq!(
+        aws.run("autoscaling describe-policies").await.unwrap_err(),
+        "An error occurred (LabNotModelled) when calling the DescribePolicies operation: lifecycle-lab does not \
+         model autoscaling:DescribePolicies"
+    );
+    let update = "autoscaling update-auto-scaling-group --auto-scaling-group-name web --placement-group near";
+    assert_eq!(
+        aws.run(update).await.unwrap_err(),
+        "An error occurred (LabNotModelled) when calling the UpdateAutoScalingGroup operation: lifecycle-lab does \
+         not model the parameter PlacementGroup of UpdateAutoScalingGroup"
+    );
+    // Not SQS: the CLI's version 1 sends its calls to AWS, whatever AWS_ENDPOINT_URL says.
+    let error = aws.run("dynamodb list-tables").await.unwrap_err();
+    assert!(error.contains("lifecycle-lab does not model the service dynamodb"), "{error}");
+}

@@ -1,0 +1,165 @@
+//! How launches go past their hooks.
+
+use crate::scene::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_pauses_once_and_goes_into_service() {
+    let (scene, ids) = Scene::in_service(1, [launching("boot"), terminating("drain")]).await;
+
+    assert_eq!(scene.path(&ids[0]), ["Pending", "Pending:Wait", "Pending:Proceed", "InService"]);
+    assert_eq!(scene.events(LAUNCH_EVENT).len(), 1);
+    assert_eq!(scene.events(TERMINATE_EVENT).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_hook_a_launch_does_not_pause() {
+    let (scene, ids) = Scene::in_service(1, [terminating("drain")]).await;
+
+    assert_eq!(scene.path(&ids[0]), ["Pending", "InService"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_continues_when_all_of_its_hooks_have() {
+    let scene = Scene::empty();
+    scene.create([launching("a"), launching("b")]).desired_capacity(1).send().await.unwrap();
+    let id = scene.any_in("Pending:Wait").await;
+
+    scene.complete("a", &id, "CONTINUE").await.unwrap();
+    scene.sleep(60).await;
+    assert_eq!(scene.state(&id), "Pending:Wait");
+
+    scene.complete("b", &id, "CONTINUE").await.unwrap();
+    scene.reaches(&id, "InService").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn abandoning_a_launch_terminates_the_instance_and_launches_a_replacement() {
+    let scene = Scene::empty();
+    scene.create([launching("boot"), terminating("drain")]).desired_capacity(1).send().await.unwrap();
+    let id = scene.any_in("Pending:Wait").await;
+
+    scene.complete("boot", &id, "ABANDON").await.unwrap();
+    scene.is_gone(&id).await;
+
+    assert_eq!(scene.path(&id), ["Pending", "Pending:Wait", "Terminating", "Terminated"]);
+    let replacement = scene.any_in("Pending:Wait").await;
+    assert_ne!(replacement, id);
+    assert_eq!(scene.entered(&replacement, "Pending") - scene.entered(&id, "Terminating"), seconds(3));
+    assert_eq!(
+        scene.causes().await[1..],
+        ["At T an instance was started in response to a difference between desired and actual capacity, \
+          increasing the capacity from 0 to 1."],
+        "the desired capacity did not change, so nobody's request is named"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn abandoning_one_launching_hook_stops_the_others() {
+    let scene = Scene::empty();
+    scene.create([launching("a"), launching("b")]).desired_capacity(1).send().await.unwrap();
+    let id = scene.any_in("Pending:Wait").await;
+
+    scene.complete("a", &id, "ABANDON").await.unwrap();
+
+    let other = refusal(scene.complete("b", &id, "CONTINUE").await);
+    assert_eq!(other, validation(format!("No active Lifecycle Action found with instance ID {id}")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_activity_of_a_launch_says_where_it_is_and_how_it_ended() {
+    let scene = Scene::empty();
+    scene.create([launching("boot")]).desired_capacity(1).send().await.unwrap();
+    let id = scene.any_in("Pending:Wait").await;
+    let (started, token) = (scene.entered(&id, "Pending"), scene.wait(&id, "boot").token);
+
+    let waiting = scene.activities().await.remove(0);
+    assert_eq!(waiting.description().unwrap(), format!("Launching a new EC2 instance: {id}"));
+    assert_eq!(waiting.status_code().unwrap().as_str(), "MidLifecycleAction");
+    assert_eq!(waiting.start_time().unwrap().secs(), started.timestamp());
+    assert_eq!(waiting.end_time(), None);
+    assert_eq!(waiting.details(), Some(r#"{"Availability Zone":"us-east-1a"}"#));
+
+    scene.complete("boot", &id, "ABANDON").await.unwrap();
+    let message = format!(
+        "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {token} was abandoned: \
+         Lifecycle Action Completed with ABANDON Result"
+    );
+    let abandoned = scene.activities().await.remove(0);
+    assert_eq!(abandoned.activity_id(), waiting.activity_id());
+    assert_eq!(abandoned.cause(), waiting.cause());
+    assert_eq!(abandoned.status_code().unwrap().as_str(), "Cancelled");
+    assert_eq!(abandoned.progress(), Some(100));
+    assert_eq!(abandoned.status_message(), Some(message.as_str()));
+    assert_eq!(
+        abandoned.description().unwrap(),
+        format!("Launching a new EC2 instance: {id}.  Status Reason: {message}")
+    );
+    assert_eq!(
+        abandoned.end_time().unwrap().to_millis().unwrap(),
+        scene.entered(&id, "Terminating").timestamp_millis()
+    );
+
+    let failed = scene.events("EC2 Instance Launch Unsuccessful");
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["detail"]["StatusMessage"], message);
+    assert_eq!(failed[0]["detail"]["EC2InstanceId"], id);
+    assert_eq!(failed[0]["resources"][1], format!("arn:aws:ec2:us-east-1:123456789012:instance/{id}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_whose_hook_timed_out_says_so() {
+    let scene = Scene::empty();
+    scene.create([launching("boot")]).desired_capacity(1).send().await.unwrap();
+    let id = scene.any_in("Pending:Wait").await;
+    let token = scene.wait(&id, "boot").token;
+
+    scene.is_gone(&id).await;
+
+    let first = scene.activities().await.pop().unwrap();
+    let message = format!(
+        "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {token} was abandoned: \
+         Heartbeat Timeout"
+    );
+    assert_eq!(first.status_message(), Some(message.as_str()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn launches_slow_down_while_hooks_keep_failing() {
+    let scene = Scene::empty();
+    scene.create([launching("boot").heartbeat_timeout(30)]).desired_capacity(1).send().await.unwrap();
+    scene.sleep(3500).await;
+
+    let launched = scene.times("Pending");
+
+    let gaps: Vec<_> = launched.windows(2).map(|pair| (pair[1] - pair[0]).num_seconds()).collect();
+    assert_eq!(gaps, [33, 60, 90, 150, 270, 510, 930, 930], "30 s in the hook, then the pause");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_that_succeeds_ends_the_slowness() {
+    let scene = Scene::empty();
+    scene.create([launching("boot").heartbeat_timeout(30)]).desired_capacity(1).send().await.unwrap();
+    scene.sleep(200).await;
+    let ids = scene.all_in_service(1).await;
+    scene.terminate(&ids[0]).await;
+    let before = scene.times("Pending").len();
+    scene.sleep(60).await;
+
+    let launched = scene.times("Pending");
+
+    assert_eq!(launched.len(), before + 2);
+    assert_eq!(launched[before + 1] - launched[before], seconds(33));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_may_not_launch_yet_still_scales_in() {
+    let (scene, ids) = Scene::in_service(1, [launching("boot").heartbeat_timeout(30)]).await;
+    scene.set_desired(2).await;
+    scene.sleep(230).await;
+    assert_eq!(scene.instances(|_| true), ids, "the launches are held");
+
+    scene.set_desired(0).await;
+    scene.is_gone(&ids[0]).await;
+
+    assert_eq!(scene.entered(&ids[0], "Terminating") - scene.called("SetDesiredCapacity"), seconds(3));
+}

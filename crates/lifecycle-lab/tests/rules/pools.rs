@@ -1,0 +1,206 @@
+//! Warm pools: two pauses on the way into service, one on the way back, one at the end.
+
+use aws_sdk_autoscaling::types::{InstanceReusePolicy, WarmPoolState};
+use serde_json::json;
+
+use crate::scene::*;
+
+/// A group of at most one instance, which rests in the warm pool past its hooks.
+async fn pooled() -> (Scene, String) {
+    let scene = Scene::empty();
+    scene.create([launching("boot"), terminating("drain")]).max_size(1).send().await.unwrap();
+    let reuse = InstanceReusePolicy::builder().reuse_on_scale_in(true).build();
+    let put = scene.aws.put_warm_pool().auto_scaling_group_name(GROUP).instance_reuse_policy(reuse);
+    put.send().await.unwrap();
+    let id = scene.any_in("Warmed:Pending:Wait").await;
+    scene.complete("boot", &id, "CONTINUE").await.unwrap();
+    scene.reaches(&id, "Warmed:Stopped").await;
+    (scene, id)
+}
+
+/// As [`pooled`], and the instance went on into service.
+async fn in_service_from_pool() -> (Scene, String) {
+    let (scene, id) = pooled().await;
+    scene.set_desired(1).await;
+    scene.all_in_service(1).await;
+    (scene, id)
+}
+
+/// Origin and destination of each event of this detail-type.
+fn moves(scene: &Scene, kind: &str) -> Vec<serde_json::Value> {
+    let events = scene.events(kind);
+    events.iter().map(|event| json!([event["detail"]["Origin"], event["detail"]["Destination"]])).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launching_hook_pauses_twice_on_the_way_through_the_pool() {
+    let (scene, id) = pooled().await;
+    let first = scene.events(LAUNCH_EVENT)[0]["detail"]["LifecycleActionToken"].clone();
+    scene.set_desired(1).await;
+    scene.reaches(&id, "Pending:Wait").await;
+
+    let complete = scene.aws.complete_lifecycle_action().auto_scaling_group_name(GROUP);
+    let complete = complete.lifecycle_hook_name("boot").instance_id(&id).lifecycle_action_result("CONTINUE");
+    let old_token = complete.clone().lifecycle_action_token(first.as_str().unwrap()).send().await;
+    assert_eq!(refusal(old_token).0, "ValidationError", "the first pause's token is not the second's");
+    complete.send().await.unwrap();
+    scene.reaches(&id, "InService").await;
+
+    assert_eq!(
+        scene.path(&id),
+        [
+            "Warmed:Pending",
+            "Warmed:Pending:Wait",
+            "Warmed:Pending:Proceed",
+            "Warmed:Stopped",
+            "Pending",
+            "Pending:Wait",
+            "Pending:Proceed",
+            "InService"
+        ]
+    );
+    let moved = [json!(["EC2", "WarmPool"]), json!(["WarmPool", "AutoScalingGroup"])];
+    assert_eq!(moves(&scene, LAUNCH_EVENT), moved);
+    let activities = scene.activities().await;
+    let descriptions: Vec<_> =
+        activities.iter().rev().map(|activity| activity.description().unwrap()).collect();
+    assert_eq!(
+        descriptions,
+        [
+            format!("Launching a new EC2 instance into warm pool: {id}"),
+            format!("Launching a new EC2 instance from warm pool: {id}"),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_reuse_policy_a_scale_in_returns_the_instance_to_the_pool() {
+    let (scene, id) = in_service_from_pool().await;
+    scene.set_desired(0).await;
+    scene.reaches(&id, "Warmed:Pending:Wait").await;
+    scene.complete("drain", &id, "CONTINUE").await.unwrap();
+    scene.reaches(&id, "Warmed:Stopped").await;
+    scene.sleep(3600).await;
+
+    let back = ["Warmed:Pending", "Warmed:Pending:Wait", "Warmed:Pending:Proceed", "Warmed:Stopped"];
+    assert_eq!(scene.path(&id)[8..], back);
+    assert_eq!(moves(&scene, TERMINATE_EVENT), [json!(["AutoScalingGroup", "WarmPool"])]);
+    assert_eq!(scene.events(LAUNCH_EVENT).len(), 2, "the return is no launch");
+
+    scene.set_desired(1).await;
+    scene.reaches(&id, "Pending:Wait").await;
+    assert_eq!(scene.events(LAUNCH_EVENT).len(), 3, "the next way into service is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_reuse_policy_a_scale_in_terminates() {
+    let (scene, id) = in_service_from_pool().await;
+    let reuse = InstanceReusePolicy::builder().reuse_on_scale_in(false).build();
+    let put = scene.aws.put_warm_pool().auto_scaling_group_name(GROUP).instance_reuse_policy(reuse);
+    put.send().await.unwrap();
+
+    scene.set_desired(0).await;
+    scene.reaches(&id, "Terminating:Wait").await;
+
+    assert_eq!(moves(&scene, TERMINATE_EVENT), [json!(["AutoScalingGroup", "EC2"])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_return_to_the_pool_ends_the_instance() {
+    let (scene, id) = in_service_from_pool().await;
+    scene.set_desired(0).await;
+    scene.reaches(&id, "Warmed:Pending:Wait").await;
+
+    scene.complete("drain", &id, "ABANDON").await.unwrap();
+    scene.is_gone(&id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_launch_into_the_pool_is_tried_again_more_slowly_each_time() {
+    let scene = Scene::empty();
+    scene.create([launching("boot").heartbeat_timeout(30)]).max_size(1).send().await.unwrap();
+    scene.aws.put_warm_pool().auto_scaling_group_name(GROUP).send().await.unwrap();
+    let first = scene.any_in("Warmed:Pending:Wait").await;
+    scene.sleep(200).await;
+
+    let launched = scene.times("Warmed:Pending");
+
+    let gaps: Vec<_> = launched.windows(2).map(|pair| (pair[1] - pair[0]).num_seconds()).collect();
+    assert_eq!(gaps, [33, 60, 90]);
+    let end = ["Warmed:Pending", "Warmed:Pending:Wait", "Warmed:Terminating", "Warmed:Terminated"];
+    assert_eq!(scene.path(&first), end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleting_the_pool_runs_the_terminating_hook_of_its_instances() {
+    let (scene, id) = pooled().await;
+    scene.aws.delete_warm_pool().auto_scaling_group_name(GROUP).send().await.unwrap();
+    scene.reaches(&id, "Warmed:Terminating:Wait").await;
+    let describe = scene.aws.describe_warm_pool().auto_scaling_group_name(GROUP);
+    let pool = describe.clone().send().await.unwrap().warm_pool_configuration.unwrap();
+    assert_eq!(pool.status().unwrap().as_str(), "PendingDelete");
+
+    scene.complete("drain", &id, "CONTINUE").await.unwrap();
+    scene.is_gone(&id).await;
+    scene.sleep(10).await;
+
+    let end =
+        ["Warmed:Terminating", "Warmed:Terminating:Wait", "Warmed:Terminating:Proceed", "Warmed:Terminated"];
+    assert_eq!(scene.path(&id)[4..], end);
+    assert_eq!(moves(&scene, TERMINATE_EVENT), [json!(["WarmPool", "EC2"])]);
+    assert_eq!(describe.send().await.unwrap().warm_pool_configuration(), None);
+    let last = scene.activities().await.remove(0);
+    assert_eq!(last.description().unwrap(), format!("Terminating EC2 instance from warm pool: {id}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn force_deleting_the_pool_waits_for_no_hook() {
+    let (scene, id) = pooled().await;
+    let delete = scene.aws.delete_warm_pool().auto_scaling_group_name(GROUP);
+    delete.force_delete(true).send().await.unwrap();
+    scene.is_gone(&id).await;
+
+    assert_eq!(scene.path(&id)[4..], ["Warmed:Terminating", "Warmed:Terminated"]);
+    assert_eq!(scene.events(TERMINATE_EVENT).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_holds_what_the_group_could_still_grow_by() {
+    let scene = Scene::empty();
+    scene.create([]).max_size(5).desired_capacity(2).send().await.unwrap();
+    let put = scene.aws.put_warm_pool().auto_scaling_group_name(GROUP).pool_state(WarmPoolState::Running);
+    let size = async || {
+        scene.sleep(60).await;
+        scene.instances(|instance| instance.state == "Warmed:Running").len()
+    };
+
+    put.clone().send().await.unwrap();
+    assert_eq!(size().await, 3, "up to the group's maximum");
+    put.clone().max_group_prepared_capacity(3).send().await.unwrap();
+    assert_eq!(size().await, 1, "up to the prepared capacity");
+    put.clone().min_size(2).send().await.unwrap();
+    assert_eq!(size().await, 2, "at least the pool's minimum");
+    put.max_group_prepared_capacity(-1).send().await.unwrap();
+    assert_eq!(size().await, 3, "-1 removes the prepared capacity");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pool_instances_are_described_with_the_pool_and_not_with_the_group() {
+    let (scene, id) = pooled().await;
+
+    let pool = scene.aws.describe_warm_pool().auto_scaling_group_name(GROUP).send().await.unwrap();
+    let pooled = &pool.instances()[0];
+    assert_eq!(
+        (pooled.instance_id(), pooled.lifecycle_state().unwrap().as_str()),
+        (Some(&*id), "Warmed:Stopped")
+    );
+    let groups = scene.aws.describe_auto_scaling_groups().send().await.unwrap();
+    assert!(groups.auto_scaling_groups()[0].instances().is_empty());
+    let instances = scene.aws.describe_auto_scaling_instances().send().await.unwrap();
+    assert_eq!(instances.auto_scaling_instances()[0].lifecycle_state(), Some("Warmed:Stopped"));
+
+    let terminate = scene.aws.terminate_instance_in_auto_scaling_group().instance_id(&id);
+    let refused = refusal(terminate.should_decrement_desired_capacity(false).send().await);
+    assert_eq!(refused.0, "ValidationError", "it can't be called on instances in a warm pool");
+    assert_eq!(scene.state(&id), "Warmed:Stopped");
+}
