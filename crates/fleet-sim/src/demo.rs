@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use lifecycle_lab::faults::CallFault;
 use lifecycle_lab::{Lab, World};
 
-use crate::functions::deploy_launch_logger;
+use crate::functions::{deploy_launch_logger, show_logs};
 use crate::timeline::Timeline;
 
 const GROUP: &str = "web";
@@ -52,6 +52,7 @@ pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
 /// The story, chapter by chapter.
 async fn tell(lab: &Lab, timeline: &mut Timeline) -> anyhow::Result<()> {
     let operator = Client::new(&lab.sdk_config("operator"));
+    show_logs(lab)?;
     deploy_launch_logger(lab)?;
 
     timeline.headline(

@@ -1,16 +1,16 @@
 //! The functions, wired into a lab as Lambda would run them, but in this process: their own handlers,
 //! real SDK clients, the lab's clock.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use lifecycle_core::config::Variables;
 use lifecycle_core::{Error, Invocation, Output};
-use lifecycle_lab::{Code, Function, FunctionError, Lab};
+use lifecycle_lab::{Code, Function, FunctionError, Lab, running_function};
 use serde_json::json;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::prelude::*;
@@ -22,9 +22,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) fn deploy_launch_logger(lab: &Lab) -> anyhow::Result<()> {
     use launch_logger::{Config, Context, NAME};
 
-    let written = Arc::new(Mutex::default());
     let mut context = Context::new(Config::parse(&Variables::default())?, &lab.sdk_config(NAME))?;
-    context.output = Output::Memory(written.clone());
+    context.output = written_to(lab, NAME);
     lab.add_rule(
         &json!({
             "source": ["aws.autoscaling"],
@@ -41,32 +40,40 @@ pub(crate) fn deploy_launch_logger(lab: &Lab) -> anyhow::Result<()> {
             async move { context.invoke(payload, &invocation).await.map_err(function_error) }.boxed()
         })),
     });
-    let logs = Logs { lab: lab.clone(), function: NAME, written };
-    Ok(tracing_subscriber::registry().with(logs).try_init()?)
+    Ok(())
+}
+
+/// Standard output of a function: each line goes to the lab at once.
+fn written_to(lab: &Lab, function: &'static str) -> Output {
+    let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let lab = lab.clone();
+    tokio::spawn(async move {
+        while let Some(line) = lines.recv().await {
+            lab.log(function, line);
+        }
+    });
+    Output::Channel(sender)
 }
 
 fn function_error(error: Error) -> FunctionError {
     FunctionError { error_type: error.name().to_owned(), error_message: error.chain() }
 }
 
-/// Hands what a function logs and writes to the lab, which shows it.
-struct Logs {
-    lab: Lab,
-    function: &'static str,
-    written: Arc<Mutex<Vec<String>>>,
+/// Hands what functions log to the lab, which shows it.
+pub(crate) fn show_logs(lab: &Lab) -> anyhow::Result<()> {
+    Ok(tracing_subscriber::registry().with(Logs(lab.clone())).try_init()?)
 }
+
+struct Logs(Lab);
 
 impl<S: Subscriber> Layer<S> for Logs {
     fn on_event(&self, event: &Event<'_>, _: LayerContext<'_, S>) {
-        if *event.metadata().level() > tracing::Level::INFO {
+        let Some(function) = running_function().filter(|_| *event.metadata().level() <= Level::INFO) else {
             return;
-        }
-        for line in self.written.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            self.lab.log(self.function, line);
-        }
+        };
         let mut message = Message::default();
         event.record(&mut message);
-        self.lab.log(self.function, format!("{} {}", event.metadata().level(), message.0));
+        self.0.log(&function, format!("{} {}", event.metadata().level(), message.0));
     }
 }
 

@@ -90,6 +90,9 @@ fn describe(what: &What) -> Option<(Style, String)> {
             (status, None) => (plain, format!("activity {status}: {}", activity.description)),
             (status, Some(message)) => (BAD, format!("activity {status}: {message}")),
         },
+        What::Seen(Sight::Command { instance, status, .. }) => {
+            (plain, format!("command on {instance}: {status}"))
+        }
         What::Sent(event) => match event["detail-type"].as_str() {
             Some(kind) if kind.ends_with("Lifecycle Action") => {
                 let instance = event["detail"]["EC2InstanceId"].as_str().unwrap_or_default();

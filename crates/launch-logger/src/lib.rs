@@ -8,12 +8,11 @@ use std::io;
 
 use aws_types::SdkConfig;
 use lifecycle_core::config::{self, Parser, Variables};
-use lifecycle_core::error::action_id;
+use lifecycle_core::runtime::tuned;
 use lifecycle_core::{
-    ActionResult, Actions, Answer, Completion, Error, Invocation, LifecycleAction, Message, Outcome, Output,
-    Transition, dispatch,
+    ActionResult, Actions, Answer, Error, Invocation, LifecycleAction, Message, Output, Transition, dispatch,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tracing::error;
 
 /// The function's name, as crate, binary and template carry it.
@@ -44,8 +43,8 @@ impl Config {
     pub fn parse(variables: &Variables) -> Result<Self, Error> {
         let mut parser = Parser::new(variables);
         let config = Self {
-            function: parser.get(config::FUNCTION_NAME, NAME.to_owned()),
-            on_failure: parser.get(ON_FAILURE, ActionResult::Abandon),
+            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
+            on_failure: parser.get(ON_FAILURE, ActionResult::Abandon, str::parse),
         };
         parser.finish(config)
     }
@@ -69,7 +68,7 @@ impl Context {
         Ok(Self {
             output: Output::stdout()?,
             config,
-            actions: Actions::new(aws_sdk_autoscaling::Client::new(sdk)),
+            actions: Actions::new(aws_sdk_autoscaling::Client::new(&tuned(sdk))),
         })
     }
 
@@ -86,19 +85,22 @@ impl Context {
         // Accept: launching actions only.
         let action = match message {
             Message::Action(action) if action.transition == Transition::Launching => action,
-            Message::Action(action) => return Err(unsupported(action.transition.as_str())),
             Message::Test => return Ok(Answer::ignored("a hook's test notification")),
-            Message::Sweep => return Err(unsupported("a scheduled run")),
-            Message::Other(event) => return Err(unsupported(&event)),
+            other => {
+                return Err(Error::UnsupportedEvent(format!(
+                    "{NAME} handles launching lifecycle actions, not {other}; correct the rule or the hook that sent it"
+                )));
+            }
         };
+        let wait = &action.wait;
 
         // Act: the record comes before the completion, so no instance serves unrecorded by accident.
         let written = self.output.line(&record(&action, invocation));
         if let Err(error) = &written {
             error!(
-                asg.name = action.group,
-                hook.name = action.hook,
-                instance.id = action.instance,
+                asg.name = wait.group,
+                hook.name = wait.hook,
+                instance.id = wait.instance,
                 %error,
                 "the launch could not be recorded; completing with {ON_FAILURE}={}",
                 self.config.on_failure
@@ -107,26 +109,14 @@ impl Context {
 
         // Complete.
         let result = if written.is_ok() { ActionResult::Continue } else { self.config.on_failure };
-        let completion = self.actions.complete(&action, result, invocation).await?;
+        let completion = self.actions.complete(wait, result, Some(action.time), invocation).await?;
 
         // Report.
-        let outcome = match completion {
-            Completion::Completed => Outcome::Completed,
-            Completion::AlreadyFinished => Outcome::AlreadyFinished,
-        };
-        let mut fields = Map::from_iter([
-            ("asg.name".to_owned(), json!(action.group)),
-            ("hook.name".to_owned(), json!(action.hook)),
-            ("instance.id".to_owned(), json!(action.instance)),
-            ("action.id".to_owned(), json!(action_id(&action.token))),
-        ]);
-        if outcome == Outcome::Completed {
-            fields.insert("action.result".to_owned(), json!(result.as_str()));
-        }
-        if let Err(error) = written {
-            fields.insert("reason".to_owned(), json!(format!("the launch could not be recorded: {error}")));
-        }
-        Ok(Answer { outcome, fields })
+        let answer = Answer::completion(wait, result, completion);
+        Ok(match written {
+            Ok(()) => answer,
+            Err(error) => answer.with("reason", format!("the launch could not be recorded: {error}")),
+        })
     }
 }
 
@@ -144,20 +134,14 @@ fn record(action: &LifecycleAction, invocation: &Invocation) -> Value {
         "account": action.account,
         "region": action.region,
         "resources": action.resources,
-        "asg.name": action.group,
-        "hook.name": action.hook,
-        "instance.id": action.instance,
+        "asg.name": action.wait.group,
+        "hook.name": action.wait.hook,
+        "instance.id": action.wait.instance,
         "transition": action.transition.as_str(),
         "origin": action.origin,
         "destination": action.destination,
-        "action.id": action_id(&action.token),
+        "action.id": action.wait.id(),
         "notification.metadata": metadata,
         "notification.metadata_length": length,
     })
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::UnsupportedEvent(format!(
-        "{NAME} handles launching lifecycle actions, not {what}; correct the rule or the hook that sent it"
-    ))
 }

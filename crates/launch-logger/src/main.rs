@@ -12,12 +12,8 @@ async fn main() -> Result<ExitCode, lambda_runtime::Error> {
     let Some(config) = runtime::configure(Config::parse).await else {
         return Ok(ExitCode::FAILURE);
     };
-    let sdk = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(runtime::http_client())
-        .retry_config(runtime::retries())
-        .timeout_config(runtime::timeouts())
-        .load()
-        .await;
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    let sdk = loader.http_client(runtime::http_client()).load().await;
     let context = Context::new(config, &sdk)?;
     runtime::run(async |payload, invocation| context.invoke(payload, &invocation).await).await?;
     Ok(ExitCode::SUCCESS)

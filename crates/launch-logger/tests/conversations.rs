@@ -6,7 +6,7 @@
 mod common;
 
 use std::fs::File;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -19,6 +19,7 @@ use lifecycle_lab::faults::CallFault::{
     self, AccessDenied, Contention, CutAfter, CutBefore, Hang, ServerError, Throttle,
 };
 use serde_json::{Value, json};
+use tokio::sync::mpsc::unbounded_channel;
 
 /// A second after the samples' time.
 fn eight_o_clock() -> DateTime<Utc> {
@@ -34,29 +35,37 @@ fn context(scene: &Scene, variables: &[(&str, &str)], output: Output) -> Context
 }
 
 /// Invokes the function with ten seconds' time and describes everything that it did.
-async fn play(scene: &Scene, variables: &[(&str, &str)], output: Output, payload: Value) -> String {
-    let context = context(scene, variables, output.clone());
+async fn play(scene: &Scene, variables: &[(&str, &str)], payload: Value) -> String {
+    let (sender, mut written) = unbounded_channel();
+    let played = play_into(Output::Channel(sender), scene, variables, payload).await;
+    let mut lines = String::new();
+    while let Ok(line) = written.try_recv() {
+        lines += &format!("writes {line}\n");
+    }
+    played + &lines
+}
+
+/// The same, writing records and metrics to `output`.
+async fn play_into(output: Output, scene: &Scene, variables: &[(&str, &str)], payload: Value) -> String {
+    let context = context(scene, variables, output);
     let invocation = Invocation::new(scene.lab.now(), Duration::from_secs(10));
     let answer = match context.invoke(payload, &invocation).await {
         Ok(answer) => format!("answer: {answer}"),
         Err(error) => format!("{}: {}", error.name(), error.chain()),
     };
-    let written = match output {
-        Output::Memory(lines) => lines.lock().unwrap().join("\n"),
-        Output::File(_) => "nothing".to_owned(),
-    };
     let conversation = scene.lab.transcript("launch-logger");
-    format!("{conversation}{answer}\nafter {:.1?}\nwritten: {written}\n", invocation.elapsed())
+    format!("{conversation}{answer}\nafter {:.1?}\n", invocation.elapsed())
 }
 
-fn memory() -> Output {
-    Output::Memory(Arc::new(Mutex::default()))
+/// A full disk behind standard output.
+fn full() -> Output {
+    Output::File(Arc::new(File::options().write(true).open("/dev/full").unwrap()))
 }
 
 /// Plays a sample against an instance that waits, and compares the whole conversation.
 async fn check(name: &str, expected: Expect) {
     let scene = Scene::at(eight_o_clock()).await;
-    expected.assert_eq(&play(&scene, &[], memory(), sample(name, &scene)).await);
+    expected.assert_eq(&play(&scene, &[], sample(name, &scene)).await);
 }
 
 /// Plays `launch.json` while AWS misbehaves; compares the outcomes of the calls and the answer.
@@ -68,7 +77,7 @@ async fn check_faults(faults: &[CallFault], expected: Expect) {
 
 /// Plays `launch.json` and compares the outcomes of the calls, the answer, and how long it took.
 async fn check_outcomes(scene: &Scene, expected: Expect) {
-    let played = play(scene, &[], memory(), sample("launch", scene)).await;
+    let played = play(scene, &[], sample("launch", scene)).await;
     let outcomes = played.lines().filter(|line| {
         ["  =>", "answer", "after", "AwsError", "Timeout"].iter().any(|start| line.starts_with(start))
     });
@@ -87,8 +96,8 @@ async fn a_launch_is_recorded_and_continues_with_one_call() {
           => ok
         answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
         after 40.0ms
-        written: {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"12345678-1234-1234-1234-123456789012","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":"team=web","notification.metadata_length":8,"origin":"EC2","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:042cba90-ad2f-431c-9b4d-6d9055bcc9fb:autoScalingGroupName/web"],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
-        {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
+        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"12345678-1234-1234-1234-123456789012","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":"team=web","notification.metadata_length":8,"origin":"EC2","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:042cba90-ad2f-431c-9b4d-6d9055bcc9fb:autoScalingGroupName/web"],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        writes {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
     "#]]).await;
 }
 
@@ -104,10 +113,10 @@ async fn a_batch_answers_with_the_failed_messages_only() {
           => ok
         answer: {"batchItemFailures":[{"itemIdentifier":"059f36b4-87a3-44ab-83d2-66197587d204"}]}
         after 40.0ms
-        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
-        {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"5d858daa-5692-135e-98ca-ef04118c2ab5","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":null,"notification.metadata_length":null,"origin":"EC2","record":"launch","region":null,"resources":[],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
-        {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"ignored"}
-        {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
+        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"5d858daa-5692-135e-98ca-ef04118c2ab5","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":null,"notification.metadata_length":null,"origin":"EC2","record":"launch","region":null,"resources":[],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"ignored"}
+        writes {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
     "#]]).await;
 }
 
@@ -116,7 +125,7 @@ async fn a_terminating_action_is_refused_and_never_completed() {
     check("terminate-refused", expect![[r#"
         UnsupportedEvent: launch-logger handles launching lifecycle actions, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it
         after 0.0ns
-        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
     "#]]).await;
 }
 
@@ -125,7 +134,7 @@ async fn a_scheduled_run_is_refused() {
     check("scheduled-refused", expect![[r#"
         UnsupportedEvent: launch-logger handles launching lifecycle actions, not a scheduled run; correct the rule or the hook that sent it
         after 0.0ns
-        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
     "#]]).await;
 }
 
@@ -134,54 +143,78 @@ async fn a_wrong_field_is_named_with_its_path() {
     check("malformed-refused", expect![[r#"
         InvalidPayload: detail.EC2InstanceId: invalid type: integer `17`, expected a string
         after 0.0ns
-        written: {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
     "#]]).await;
 }
 
+/// Every sample of `events/launch-logger`, and what becomes of it.
+const SAMPLES: [(&str, &str); 14] = [
+    ("launch", "completed"),
+    ("launch-into-warm-pool", "completed"),
+    ("launch-from-warm-pool", "completed"),
+    ("sqs-hook-notification", "completed"),
+    ("sqs-event", "completed"),
+    ("sns-hook-notification", "completed"),
+    ("sns-event", "completed"),
+    ("sns-in-sqs", "completed"),
+    ("sqs-batch-one-bad", "completed"),
+    ("sns-test-notification", "ignored"),
+    ("sqs-test-notification", "ignored"),
+    ("terminate-refused", "UnsupportedEvent"),
+    ("scheduled-refused", "UnsupportedEvent"),
+    ("malformed-refused", "InvalidPayload"),
+];
+
 #[tokio::test(start_paused = true)]
-async fn every_envelope_completes_the_action() {
-    for name in [
-        "launch",
-        "launch-into-warm-pool",
-        "launch-from-warm-pool",
-        "sqs-hook-notification",
-        "sqs-event",
-        "sns-hook-notification",
-        "sns-event",
-        "sns-in-sqs",
-        "sqs-batch-one-bad",
+async fn every_sample_is_dealt_with_as_documented() {
+    for (name, outcome) in SAMPLES {
+        let scene = Scene::at(eight_o_clock()).await;
+        let played = play(&scene, &[], sample(name, &scene)).await;
+        assert!(played.contains(&format!(r#""outcome":"{outcome}""#)), "{name}: {played}");
+        let state = if outcome == "completed" { "Pending:Proceed" } else { "Pending:Wait" };
+        assert_eq!(scene.state(), state, "{name}");
+    }
+    let mut files: Vec<_> = events().read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let mut names: Vec<_> = SAMPLES.map(|(name, _)| events().join(name).with_extension("json")).into();
+    names.sort();
+    assert_eq!(files, names);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_tells_a_warm_pools_two_pauses_apart() {
+    for (name, way) in [
+        ("launch-into-warm-pool", (json!("EC2"), json!("WarmPool"))),
+        ("launch-from-warm-pool", (json!("WarmPool"), json!("AutoScalingGroup"))),
     ] {
         let scene = Scene::at(eight_o_clock()).await;
-        play(&scene, &[], memory(), sample(name, &scene)).await;
-        assert_eq!(scene.state(), "Pending:Proceed", "{name}");
+        let record = record(&play(&scene, &[], sample(name, &scene)).await);
+        assert_eq!((record["origin"].clone(), record["destination"].clone()), way);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_test_notification_is_ignored_without_a_call() {
-    for (name, answer) in [
-        ("sns-test-notification", json!({ "outcome": "ignored", "reason": "a hook's test notification" })),
-        ("sqs-test-notification", json!({ "batchItemFailures": [] })),
-    ] {
+async fn long_metadata_is_cut_and_its_length_is_told() {
+    for length in [999, 1_000, 1_001, 4_000] {
         let scene = Scene::at(eight_o_clock()).await;
-        let played = play(&scene, &[], memory(), sample(name, &scene)).await;
-        assert!(played.starts_with(&format!("answer: {answer}\n")), "{played}");
+        let mut event = sample("launch", &scene);
+        event["detail"]["NotificationMetadata"] = json!("\u{fc}".repeat(length));
+        let record = record(&play(&scene, &[], event).await);
+        assert_eq!(record["notification.metadata"].as_str().unwrap().chars().count(), length.min(1_000));
+        assert_eq!(record["notification.metadata_length"], length);
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_sample_is_tried_here() {
-    let source = include_str!("conversations.rs");
-    for file in events().read_dir().unwrap() {
-        let name = file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
-        assert!(source.contains(&format!("\"{name}\"")), "no test plays events/launch-logger/{name}.json");
-    }
+/// The record among what was played.
+fn record(played: &str) -> Value {
+    let mut lines = played.lines().filter_map(|line| line.strip_prefix("writes "));
+    let record = lines.find(|line| line.contains(r#""record":"launch""#)).unwrap();
+    serde_json::from_str(record).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_launch_that_could_not_be_recorded_is_abandoned() {
     let scene = Scene::at(eight_o_clock()).await;
-    let full = Output::File(Arc::new(File::options().write(true).open("/dev/full").unwrap()));
     expect![[r#"
         POST autoscaling CompleteLifecycleAction
           AutoScalingGroupName=web
@@ -192,15 +225,13 @@ async fn a_launch_that_could_not_be_recorded_is_abandoned() {
           => ok
         answer: {"action.id":"b934252f","action.result":"ABANDON","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed","reason":"the launch could not be recorded: No space left on device (os error 28)"}
         after 40.0ms
-        written: nothing
-    "#]].assert_eq(&play(&scene, &[], full, sample("launch", &scene)).await);
+    "#]].assert_eq(&play_into(full(), &scene, &[], sample("launch", &scene)).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unrecorded_launch_continues_where_the_operator_says_so() {
     let scene = Scene::at(eight_o_clock()).await;
-    let full = Output::File(Arc::new(File::options().write(true).open("/dev/full").unwrap()));
-    let played = play(&scene, &[(ON_FAILURE, "CONTINUE")], full, sample("launch", &scene)).await;
+    let played = play_into(full(), &scene, &[(ON_FAILURE, "CONTINUE")], sample("launch", &scene)).await;
     assert!(
         played.contains("LifecycleActionResult=CONTINUE") && played.contains("could not be recorded"),
         "{played}"
@@ -271,8 +302,9 @@ async fn a_throttle_without_end_is_reported_as_awss_answer() {
               => Throttling
               => Throttling
               => Throttling
-            AwsError: CompleteLifecycleAction failed: Throttling: Rate exceeded (request launch-logger-6)
-            after 7.3s
+              => Throttling
+            AwsError: CompleteLifecycleAction failed: Throttling: Rate exceeded (request launch-logger-7)
+            after 9.2s
         "#]],
     )
     .await;
@@ -287,7 +319,7 @@ async fn one_hanging_message_does_not_touch_the_others() {
     for nth in [1, 3, 4, 5] {
         scene.lab.faults().at_call("launch-logger", nth, Hang);
     }
-    let played = play(&scene, &[], memory(), json!({ "Records": [hanging, good] })).await;
+    let played = play(&scene, &[], json!({ "Records": [hanging, good] })).await;
     assert!(played.contains(r#"answer: {"batchItemFailures":[{"itemIdentifier":"hangs"}]}"#), "{played}");
     assert_eq!(scene.state(), "InService");
 }
@@ -295,7 +327,7 @@ async fn one_hanging_message_does_not_touch_the_others() {
 #[tokio::test(start_paused = true)]
 async fn a_second_delivery_is_a_quiet_success() {
     let scene = Scene::at(eight_o_clock()).await;
-    play(&scene, &[], memory(), sample("launch", &scene)).await;
+    play(&scene, &[], sample("launch", &scene)).await;
     check_outcomes(&scene, expect![[r#"
           => ok
           => ValidationError

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use common::{Scene, sample};
-use lifecycle_lab::faults::CallFault::{AccessDenied, KillAfter, KillBefore, Throttle};
+use lifecycle_lab::faults::CallFault::{AccessDenied, Hang, KillAfter, KillBefore, Throttle};
 use lifecycle_lab::{Code, Function, FunctionError};
 use serde_json::{Value, json};
 
@@ -24,6 +24,11 @@ fn now() -> DateTime<Utc> {
 
 /// A scene with the built binary in its account.
 async fn scene(variables: &[(&str, &str)]) -> Scene {
+    scene_of(Duration::from_secs(10), variables).await
+}
+
+/// The same with another time limit.
+async fn scene_of(time_limit: Duration, variables: &[(&str, &str)]) -> Scene {
     let scene = Scene::at(now()).await;
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     scene.lab.add_function(Function {
@@ -32,7 +37,7 @@ async fn scene(variables: &[(&str, &str)]) -> Scene {
             path: env!("CARGO_BIN_EXE_launch-logger").into(),
             variables: variables.collect::<BTreeMap<_, _>>(),
         },
-        time_limit: Duration::from_secs(10),
+        time_limit,
     });
     scene
 }
@@ -193,4 +198,24 @@ async fn logs_are_json_where_the_functions_log_format_says_so() {
     assert_eq!(completed["action.result"], "CONTINUE");
     assert_eq!(handled["outcome"], "completed");
     assert!(handled["duration_ms"].is_u64());
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_answered_before_the_time_limit() {
+    let scene = scene_of(Duration::from_secs(2), &[]).await;
+    scene.lab.faults().script("CompleteLifecycleAction", [Hang; 9]);
+    let error = invoke(&scene, fresh("launch", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type, "Timeout", "not Sandbox.Timedout, which is Lambda's kill");
+}
+
+#[tokio::test]
+async fn a_name_with_a_line_break_writes_no_log_line_of_its_own() {
+    let scene = scene(&[]).await;
+    let mut event = fresh("launch", &scene);
+    event["detail"]["AutoScalingGroupName"] = json!("web\nERROR forged");
+    assert_eq!(invoke(&scene, event).await.unwrap()["outcome"], "already-finished");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let logs = scene.lab.logs();
+    assert!(logs.iter().any(|line| line.contains("forged")), "{logs:?}");
+    assert!(!logs.iter().any(|line| line.trim_start().starts_with("ERROR")), "{logs:?}");
 }

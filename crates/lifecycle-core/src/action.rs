@@ -1,5 +1,5 @@
 //! A lifecycle action's end: completing it and prolonging it, for as long as the run has time and no
-//! longer. AWS calls: `autoscaling:CompleteLifecycleAction`,
+//! longer. Also the repeating of calls under a deadline, which others use. AWS calls: `autoscaling:CompleteLifecycleAction`,
 //! `autoscaling:RecordLifecycleActionHeartbeat`.
 
 use std::fmt;
@@ -14,11 +14,11 @@ use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_autoscaling::config::{Builder, Config};
 use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{debug, info};
 
 use crate::error::{AwsFailure, action_id};
-use crate::{Error, Invocation, LifecycleAction};
+use crate::{Error, Invocation};
 
 /// An event this young may be ahead of the action it announces: Auto Scaling can answer that there is
 /// no active action and accept it a moment later.
@@ -95,6 +95,28 @@ pub enum Completion {
     AlreadyFinished,
 }
 
+/// One instance's wait in one hook: what a completion or a heartbeat is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Wait {
+    /// The Auto Scaling group's name.
+    pub group: String,
+    /// The lifecycle hook's name.
+    pub hook: String,
+    /// The instance's id.
+    pub instance: String,
+    /// The lifecycle action token: names exactly this wait. `None` where AWS does not say it, which is
+    /// everywhere but in events; then the instance's present wait in the hook is meant. Secret enough to
+    /// stay out of logs: see [`Wait::id`].
+    pub token: Option<String>,
+}
+
+impl Wait {
+    /// The first eight characters of the token, for logs.
+    pub fn id(&self) -> Option<&str> {
+        self.token.as_deref().map(action_id)
+    }
+}
+
 /// Completes lifecycle actions and keeps them alive.
 #[derive(Debug, Clone)]
 pub struct Actions(Client);
@@ -105,35 +127,37 @@ impl Actions {
         Self(client)
     }
 
-    /// Completes `action` with `result`. Throttles, contention, 5xx and broken connections are tried
-    /// again with jitter while `invocation` has time.
+    /// Completes the action of `wait` with `result`. Throttles, contention, 5xx and broken connections
+    /// are tried again with jitter while `invocation` has time. `announced` is when AWS sent the event of
+    /// this action, where one led here: a young one is asked for again.
     ///
     /// # Errors
     /// [`Error::AwsError`] where AWS refused, or still failed when the time was over;
     /// [`Error::Timeout`] where it did not answer.
     pub async fn complete(
         &self,
-        action: &LifecycleAction,
+        wait: &Wait,
         result: ActionResult,
+        announced: Option<DateTime<Utc>>,
         invocation: &Invocation,
     ) -> Result<Completion, Error> {
-        let complete = |settings| {
+        let complete = |limit| {
             self.0
                 .complete_lifecycle_action()
-                .auto_scaling_group_name(&action.group)
-                .lifecycle_hook_name(&action.hook)
-                .instance_id(&action.instance)
-                .lifecycle_action_token(&action.token)
+                .auto_scaling_group_name(&wait.group)
+                .lifecycle_hook_name(&wait.hook)
+                .instance_id(&wait.instance)
+                .set_lifecycle_action_token(wait.token.clone())
                 .lifecycle_action_result(result.as_str())
                 .customize()
-                .config_override(settings)
+                .config_override(one_attempt(limit))
                 .send()
         };
-        let young = invocation.now() - action.time < ACCEPTED_WITHIN;
+        let young = announced.is_some_and(|time| invocation.now() - time < ACCEPTED_WITHIN);
         let ask_again_until = invocation.elapsed() + if young { ASK_AGAIN_FOR } else { Duration::ZERO };
         let mut pause = ASK_AGAIN_AFTER;
         loop {
-            let completion = call("CompleteLifecycleAction", action, invocation, complete).await?;
+            let completion = answer("CompleteLifecycleAction", wait, invocation, complete).await?;
             let may_wait = ask_again_until
                 .saturating_sub(invocation.elapsed())
                 .min(invocation.time_left().saturating_sub(SHORTEST_ATTEMPT));
@@ -143,19 +167,18 @@ impl Actions {
                 pause *= 2;
                 continue;
             }
-            let what = match completion {
-                Completion::Completed => format!("completed the lifecycle action with {result}"),
-                Completion::AlreadyFinished => "the lifecycle action had ended before".to_owned(),
-            };
-            info!(
-                asg.name = action.group,
-                hook.name = action.hook,
-                instance.id = action.instance,
-                action.id = action_id(&action.token),
-                action.result = result.as_str(),
-                "{}: {what}",
-                action.instance
-            );
+            match completion {
+                Completion::Completed => info!(
+                    asg.name = wait.group,
+                    hook.name = wait.hook,
+                    instance.id = wait.instance,
+                    action.id = wait.id(),
+                    action.result = result.as_str(),
+                    "{}: completed the lifecycle action with {result}",
+                    wait.instance
+                ),
+                Completion::AlreadyFinished => debug!("the lifecycle action had ended before"),
+            }
             return Ok(completion);
         }
     }
@@ -164,33 +187,65 @@ impl Actions {
     ///
     /// # Errors
     /// As [`Actions::complete`].
-    pub async fn heartbeat(
-        &self,
-        action: &LifecycleAction,
-        invocation: &Invocation,
-    ) -> Result<Completion, Error> {
-        let heartbeat = |settings| {
+    pub async fn heartbeat(&self, wait: &Wait, invocation: &Invocation) -> Result<Completion, Error> {
+        let heartbeat = |limit| {
             self.0
                 .record_lifecycle_action_heartbeat()
-                .auto_scaling_group_name(&action.group)
-                .lifecycle_hook_name(&action.hook)
-                .instance_id(&action.instance)
-                .lifecycle_action_token(&action.token)
+                .auto_scaling_group_name(&wait.group)
+                .lifecycle_hook_name(&wait.hook)
+                .instance_id(&wait.instance)
+                .set_lifecycle_action_token(wait.token.clone())
                 .customize()
-                .config_override(settings)
+                .config_override(one_attempt(limit))
                 .send()
         };
-        call("RecordLifecycleActionHeartbeat", action, invocation, heartbeat).await
+        let completion = answer("RecordLifecycleActionHeartbeat", wait, invocation, heartbeat).await?;
+        if completion == Completion::Completed {
+            info!(
+                asg.name = wait.group,
+                hook.name = wait.hook,
+                instance.id = wait.instance,
+                action.id = wait.id(),
+                "{}: sent a heartbeat",
+                wait.instance
+            );
+        }
+        Ok(completion)
     }
 }
 
-/// Sends until AWS gives a definite answer or the time is over.
-async fn call<T, E, F>(
+async fn answer<T, E, F>(
     name: &'static str,
-    action: &LifecycleAction,
+    wait: &Wait,
     invocation: &Invocation,
-    send: impl Fn(Builder) -> F,
+    send: impl Fn(Duration) -> F,
 ) -> Result<Completion, Error>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+{
+    match patiently(name, invocation, is_transient, send).await {
+        Ok(_) => Ok(Completion::Completed),
+        Err(error) if has_ended(&error) => Ok(Completion::AlreadyFinished),
+        Err(error) => {
+            let failure = AwsFailure::new(&error).without_token(wait.token.as_deref().unwrap_or_default());
+            Err(Error::of_failure(name, &error, failure))
+        }
+    }
+}
+
+/// Sends until AWS gives an answer that `again` does not want asked again, or the time is over. `send`
+/// gets the time that this attempt may take, and must not repeat by itself: the deadline is known here,
+/// and AWS's last words are kept.
+///
+/// # Errors
+/// That of the last attempt.
+pub async fn patiently<T, E, F>(
+    name: &str,
+    invocation: &Invocation,
+    again: impl Fn(&SdkError<E, HttpResponse>) -> bool,
+    send: impl Fn(Duration) -> F,
+) -> Result<T, SdkError<E, HttpResponse>>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -200,29 +255,27 @@ where
         .with_max_delay(LONGEST_PAUSE)
         .with_jitter()
         .without_max_times();
-    for pause in pauses.build() {
-        let error = match send(one_attempt(invocation.time_left())).await {
-            Ok(_) => return Ok(Completion::Completed),
-            Err(error) if has_ended(&error) => return Ok(Completion::AlreadyFinished),
+    let mut pauses = pauses.build();
+    if invocation.time_left() < SHORTEST_ATTEMPT {
+        return Err(SdkError::timeout_error(format!("no time was left for {name}")));
+    }
+    loop {
+        let error = match send(ATTEMPT.min(invocation.time_left())).await {
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let failure = AwsFailure::new(&error).without_token(&action.token);
-        if is_transient(&error) && pause + SHORTEST_ATTEMPT < invocation.time_left() {
-            debug!(error = %failure, pause_ms = pause.as_millis(), "{name} failed; trying again");
-            tokio::time::sleep(pause).await;
-        } else if matches!(error, SdkError::TimeoutError(_)) {
-            return Err(Error::Timeout(format!("{name} had no answer in time: {failure}")));
-        } else {
-            return Err(Error::AwsError { call: name, source: failure });
+        let spare = invocation.time_left().saturating_sub(SHORTEST_ATTEMPT);
+        if !again(&error) || spare.is_zero() {
+            return Err(error);
         }
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE).min(spare);
+        debug!(code = error.code(), pause_ms = pause.as_millis(), "{name} failed; trying again");
+        tokio::time::sleep(pause).await;
     }
-    unreachable!("the pauses are without end")
 }
 
-/// The SDK sends once and gives up in time: repeating is done here, where the deadline is known and
-/// AWS's last words are kept for the error.
-fn one_attempt(time_left: Duration) -> Builder {
-    let limit = ATTEMPT.min(time_left);
+/// The SDK sends once, and gives up in time.
+fn one_attempt(limit: Duration) -> Builder {
     Config::builder().retry_config(RetryConfig::disabled()).timeout_config(
         TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit).build(),
     )
@@ -244,18 +297,17 @@ fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> b
         }
         SdkError::ServiceError(answer) => {
             answer.raw().status().is_server_error()
-                || answer.raw().status().as_u16() == 429
-                || answer.err().code().is_some_and(|code| {
-                    code.starts_with("Throttl")
-                        || [
-                            "ResourceContention",
-                            "RequestLimitExceeded",
-                            "RequestThrottled",
-                            "RequestTimeout",
-                        ]
-                        .contains(&code)
-                })
+                || error.code() == Some("ResourceContention")
+                || is_throttle(error)
         }
         _ => true,
     }
+}
+
+/// Whether AWS refused the call because there were too many: it had no effect, and can be sent again.
+pub fn is_throttle<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.raw_response().is_some_and(|answer| answer.status().as_u16() == 429)
+        || error.code().is_some_and(|code| {
+            code.starts_with("Throttl") || ["RequestLimitExceeded", "RequestThrottled"].contains(&code)
+        })
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::str::FromStr;
+use std::time::Duration;
 
 use crate::Error;
 
@@ -32,17 +32,18 @@ impl<'a> Parser<'a> {
         Self { variables, errors: Vec::new() }
     }
 
-    /// The variable `name`, or `default` where it is not set. A value that `T` does not accept is
+    /// The variable `name`, or `default` where it is not set. A value that `read` does not accept is
     /// remembered as an error, and [`Parser::finish`] will refuse the configuration.
-    pub fn get<T>(&mut self, name: &str, default: T) -> T
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
+    pub fn get<T, E: Display>(
+        &mut self,
+        name: &str,
+        default: T,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> T {
         let Some(value) = self.variables.0.get(name) else {
             return default;
         };
-        value.parse().unwrap_or_else(|error| {
+        read(value).unwrap_or_else(|error| {
             self.errors.push(format!("{name}: {error}"));
             default
         })
@@ -54,5 +55,136 @@ impl<'a> Parser<'a> {
     /// [`Error::InvalidConfig`] with a line for every bad variable.
     pub fn finish<C>(self, config: C) -> Result<C, Error> {
         if self.errors.is_empty() { Ok(config) } else { Err(Error::InvalidConfig(self.errors)) }
+    }
+}
+
+/// A duration with its unit: `90s`, `55m`, `2h`, `30d`.
+///
+/// # Errors
+/// The text is not one.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration with a unit, such as 90s, 55m, 2h or 30d");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: Option<u64> = number.parse().ok().filter(|_| digits);
+    number.and_then(|number| number.checked_mul(seconds)).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// A duration of `shortest` to `longest`.
+///
+/// # Errors
+/// As [`duration`], or it lies outside.
+pub fn duration_within(shortest: Duration, longest: Duration) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| {
+        let found = duration(text)?;
+        if (shortest..=longest).contains(&found) {
+            Ok(found)
+        } else {
+            Err(format!("{text:?} is not within {} s and {} s", shortest.as_secs(), longest.as_secs()))
+        }
+    }
+}
+
+/// A list separated by commas; spaces around its items don't matter.
+///
+/// # Errors
+/// It is empty, or an item is.
+pub fn list(text: &str) -> Result<Vec<String>, String> {
+    let items: Vec<String> = text.split(',').map(|item| item.trim().to_owned()).collect();
+    if items.iter().any(String::is_empty) { Err(format!("{text:?} has an empty item")) } else { Ok(items) }
+}
+
+/// Names, and beginnings of names that end in `*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names(Vec<String>);
+
+impl Names {
+    /// Whether nothing was named.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `name` is one of them.
+    pub fn contain(&self, name: &str) -> bool {
+        self.0.iter().any(|known| match known.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => known == name,
+        })
+    }
+
+    /// The names, if all of them are whole.
+    pub fn whole(&self) -> Option<&[String]> {
+        (!self.0.iter().any(|name| name.ends_with('*'))).then_some(self.0.as_slice())
+    }
+}
+
+/// Reads [`Names`].
+///
+/// # Errors
+/// As [`list`], or a `*` stands elsewhere than at the end.
+pub fn names(text: &str) -> Result<Names, String> {
+    let names = list(text)?;
+    match names.iter().find(|name| name.trim_end_matches('*').contains('*') || name.ends_with("**")) {
+        Some(wrong) => Err(format!("{wrong:?}: a * can stand at the end only")),
+        None => Ok(Names(names)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, seconds) in [("90s", 90), ("55m", 3_300), ("2h", 7_200), ("30d", 2_592_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in [
+            "",
+            "s",
+            "90",
+            "1.5h",
+            "-1s",
+            "+1s",
+            "1 h",
+            "1w",
+            "99999999999999999999s",
+            "9999999999999999999d",
+            "1\u{fc}",
+        ] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_whole_or_beginnings() {
+        let some = names("web, api-*").unwrap();
+        assert!(some.contain("web") && some.contain("api-1") && some.contain("api-"));
+        assert!(!some.contain("web-1") && !some.contain("ap"));
+        assert_eq!(some.whole(), None);
+        assert_eq!(names("a,b").unwrap().whole(), Some(&["a".to_owned(), "b".to_owned()][..]));
+        assert!(names("*").unwrap().contain("anything"));
+        for text in ["", "a,", "a,,b", "a*b", "a**"] {
+            assert!(names(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_bad_variable_is_named_at_once() {
+        let variables = [("A", "soon"), ("B", "7"), ("C", "")].into_iter().collect();
+        let mut parser = Parser::new(&variables);
+        parser.get("A", Duration::ZERO, duration);
+        assert_eq!(parser.get("B", 0, str::parse::<u32>), 7);
+        assert_eq!(parser.get("D", 4, str::parse::<u32>), 4);
+        parser.get("C", Names::default(), names);
+        let error = parser.finish(()).unwrap_err().chain();
+        assert!(error.starts_with("A: \"soon\" is not a duration") && error.contains("; C: "), "{error}");
     }
 }

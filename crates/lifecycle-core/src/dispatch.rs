@@ -3,22 +3,20 @@
 
 use futures::StreamExt;
 use futures::stream;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::future::Future;
 use tracing::{error, info};
 
-use crate::error::action_id;
 use crate::event::{self, Payload};
-use crate::{Error, Invocation, LifecycleAction, Message, Output, metrics};
+use crate::{ActionResult, Completion, Error, Invocation, Message, Output, Wait, metrics};
 
 /// Messages of one SQS batch that are handled at the same time. SQS delivers ten unless a batching
 /// window is set; more at once would only fill Auto Scaling's token bucket with retries.
 const AT_ONCE: usize = 10;
 
 /// How a message was dealt with. The contract's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The lifecycle action was completed by this run.
     Completed,
@@ -26,6 +24,14 @@ pub enum Outcome {
     AlreadyFinished,
     /// Nothing to do, rightly.
     Ignored,
+    /// The sweep looked after its groups.
+    Swept,
+    /// The commands were sent to the instance; their end will wake the function.
+    CommandSent,
+    /// They were sent before, and still run.
+    CommandRunning,
+    /// They outlive this run; the sweep goes on with them.
+    LeftToSweep,
 }
 
 impl Outcome {
@@ -35,7 +41,17 @@ impl Outcome {
             Self::Completed => "completed",
             Self::AlreadyFinished => "already-finished",
             Self::Ignored => "ignored",
+            Self::Swept => "swept",
+            Self::CommandSent => "command-sent",
+            Self::CommandRunning => "command-running",
+            Self::LeftToSweep => "left-to-sweep",
         }
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -50,9 +66,33 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer about `wait`, with what identifies it.
+    pub fn about(wait: &Wait, outcome: Outcome) -> Self {
+        let answer = Self { outcome, fields: Map::new() };
+        let answer = answer.with("asg.name", wait.group.as_str()).with("hook.name", wait.hook.as_str());
+        answer.with("instance.id", wait.instance.as_str()).with("action.id", wait.id())
+    }
+
+    /// How the completion of `wait` with `result` went.
+    pub fn completion(wait: &Wait, result: ActionResult, completion: Completion) -> Self {
+        match completion {
+            Completion::Completed => {
+                Self::about(wait, Outcome::Completed).with("action.result", result.as_str())
+            }
+            Completion::AlreadyFinished => Self::about(wait, Outcome::AlreadyFinished),
+        }
+    }
+
     /// A message that asks for nothing, and why.
     pub fn ignored(reason: &str) -> Self {
-        Self { outcome: Outcome::Ignored, fields: Map::from_iter([("reason".to_owned(), reason.into())]) }
+        Self { outcome: Outcome::Ignored, fields: Map::new() }.with("reason", reason)
+    }
+
+    /// The same with one more field.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
     }
 }
 
@@ -74,32 +114,23 @@ where
     F: Future<Output = Result<Answer, Error>>,
 {
     let one = async |message: Result<Message, Error>| {
-        let action = match &message {
-            Ok(Message::Action(action)) => Some(action.clone()),
+        let time = message.as_ref().ok().and_then(Message::time);
+        let wait = match &message {
+            Ok(Message::Action(action)) => Some(action.wait.clone()),
             _ => None,
         };
-        let action = action.as_deref();
-        if let Some(action) = action {
-            info!(
-                asg.name = action.group,
-                hook.name = action.hook,
-                instance.id = action.instance,
-                action.id = action_id(&action.token),
-                transition = action.transition.as_str(),
-                "accepted: {} of {} waits in {}",
-                action.instance,
-                action.group,
-                action.hook
-            );
+        let wait = wait.as_ref();
+        if let Ok(message) = &message {
+            accept(wait, message);
         }
         let result = match message {
             Ok(message) => invocation.guard(handle(message)).await,
             Err(error) => Err(error),
         };
-        let outcome = report(action, &result, invocation);
-        let to_completion = action
+        let outcome = report(wait, &result, invocation);
+        let to_completion = time
             .filter(|_| outcome == Outcome::Completed.as_str())
-            .map(|action| (invocation.now() - action.time).num_milliseconds().max(0));
+            .map(|time| (invocation.now() - time).num_milliseconds().max(0));
         let metric = metrics::emf(function, outcome, to_completion, invocation);
         if let Err(error) = output.line(&metric) {
             error!(%error, "the metric could not be written to standard output");
@@ -125,39 +156,52 @@ where
     }
 }
 
+fn accept(wait: Option<&Wait>, message: &Message) {
+    match wait {
+        Some(wait) => info!(
+            asg.name = wait.group,
+            hook.name = wait.hook,
+            instance.id = wait.instance,
+            action.id = wait.id(),
+            "accepted: {} of {} waits in {}, {message}",
+            wait.instance,
+            wait.group,
+            wait.hook
+        ),
+        None => info!("accepted: {message}"),
+    }
+}
+
 /// Logs how a message ended, once, and gives the name that the metric counts it under.
-fn report(
-    action: Option<&LifecycleAction>,
-    result: &Result<Answer, Error>,
-    invocation: &Invocation,
-) -> &'static str {
-    let group = action.map(|action| action.group.as_str());
-    let hook = action.map(|action| action.hook.as_str());
-    let instance = action.map(|action| action.instance.as_str());
-    let id = action.map(|action| action_id(&action.token));
+fn report(wait: Option<&Wait>, result: &Result<Answer, Error>, invocation: &Invocation) -> &'static str {
     let duration_ms = u64::try_from(invocation.elapsed().as_millis()).unwrap_or(u64::MAX);
     match result {
         Ok(answer) => {
+            let field = |name: &str| answer.fields.get(name).and_then(Value::as_str);
             let outcome = answer.outcome.as_str();
+            let about = field("instance.id").map(|id| format!(" {id}")).unwrap_or_default();
+            let reason = field("reason").map(|reason| format!(", {reason}")).unwrap_or_default();
             info!(
-                asg.name = group,
-                hook.name = hook,
-                instance.id = instance,
-                action.id = id,
+                asg.name = field("asg.name"),
+                hook.name = field("hook.name"),
+                instance.id = field("instance.id"),
+                action.id = field("action.id"),
+                action.result = field("action.result"),
+                command.id = field("command.id"),
+                command.status = field("command.status"),
                 outcome,
                 duration_ms,
-                "handled{}: {outcome}",
-                instance.map(|id| format!(" {id}")).unwrap_or_default()
+                "handled{about}: {outcome}{reason}"
             );
             outcome
         }
         Err(error) => {
             let name = error.name();
             error!(
-                asg.name = group,
-                hook.name = hook,
-                instance.id = instance,
-                action.id = id,
+                asg.name = wait.map(|wait| wait.group.as_str()),
+                hook.name = wait.map(|wait| wait.hook.as_str()),
+                instance.id = wait.map(|wait| wait.instance.as_str()),
+                action.id = wait.and_then(Wait::id),
                 error.type = name,
                 duration_ms,
                 "not handled: {name}: {}",

@@ -52,6 +52,26 @@ impl Error {
         }
     }
 
+    /// What a failed call to AWS is to the function: [`Error::Timeout`] where there was no answer,
+    /// [`Error::AwsError`] where there was one or the call did not get there.
+    pub fn aws<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        Self::of_failure(call, error, AwsFailure::new(error))
+    }
+
+    pub(crate) fn of_failure<E>(
+        call: &'static str,
+        error: &SdkError<E, HttpResponse>,
+        failure: AwsFailure,
+    ) -> Self {
+        match error {
+            SdkError::TimeoutError(_) => Self::Timeout(format!("{call} had no answer in time: {failure}")),
+            _ => Self::AwsError { call, source: failure },
+        }
+    }
+
     /// The message with every cause behind it, joined by colons.
     pub fn chain(&self) -> String {
         chain(self)
@@ -65,7 +85,8 @@ impl Error {
 pub struct AwsFailure(String);
 
 impl AwsFailure {
-    /// Reads the failure out of the SDK's error, which displays as "service error" and nothing else.
+    /// Reads the failure out of the SDK's error, which displays as "service error" and nothing else. Of
+    /// whatever looks like a lifecycle action token in AWS's text, only the first eight characters stay.
     pub fn new<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -74,13 +95,12 @@ impl AwsFailure {
             return Self(chain(error));
         };
         let code = service.code().unwrap_or("no error code");
-        let message = service.message().unwrap_or("no message");
+        let message = without_tokens(service.message().unwrap_or("no message"));
         let request = error.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
         Self(format!("{code}: {message}{request}"))
     }
 
-    /// The same with every occurrence of a lifecycle action token cut to its first eight characters:
-    /// AWS's texts quote the token, and whoever has it can end the wait.
+    /// The same without this token, whatever it looks like.
     #[must_use]
     pub fn without_token(self, token: &str) -> Self {
         Self(self.0.replace(token, action_id(token)))
@@ -93,9 +113,38 @@ pub fn action_id(token: &str) -> &str {
     token.char_indices().nth(8).map_or(token, |(end, _)| &token[..end])
 }
 
+/// Cuts everything of a token's form, which is a UUID's, to eight characters.
+fn without_tokens(text: &str) -> String {
+    let of_uuid = |character: char| character.is_ascii_hexdigit() || character == '-';
+    let pieces = text.split_inclusive(|character| !of_uuid(character)).map(|piece| {
+        let word = piece.trim_end_matches(|character| !of_uuid(character));
+        let is_uuid = word.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+        if is_uuid { format!("{}{}", action_id(word), &piece[word.len()..]) } else { piece.to_owned() }
+    });
+    pieces.collect()
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source())
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_in_awss_texts_are_cut_wherever_they_stand() {
+        let token = "2ab28dd5-0c9b-4b61-9f0d-6a3d3d1f7a10";
+        for (text, expected) in [
+            ("found with token T", "found with token 2ab28dd5"),
+            ("'T' and (T), T.", "'2ab28dd5' and (2ab28dd5), 2ab28dd5."),
+            ("no token: 2ab28dd5-0c9b, 1-2", "no token: 2ab28dd5-0c9b, 1-2"),
+            ("", ""),
+        ] {
+            assert_eq!(without_tokens(&text.replace('T', token)), expected);
+        }
+    }
 }

@@ -5,12 +5,14 @@
 //! Shapes: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html>
 //! and <https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html>.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::Error;
+use crate::{Error, Wait};
 
 /// Which way the instance is going.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -50,14 +52,8 @@ impl Transition {
 pub struct LifecycleAction {
     /// Which way the instance is going.
     pub transition: Transition,
-    /// The Auto Scaling group's name.
-    pub group: String,
-    /// The lifecycle hook's name.
-    pub hook: String,
-    /// The instance's id.
-    pub instance: String,
-    /// Names exactly this wait. Secret enough to stay out of logs: see [`crate::error::action_id`].
-    pub token: String,
+    /// Which instance waits where; the token is always known here.
+    pub wait: Wait,
     /// When AWS sent the event.
     pub time: DateTime<Utc>,
     /// The text that the hook's owner attached to it; up to 4,000 characters.
@@ -85,8 +81,33 @@ pub enum Message {
     Test,
     /// Time for the sweep: a scheduled event, or `{"action":"reconcile"}`.
     Sweep,
-    /// A well-formed event of another kind, described for the error that refuses it.
-    Other(String),
+    /// An event of another kind, which the function may know.
+    Event(Box<Event>),
+    /// A notification of another kind: its name.
+    Notification(String),
+}
+
+impl Message {
+    /// When AWS sent it, where it says so.
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Action(action) => Some(action.time),
+            Self::Event(event) => Some(event.time),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Action(action) => f.write_str(action.transition.as_str()),
+            Self::Test => f.write_str("a hook's test notification"),
+            Self::Sweep => f.write_str("a scheduled run"),
+            Self::Event(event) => write!(f, "an event {:?} of {:?}", event.detail_type, event.source),
+            Self::Notification(name) => write!(f, "a notification {name:?}"),
+        }
+    }
 }
 
 /// What a function was invoked with.
@@ -158,11 +179,11 @@ pub fn message(value: Value) -> Result<Message, Error> {
     } else if object.get("Type").is_some_and(|kind| kind == "Notification") && has("Message") {
         in_field("Message", nested(&object["Message"]))
     } else if let Some(event) = object.get("Event") {
-        Ok(if event == "autoscaling:TEST_NOTIFICATION" {
-            Message::Test
-        } else {
-            Message::Other(format!("a notification {event}"))
-        })
+        match event.as_str() {
+            Some("autoscaling:TEST_NOTIFICATION") => Ok(Message::Test),
+            Some(other) => Ok(Message::Notification(other.to_owned())),
+            None => Err(invalid("Event", "not a text")),
+        }
     } else if has("LifecycleTransition") || has("LifecycleHookName") || has("LifecycleActionToken") {
         notification(value)
     } else if object.get("action").is_some_and(|action| action == "reconcile") {
@@ -197,10 +218,12 @@ impl Detail {
     fn action(self, time: DateTime<Utc>) -> LifecycleAction {
         LifecycleAction {
             transition: self.lifecycle_transition,
-            group: self.auto_scaling_group_name,
-            hook: self.lifecycle_hook_name,
-            instance: self.instance_id,
-            token: self.lifecycle_action_token,
+            wait: Wait {
+                group: self.auto_scaling_group_name,
+                hook: self.lifecycle_hook_name,
+                instance: self.instance_id,
+                token: Some(self.lifecycle_action_token),
+            },
             time,
             metadata: self.notification_metadata,
             origin: self.origin,
@@ -213,13 +236,16 @@ impl Detail {
     }
 }
 
-/// EventBridge's envelope.
-#[derive(Deserialize)]
+/// An event in EventBridge's envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Event {
-    source: String,
-    detail_type: String,
-    time: DateTime<Utc>,
+pub struct Event {
+    /// For example `aws.autoscaling`.
+    pub source: String,
+    /// What kind of event it is.
+    pub detail_type: String,
+    /// When AWS sent it.
+    pub time: DateTime<Utc>,
     detail: Value,
     id: Option<String>,
     account: Option<String>,
@@ -227,14 +253,24 @@ struct Event {
     resources: Option<Vec<String>>,
 }
 
+impl Event {
+    /// What the event says.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPayload`] with the path of the field.
+    pub fn detail<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        in_field("detail", strict(self.detail.clone()))
+    }
+}
+
 fn event_bridge(event: Event) -> Result<Message, Error> {
     let announced = match (event.source.as_str(), event.detail_type.as_str()) {
         ("aws.autoscaling", "EC2 Instance-launch Lifecycle Action") => Transition::Launching,
         ("aws.autoscaling", "EC2 Instance-terminate Lifecycle Action") => Transition::Terminating,
         (_, "Scheduled Event") => return Ok(Message::Sweep),
-        (source, kind) => return Ok(Message::Other(format!("an event {kind:?} of {source:?}"))),
+        _ => return Ok(Message::Event(Box::new(event))),
     };
-    let detail: Detail = in_field("detail", strict(event.detail))?;
+    let detail: Detail = event.detail()?;
     let contradicts = match detail.lifecycle_transition {
         // Refused by name, by the function.
         Transition::Other(_) => false,

@@ -14,9 +14,9 @@ pub mod metrics;
 pub mod output;
 pub mod runtime;
 
-pub use action::{ActionResult, Actions, Completion};
+pub use action::{ActionResult, Actions, Completion, Wait};
 pub use dispatch::{Answer, Outcome, dispatch};
 pub use error::Error;
-pub use event::{LifecycleAction, Message, Transition};
+pub use event::{Event, LifecycleAction, Message, Transition};
 pub use invocation::Invocation;
 pub use output::Output;

@@ -4,9 +4,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Where the lines go.
 #[derive(Debug, Clone)]
@@ -14,8 +15,8 @@ pub enum Output {
     /// An open file: in Lambda, a duplicate of standard output. Written without a buffer, because
     /// `std::io::Stdout` keeps what it could not write and swallows a closed descriptor.
     File(Arc<File>),
-    /// Memory, for simulations and tests that read the lines back.
-    Memory(Arc<Mutex<Vec<String>>>),
+    /// A channel, for simulations and tests that read the lines.
+    Channel(UnboundedSender<String>),
 }
 
 impl Output {
@@ -39,10 +40,7 @@ impl Output {
                 line.push('\n');
                 file.as_ref().write_all(line.as_bytes())
             }
-            Self::Memory(lines) => {
-                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-                Ok(())
-            }
+            Self::Channel(lines) => lines.send(line).map_err(io::Error::other),
         }
     }
 }

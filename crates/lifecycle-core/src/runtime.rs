@@ -9,6 +9,7 @@ use aws_sdk_autoscaling::config::SharedHttpClient;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_types::SdkConfig;
 use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{Diagnostic, LambdaEvent, LambdaInvocation, Runtime, layers::TracingLayer, service_fn};
 use lambda_runtime_api_client::{Client, body::Body, build_request};
@@ -27,8 +28,9 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// calls here answer within a second or two.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Longest time for a call with all its attempts. A completion takes what its run has left instead.
-const OPERATION: Duration = Duration::from_secs(12);
+/// Longest time for a call with all its attempts: a hanging one and a second try fit into a function of
+/// ten seconds. A completion takes what its run has left instead.
+const OPERATION: Duration = Duration::from_secs(8);
 
 /// Longest wait for the Runtime API to take the report of a failed start. It is on this machine.
 const INIT_ERROR: Duration = Duration::from_secs(2);
@@ -36,6 +38,11 @@ const INIT_ERROR: Duration = Duration::from_secs(2);
 /// Attempts of a call that has no longer budget of its own: enough for a throttle and a broken
 /// connection in a row, few enough to leave AWS's shared token bucket to others.
 const ATTEMPTS: u32 = 3;
+
+/// The SDK's first pause between attempts, before jitter, and its longest: three attempts fit into the
+/// shortest of these functions.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Writes logs to standard error: JSON lines where the function's log format says so, and at its log
 /// level (`INFO` without one). Call it once, first.
@@ -55,6 +62,11 @@ pub fn start_logging() {
         .with_target(false)
         .with_ansi(false);
     let registry = tracing_subscriber::registry().with(filter);
+    // Rust's own report of a panic is many lines; the message follows in the line about the event.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!("panicked at {place}");
+    }));
     if variable("AWS_LAMBDA_LOG_FORMAT").eq_ignore_ascii_case("json") {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).init();
     } else {
@@ -94,13 +106,16 @@ pub async fn configure<C>(parse: impl FnOnce(&Variables) -> Result<C, Error>) ->
     let variables = env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
-    let error = match parse(&variables) {
-        Ok(config) => match missing_of_lambda() {
-            missing if missing.is_empty() => return Some(config),
-            missing => Error::InvalidConfig(missing),
-        },
-        Err(error) => error,
+    let (config, mut errors) = match parse(&variables) {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(Error::InvalidConfig(errors)) => (None, errors),
+        Err(other) => (None, vec![other.chain()]),
     };
+    errors.extend(missing_of_lambda());
+    if errors.is_empty() {
+        return config;
+    }
+    let error = Error::InvalidConfig(errors);
     tracing::error!(error.type = error.name(), "{}: {}", error.name(), error.chain());
     if env_variable("AWS_LAMBDA_RUNTIME_API").is_some()
         && let Err(cause) = post_init_error(Diagnostic::from(error)).await
@@ -141,23 +156,19 @@ pub fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
-/// How the SDK repeats calls: with exponential backoff and jitter, from 100 ms up to a second, so that
-/// three attempts fit into the shortest of these functions.
-pub fn retries() -> RetryConfig {
-    RetryConfig::standard()
+/// The same settings with this project's retries and timeouts, for every client of a function.
+pub fn tuned(sdk: &SdkConfig) -> SdkConfig {
+    let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)
-        .with_initial_backoff(Duration::from_millis(100))
-        .with_max_backoff(Duration::from_secs(1))
-}
-
-/// How long the SDK waits.
-pub fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
+        .with_initial_backoff(FIRST_BACKOFF)
+        .with_max_backoff(LONGEST_BACKOFF);
+    let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .read_timeout(ATTEMPT)
         .operation_attempt_timeout(ATTEMPT)
         .operation_timeout(OPERATION)
-        .build()
+        .build();
+    sdk.to_builder().retry_config(retries).timeout_config(timeouts).build()
 }
 
 /// Takes events from the Runtime API and hands them to `invoke`, one after the other, until Lambda

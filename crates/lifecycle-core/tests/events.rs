@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use lifecycle_core::error::action_id;
 use lifecycle_core::event::{Payload, message};
-use lifecycle_core::{Error, LifecycleAction, Message, Transition};
+use lifecycle_core::{Error, LifecycleAction, Message, Transition, Wait};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -24,10 +24,7 @@ fn action() -> impl Strategy<Value = LifecycleAction> {
         |(launching, (group, hook, instance, token), (metadata, origin, destination), time)| {
             LifecycleAction {
                 transition: if launching { Transition::Launching } else { Transition::Terminating },
-                group,
-                hook,
-                instance,
-                token,
+                wait: Wait { group, hook, instance, token: Some(token) },
                 time: DateTime::from_timestamp_millis(time).unwrap_or_default(),
                 metadata,
                 origin,
@@ -43,10 +40,10 @@ fn action() -> impl Strategy<Value = LifecycleAction> {
 
 fn fields(action: &LifecycleAction) -> Value {
     json!({
-        "LifecycleActionToken": action.token,
-        "AutoScalingGroupName": action.group,
-        "LifecycleHookName": action.hook,
-        "EC2InstanceId": action.instance,
+        "LifecycleActionToken": action.wait.token,
+        "AutoScalingGroupName": action.wait.group,
+        "LifecycleHookName": action.wait.hook,
+        "EC2InstanceId": action.wait.instance,
         "LifecycleTransition": action.transition.as_str(),
         "NotificationMetadata": action.metadata,
         "Origin": action.origin,
@@ -190,10 +187,12 @@ proptest! {
 fn example() -> LifecycleAction {
     LifecycleAction {
         transition: Transition::Launching,
-        group: "web".to_owned(),
-        hook: "hook".to_owned(),
-        instance: "i-1".to_owned(),
-        token: "87654321-4321-4321-4321-210987654321".to_owned(),
+        wait: Wait {
+            group: "web".to_owned(),
+            hook: "hook".to_owned(),
+            instance: "i-1".to_owned(),
+            token: Some("87654321-4321-4321-4321-210987654321".to_owned()),
+        },
         time: DateTime::<Utc>::UNIX_EPOCH,
         metadata: None,
         origin: None,
@@ -254,8 +253,8 @@ fn an_unknown_transition_is_kept_by_name() {
 #[test]
 fn other_events_are_told_apart_from_nonsense() {
     let other = |value: Value| match message(value).unwrap() {
-        Message::Other(what) => what,
-        known => panic!("{known:?}"),
+        known @ (Message::Event(_) | Message::Notification(_)) => known.to_string(),
+        unknown => panic!("{unknown:?}"),
     };
     let event = json!({ "source": "aws.ec2", "detail-type": "EC2 AMI State Change", "time": "2026-01-01T00:00:00Z", "detail": {} });
     assert_eq!(other(event), "an event \"EC2 AMI State Change\" of \"aws.ec2\"");

@@ -15,12 +15,12 @@ use crate::world::Effect;
 /// A delivery takes at least this long, and up to three times as long.
 const DELIVERY: Duration = Duration::from_millis(200);
 
-/// How late a delayed event is, at most. EventBridge retries a target for up to 24 h; some minutes are
-/// enough to outlast a hook.
-const LATE: Duration = Duration::from_secs(600);
+/// How late a delayed event is, at least and at most. EventBridge retries a target for up to 24 h; some
+/// minutes are enough to outlast a hook.
+const LATE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 
-/// How late a reordered event is, at most.
-const OVERTAKEN: Duration = Duration::from_secs(5);
+/// How late a reordered event is, at least and at most: later than any that is delivered as usual.
+const OVERTAKEN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
 /// A received message that was not dealt with is received again after this time: SQS's default
 /// visibility timeout.
@@ -124,8 +124,8 @@ impl Lab {
         let usual = DELIVERY.mul_f64(1.0 + 2.0 * slowness);
         let delay = match fault {
             Some(EventFault::Lost) => return,
-            Some(EventFault::Delayed) => LATE.mul_f64(slowness),
-            Some(EventFault::Reordered) => OVERTAKEN.mul_f64(slowness),
+            Some(EventFault::Delayed) => LATE[0] + (LATE[1] - LATE[0]).mul_f64(slowness),
+            Some(EventFault::Reordered) => OVERTAKEN[0] + (OVERTAKEN[1] - OVERTAKEN[0]).mul_f64(slowness),
             Some(EventFault::Doubled) | None => usual,
         };
         self.sleep(delay).await;
@@ -158,7 +158,7 @@ impl Lab {
     /// Lambda reads a queue: a message that the function reports as failed comes again, and at last goes
     /// to the failure queue.
     async fn receive(&self, arn: &str, function: &str, body: &str) {
-        let id = self.world(|world| world.uuid());
+        let id = self.faults().uuid();
         let batch = json!({ "Records": [{
             "messageId": id,
             "receiptHandle": "lab",
@@ -171,7 +171,7 @@ impl Lab {
         }] });
         for attempt in 1..=RECEIVES {
             let error = match self.invoke(function, batch.clone(), attempt).await {
-                Ok(answer) if answer["batchItemFailures"] == json!([]) => return,
+                Ok(answer) if answer["batchItemFailures"].as_array().is_none_or(Vec::is_empty) => return,
                 Ok(answer) => FunctionError {
                     error_type: "batchItemFailures".to_owned(),
                     error_message: answer.to_string(),

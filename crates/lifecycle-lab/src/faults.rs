@@ -8,17 +8,19 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::query::ApiError;
+use crate::world::uuid;
 
 /// What can happen to a call to AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallFault {
     /// AWS's shared token bucket is empty.
     Throttle,
-    /// HTTP 500 `InternalFailure`.
+    /// HTTP 500 `InternalFailure`; of SSM `InternalServerError`.
     ServerError,
-    /// HTTP 500 `ResourceContention`: another update of the group is pending.
+    /// HTTP 500 `ResourceContention`: another update of the group is pending. Auto Scaling only: SSM has
+    /// nothing like it, and plays the call.
     Contention,
-    /// HTTP 403 `AccessDenied`.
+    /// HTTP 403 `AccessDenied`; of SSM 400 `AccessDeniedException`.
     AccessDenied,
     /// AWS never answers.
     Hang,
@@ -168,6 +170,11 @@ impl Faults {
         scripted.or_else(|| draw(&mut self.random, &self.chaos.events))
     }
 
+    /// An id for what happens outside the world: a run, a message.
+    pub(crate) fn uuid(&mut self) -> String {
+        uuid(&mut self.random)
+    }
+
     /// A factor between 0 and 1 for how long something takes.
     pub(crate) fn share(&mut self) -> f64 {
         self.random.random()
@@ -181,14 +188,29 @@ fn draw<F: Copy>(random: &mut StdRng, probabilities: &BTreeMap<F, f64>) -> Optio
 impl CallFault {
     /// The error that AWS answers instead of playing the call, for faults that are answers.
     pub(crate) fn answer(self, caller: &str, service: &str, action: &str) -> Option<ApiError> {
-        match self {
-            Self::Throttle => Some(ApiError::new("Throttling", "Rate exceeded")),
-            Self::ServerError => Some(ApiError {
+        let denied = || {
+            format!(
+                "User: arn:aws:sts::{}:assumed-role/{caller}/{caller} is not authorized to perform: \
+                 {service}:{action} because no identity-based policy allows the {service}:{action} action",
+                crate::ACCOUNT
+            )
+        };
+        match (service, self) {
+            ("ssm", Self::Throttle) => Some(ApiError::new("ThrottlingException", "Rate exceeded")),
+            ("ssm", Self::ServerError) => Some(ApiError {
+                status: 500,
+                code: "InternalServerError",
+                message: "An error occurred on the server side.".to_owned(),
+            }),
+            ("ssm", Self::AccessDenied) => Some(ApiError::new("AccessDeniedException", denied())),
+            ("ssm", Self::Contention) => None,
+            (_, Self::Throttle) => Some(ApiError::throttling()),
+            (_, Self::ServerError) => Some(ApiError {
                 status: 500,
                 code: "InternalFailure",
                 message: "An internal error has occurred. Retry the request.".to_owned(),
             }),
-            Self::Contention => Some(ApiError {
+            (_, Self::Contention) => Some(ApiError {
                 status: 500,
                 code: "ResourceContention",
                 message:
@@ -196,15 +218,9 @@ impl CallFault {
                           instance, or load balancer)."
                         .to_owned(),
             }),
-            Self::AccessDenied => Some(ApiError {
-                status: 403,
-                code: "AccessDenied",
-                message: format!(
-                    "User: arn:aws:sts::{}:assumed-role/{caller}/{caller} is not authorized to perform: \
-                     {service}:{action} because no identity-based policy allows the {service}:{action} action",
-                    crate::ACCOUNT
-                ),
-            }),
+            (_, Self::AccessDenied) => {
+                Some(ApiError { status: 403, code: "AccessDenied", message: denied() })
+            }
             _ => None,
         }
     }

@@ -17,6 +17,7 @@ use crate::bus::Bus;
 use crate::faults::{CallFault, EventFault, Faults};
 use crate::lambda::{FunctionError, Functions, Run};
 use crate::query::ApiError;
+use crate::run_command;
 use crate::wire::{Answer, HttpRequest};
 use crate::world::{Sight, World};
 
@@ -37,8 +38,8 @@ pub(crate) struct Inner {
     started: Instant,
     /// How far the clock was skipped ahead.
     skipped: watch::Sender<Duration>,
-    /// Told when a timer may have been set.
-    changed: Notify,
+    /// Told whenever something may have changed in the world, or a timer may have been set.
+    changed: watch::Sender<()>,
     world: Mutex<World>,
     faults: Mutex<Faults>,
     calls: Mutex<Calls>,
@@ -92,7 +93,7 @@ pub enum What {
 pub struct Call {
     /// Who called: a function's name, `operator`, or `client` over TCP.
     pub caller: String,
-    /// The service's name in IAM: `autoscaling`.
+    /// The service's name in IAM: `autoscaling`, `ssm`.
     pub service: String,
     /// The action.
     pub action: String,
@@ -140,7 +141,7 @@ impl Lab {
             epoch,
             started: Instant::now(),
             skipped: watch::Sender::new(Duration::ZERO),
-            changed: Notify::new(),
+            changed: watch::Sender::new(()),
             world: Mutex::new(World::new(epoch, seed)),
             faults: Mutex::new(Faults::new(seed)),
             calls: Mutex::default(),
@@ -159,7 +160,8 @@ impl Lab {
         self.0.epoch + TimeDelta::from_std(passed).unwrap_or(TimeDelta::MAX)
     }
 
-    /// Jumps ahead: everything that is due on the way happens.
+    /// Jumps ahead. AWS's timers that are due on the way run, each at its own time; deliveries and retries
+    /// that are under way arrive after the jump.
     pub fn skip(&self, duration: Duration) {
         self.0.skipped.send_modify(|skipped| *skipped += duration);
         self.world(|_| ());
@@ -188,18 +190,21 @@ impl Lab {
     /// it is not within `limit` of the lab's time.
     pub async fn until(&self, limit: Duration, mut reached: impl FnMut(&World) -> bool) -> bool {
         let end = self.now() + TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
+        let mut changed = self.0.changed.subscribe();
         loop {
             if reached(&lock(&self.0.world)) {
                 return true;
             }
-            if self.now() >= end {
-                return false;
+            tokio::select! {
+                biased;
+                _ = changed.changed() => {}
+                () = self.sleep_until(end) => return false,
             }
-            self.sleep_until(end.min(self.now() + TimeDelta::milliseconds(100))).await;
         }
     }
 
     async fn run_clock(self) {
+        let mut changed = self.0.changed.subscribe();
         loop {
             let next = lock(&self.0.world).next_timer();
             let due = async {
@@ -210,7 +215,7 @@ impl Lab {
             };
             tokio::select! {
                 biased;
-                () = self.0.changed.notified() => {}
+                _ = changed.changed() => {}
                 () = due => self.world(|_| ()),
             }
         }
@@ -224,7 +229,7 @@ impl Lab {
             world.advance(now);
             (act(&mut world), world.take_effects())
         };
-        self.0.changed.notify_one();
+        self.0.changed.send_replace(());
         for (at, effect) in effects {
             self.spread(at, effect);
         }
@@ -316,11 +321,13 @@ impl Lab {
             lock(&self.0.calls).all.push(call.clone());
             self.notice(What::Called(call));
         };
-        let kill = || {
-            if let Some(kill) = &caller.kill {
+        let kill = || match &caller.kill {
+            Some(kill) => {
                 kill.notify_one();
+                Reply::Silence
             }
-            Reply::Silence
+            // Not a run that could be killed.
+            None => Reply::Cut,
         };
         match fault {
             Some(CallFault::Hang) => {
@@ -342,6 +349,7 @@ impl Lab {
             Some(error) => Err(error),
             None => self.world(|world| match service {
                 "autoscaling" => autoscaling::call(world, &request),
+                "ssm" => run_command::call(world, &request),
                 other => Err(ApiError::not_modelled(format!("the service {other}"))),
             }),
         };

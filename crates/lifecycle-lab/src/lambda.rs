@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,8 +21,8 @@ use crate::sandbox::Sandbox;
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
 
 tokio::task_local! {
-    /// How to kill the handler that runs in this task.
-    static KILL: Arc<Notify>;
+    /// The run whose handler is this task's: the function's name, and how to kill it.
+    static RUN: (String, Arc<Notify>);
 }
 
 /// A function's answer to what it could not do.
@@ -105,13 +107,32 @@ impl fmt::Debug for Functions {
 
 /// How to kill the handler that this task runs, if it runs one.
 pub(crate) fn current_kill() -> Option<Arc<Notify>> {
-    KILL.try_with(Clone::clone).ok()
+    RUN.try_with(|(_, kill)| kill.clone()).ok()
+}
+
+/// The function whose handler this task runs, if it runs one: for those who collect logs.
+pub fn running_function() -> Option<String> {
+    RUN.try_with(|(function, _)| function.clone()).ok()
 }
 
 impl Lab {
-    /// Adds a function, or replaces the one of this name.
+    /// Adds a function, or replaces the one of this name; its processes end.
     pub fn add_function(&self, function: Function) {
-        self.functions().by_name.insert(function.name.clone(), Arc::new(function));
+        let mut functions = self.functions();
+        functions.idle.remove(&function.name);
+        functions.by_name.insert(function.name.clone(), Arc::new(function));
+    }
+
+    /// Invokes a function every `period` of the lab's time, as a schedule does.
+    pub fn schedule(&self, period: Duration, function: &str, payload: Value) {
+        let (lab, function) = (self.clone(), function.to_owned());
+        tokio::spawn(async move {
+            loop {
+                lab.sleep(period).await;
+                let (lab, function, payload) = (lab.clone(), function.clone(), payload.clone());
+                tokio::spawn(async move { lab.invoke_async(&function, payload).await });
+            }
+        });
     }
 
     /// What the failure queues hold.
@@ -160,8 +181,7 @@ impl Lab {
                 format!("Function not found: {name}"),
             ));
         };
-        let run =
-            Run { function: name.to_owned(), request_id: self.world(|world| world.uuid()), attempt, payload };
+        let run = Run { function: name.to_owned(), request_id: self.faults().uuid(), attempt, payload };
         self.notice(What::Started(run.clone()));
         let result = match &function.code {
             Code::Handler(handler) => handle(handler, &run, function.time_limit).await,
@@ -189,10 +209,13 @@ impl Lab {
 
 async fn handle(handler: &Handler, run: &Run, limit: Duration) -> Result<Value, FunctionError> {
     let kill = Arc::new(Notify::new());
+    let work = AssertUnwindSafe(handler(run.payload.clone(), limit)).catch_unwind();
     tokio::select! {
         biased;
         () = kill.notified() => Err(FunctionError::killed()),
-        result = KILL.scope(kill.clone(), handler(run.payload.clone(), limit)) => result,
+        result = RUN.scope((run.function.clone(), kill.clone()), work) => {
+            result.unwrap_or_else(|_| Err(FunctionError::new("Runtime.ExitError", "the handler panicked")))
+        }
         () = tokio::time::sleep(limit) => Err(FunctionError::timed_out(limit)),
     }
 }

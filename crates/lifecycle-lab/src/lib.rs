@@ -1,5 +1,5 @@
 //! A model of AWS for code that acts at the moment an instance is born or dies: the clock of lifecycle
-//! hooks, and the slowness and the faults of everything around it.
+//! hooks, commands on instances, and the slowness and the faults of everything around them.
 //!
 //! One state machine ([`World`]) behind two doors ([`Lab::sdk_config`] in this process, [`Lab::tcp`]
 //! over TCP); functions that run as processes or as handlers ([`Function`]); rules and queues that
@@ -15,12 +15,13 @@ mod lab;
 mod lambda;
 pub mod pattern;
 mod query;
+pub mod run_command;
 mod sandbox;
 mod wire;
 mod world;
 
 pub use bus::Envelope;
 pub use lab::{Call, Lab, Moment, What};
-pub use lambda::{Code, Failure, Function, FunctionError, Handler, Run};
+pub use lambda::{Code, Failure, Function, FunctionError, Handler, Run, running_function};
 pub use query::ApiError;
 pub use world::{ACCOUNT, Delays, Effect, REGION, Sight, World};

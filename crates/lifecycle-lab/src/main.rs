@@ -11,7 +11,8 @@ use lifecycle_lab::faults::Chaos;
 use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
 use serde_json::Value;
 
-/// A model of AWS on a port of this machine: Auto Scaling groups, lifecycle hooks and their clock.
+/// A model of AWS on a port of this machine: Auto Scaling groups, lifecycle hooks and their clock, and
+/// Systems Manager Run Command.
 ///
 /// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do,
 /// so it listens on the loopback interface only. What it does not model it refuses with the error
@@ -79,6 +80,7 @@ fn usage(address: SocketAddr) -> String {
       --lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 300
   aws autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity 1
   aws autoscaling describe-auto-scaling-instances
+  aws ssm describe-instance-information
 "
     )
 }
@@ -92,6 +94,9 @@ fn line(moment: &Moment) -> String {
         What::Seen(Sight::Activity(activity)) => {
             format!("activity  {} {}: {}", activity.group, activity.description, activity.status)
         }
+        What::Seen(Sight::Command { instance, command, status }) => {
+            format!("command   {command} on {instance} {status}")
+        }
         What::Called(call) => {
             let parameters = call.parameters.join(" ");
             format!("call      {}:{} {parameters} => {}", call.service, call.action, call.outcome)
@@ -104,13 +109,15 @@ fn line(moment: &Moment) -> String {
     format!("{} {text}", moment.at.format("%H:%M:%S%.3f"))
 }
 
-/// An event's detail-type, or the transition of a hook notification, and the instance.
+/// An event's detail-type, or the transition of a hook notification, whom it is about, and the status if
+/// it tells one.
 fn headline(event: &Value) -> String {
     let text = |pointers: &[&str]| {
         pointers.iter().find_map(|pointer| event.pointer(pointer)?.as_str()).unwrap_or_default()
     };
     let what = text(&["/detail-type", "/LifecycleTransition", "/Event"]);
-    format!("{what} {}", text(&["/detail/EC2InstanceId", "/EC2InstanceId"]))
+    let who = text(&["/detail/EC2InstanceId", "/EC2InstanceId", "/detail/instance-id", "/detail/command-id"]);
+    format!("{what} {who} {}", text(&["/detail/status"])).trim_end().to_owned()
 }
 
 #[cfg(test)]

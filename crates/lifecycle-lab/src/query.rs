@@ -32,6 +32,11 @@ impl ApiError {
         Self::new("ValidationError", message)
     }
 
+    /// What Auto Scaling answers when the token bucket of its account and Region is empty.
+    pub(crate) fn throttling() -> Self {
+        Self::new("Throttling", "Rate exceeded")
+    }
+
     /// The refusal of a request without the parameter `name`.
     pub(crate) fn missing(name: &str) -> Self {
         let (first, rest) = name.split_at(1);

@@ -23,6 +23,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::task::AbortHandle;
 
 use crate::lab::{Caller, Lab};
 use crate::lambda::{FunctionError, Run};
@@ -37,6 +38,15 @@ pub(crate) struct Sandbox {
     kill: Arc<Notify>,
     next: mpsc::UnboundedSender<(Run, Duration)>,
     said: mpsc::UnboundedReceiver<Said>,
+    /// It said that it could not start, or was killed: it takes no other event.
+    ended: bool,
+    runtime_api: AbortHandle,
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.runtime_api.abort();
+    }
 }
 
 /// What the process said through the Runtime API.
@@ -70,7 +80,7 @@ impl Sandbox {
 
         let (next, events) = mpsc::unbounded_channel();
         let (speak, said) = mpsc::unbounded_channel();
-        tokio::spawn(serve(listener, Arc::new(Mutex::new(events)), speak));
+        let serving = tokio::spawn(serve(listener, Arc::new(Mutex::new(events)), speak)).abort_handle();
 
         let mut child = Command::new(path)
             .env_clear()
@@ -95,7 +105,7 @@ impl Sandbox {
         for stream in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
             tokio::spawn(capture(lab.clone(), function.to_owned(), stream));
         }
-        Ok(Self { child, kill, next, said })
+        Ok(Self { child, kill, next, said, ended: false, runtime_api: serving })
     }
 
     /// Hands over one event and waits for the answer, the process's end or the time limit, which counts
@@ -113,7 +123,10 @@ impl Sandbox {
                     Some(Said::Answer(id, result)) if id == run.request_id => return result,
                     // A late answer to an event that was given up.
                     Some(Said::Answer(..)) => {}
-                    Some(Said::InitError(error)) => return Err(error),
+                    Some(Said::InitError(error)) => {
+                        self.ended = true;
+                        return Err(error);
+                    }
                     None => return Err(FunctionError::new("Runtime.ExitError", "the Runtime API has ended")),
                 },
                 () = self.kill.notified() => {
@@ -134,10 +147,11 @@ impl Sandbox {
 
     /// The environment, if its process can take another event.
     pub(crate) fn alive(mut self) -> Option<Self> {
-        matches!(self.child.try_wait(), Ok(None)).then_some(self)
+        (!self.ended && matches!(self.child.try_wait(), Ok(None))).then_some(self)
     }
 
     async fn end(&mut self) {
+        self.ended = true;
         // It may have ended by itself.
         let _ = self.child.kill().await;
     }

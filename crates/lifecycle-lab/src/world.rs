@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::autoscaling::{self, AutoScaling};
+use crate::run_command::{self, RunCommand};
 
 /// The Region that the lab plays.
 pub const REGION: &str = "us-east-1";
@@ -39,6 +40,14 @@ pub struct Delays {
     /// Pause before a launch after the second launch in a row that a hook abandoned; it doubles with
     /// each further one, up to 15 minutes.
     pub launch_backoff: Duration,
+    /// From `SendCommand`, or an agent's return, until the agent has the command; and from
+    /// `CancelCommand` until it has stopped it.
+    pub command_delivery: Duration,
+    /// From `SendCommand` until `GetCommandInvocation` finds it.
+    pub command_visible: Duration,
+    /// From `SendCommand` until `ListCommands` and `ListCommandInvocations` find it. AWS calls all of
+    /// Run Command eventually consistent, but gives a time for nothing.
+    pub command_listed: Duration,
 }
 
 impl Default for Delays {
@@ -51,6 +60,9 @@ impl Default for Delays {
             health_check: Duration::from_secs(45),
             acceptance: Duration::ZERO,
             launch_backoff: Duration::from_secs(30),
+            command_delivery: Duration::from_secs(1),
+            command_visible: Duration::from_millis(500),
+            command_listed: Duration::ZERO,
         }
     }
 }
@@ -85,12 +97,22 @@ pub enum Sight {
     },
     /// A scaling activity began or ended.
     Activity(autoscaling::Activity),
+    /// A command on an instance came into another status.
+    Command {
+        /// The instance.
+        instance: String,
+        /// The command's id.
+        command: String,
+        /// The status, as AWS spells it.
+        status: &'static str,
+    },
 }
 
 /// Something that will happen by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Timer {
     AutoScaling(autoscaling::Timer),
+    RunCommand(run_command::Timer),
 }
 
 /// Everything AWS knows.
@@ -104,6 +126,8 @@ pub struct World {
     pub delays: Delays,
     /// EC2 Auto Scaling.
     pub autoscaling: AutoScaling,
+    /// Systems Manager Run Command.
+    pub run_command: RunCommand,
     effects: Vec<(DateTime<Utc>, Effect)>,
 }
 
@@ -117,6 +141,7 @@ impl World {
             random: StdRng::seed_from_u64(seed),
             delays: Delays::default(),
             autoscaling: AutoScaling::default(),
+            run_command: RunCommand::default(),
             effects: Vec::new(),
         }
     }
@@ -128,11 +153,15 @@ impl World {
 
     /// When the next timer is due.
     pub fn next_timer(&self) -> Option<DateTime<Utc>> {
+        if self.run_command.has_agent_news() {
+            return Some(self.now);
+        }
         self.timers.keys().next().map(|(due, _)| *due)
     }
 
     /// Lets everything happen that is due by `to`, each at its own time and in order.
     pub fn advance(&mut self, to: DateTime<Utc>) {
+        self.hear_agents();
         while let Some(entry) = self.timers.first_entry() {
             let (due, _) = *entry.key();
             if due > to {
@@ -142,6 +171,7 @@ impl World {
             self.now = self.now.max(due);
             match timer {
                 Timer::AutoScaling(timer) => self.autoscaling_timer(timer),
+                Timer::RunCommand(timer) => self.run_command_timer(timer),
             }
         }
         self.now = self.now.max(to);
@@ -186,10 +216,7 @@ impl World {
     }
 
     pub(crate) fn uuid(&mut self) -> String {
-        let bits: u128 = self.random.random();
-        let version_4 = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-        let hex = format!("{version_4:032x}");
-        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+        uuid(&mut self.random)
     }
 
     pub(crate) fn instance_id(&mut self) -> String {
@@ -205,4 +232,12 @@ pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
 /// As AWS writes times in the texts of scaling activities: UTC, to the second.
 pub(crate) fn second(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// A random UUID of version 4.
+pub(crate) fn uuid(random: &mut StdRng) -> String {
+    let bits: u128 = random.random();
+    let version_4 = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{version_4:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Lab, World};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -187,6 +188,67 @@ async fn the_cli_leads_an_instance_past_a_hook() {
     assert!(cause.contains("changing the desired capacity from 0 to 1."), "{cause}");
     let lasted = (time(&activity["EndTime"]) - time(&activity["StartTime"])).num_seconds();
     assert!((400..500).contains(&lasted), "two skips of 200 s and the boot, not {lasted} s");
+}
+
+#[tokio::test]
+async fn the_cli_runs_a_command_on_an_instance() {
+    let lab = new_lab();
+    let Some(aws) = Cli::of(&lab).await else { return };
+    aws.create_group().await;
+    let set = "autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity 1";
+    assert_eq!(aws.run(set).await, Ok(Value::Null));
+    lab.skip(Duration::from_secs(60));
+    assert!(lab.until(Duration::from_secs(60), is_in("InService")).await);
+    let id = lab.world(|world| world.autoscaling.instances().map(|instance| instance.id.clone()).collect());
+    let [id]: [String; 1] = Vec::try_into(id).unwrap();
+    let script = Script { exit_code: 5, output: "bye\n".to_owned(), ..Script::default() };
+    lab.world(|world| world.run_command.set_script(&id, script));
+
+    let agents = aws.run(&format!("ssm describe-instance-information --filters Key=InstanceIds,Values={id}"));
+    let agents = agents.await.unwrap();
+    assert_eq!(agents["InstanceInformationList"].as_array().map(Vec::len), Some(1), "{agents}");
+    assert_eq!(agents["InstanceInformationList"][0]["InstanceId"], id);
+    assert_eq!(agents["InstanceInformationList"][0]["PingStatus"], "Online");
+
+    let send = format!(
+        "ssm send-command --document-name AWS-RunShellScript --instance-ids {id} --comment stop-it \
+         --timeout-seconds 30 --parameters commands=hostname,executionTimeout=60"
+    );
+    let sent = aws.run(&send).await.unwrap();
+    let command = sent["Command"]["CommandId"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(sent["Command"]["Status"], "Pending");
+    assert_eq!(
+        sent["Command"]["Parameters"],
+        json!({ "commands": ["hostname"], "executionTimeout": ["60"] })
+    );
+    lab.skip(Duration::from_secs(10));
+
+    let listed = aws.run(&format!("ssm list-command-invocations --command-id {command} --details"));
+    let listed = listed.await.unwrap();
+    let invocation = &listed["CommandInvocations"][0];
+    assert_eq!(invocation["Status"], "Failed");
+    assert_eq!(invocation["Comment"], "stop-it");
+    assert_eq!(invocation["CommandPlugins"][0]["ResponseCode"], 5);
+    assert_eq!(invocation["CommandPlugins"][0]["Output"], "bye\n");
+    let got = aws.run(&format!("ssm get-command-invocation --command-id {command} --instance-id {id}"));
+    let got = got.await.unwrap();
+    assert_eq!(got["StatusDetails"], "Failed");
+    assert_eq!(got["StandardOutputContent"], "bye\n");
+    assert_eq!(got["StandardErrorContent"], "failed to run commands: exit status 5");
+    let failed = aws.run("ssm list-commands --filters key=Status,value=Failed").await.unwrap();
+    assert_eq!(failed["Commands"][0]["CommandId"], command);
+    assert_eq!(aws.run(&format!("ssm cancel-command --command-id {command}")).await, Ok(Value::Null));
+
+    lab.world(|world| world.run_command.set_agent(&id, Ping::Unregistered));
+    assert_eq!(
+        aws.run(&send).await.unwrap_err(),
+        format!(
+            "An error occurred (InvalidInstanceId) when calling the SendCommand operation: Instances [[{id}]] not \
+             in a valid state for account 123456789012"
+        )
+    );
+    let error = aws.run("ssm list-documents").await.unwrap_err();
+    assert!(error.contains("lifecycle-lab does not model ssm:ListDocuments"), "{error}");
 }
 
 #[tokio::test]

@@ -118,10 +118,14 @@ async fn events_are_lost_doubled_delayed_and_overtaken_on_request() {
     lab.faults().script_events("lost", [EventFault::Lost]);
     lab.faults().script_events("doubled", [EventFault::Doubled]);
     lab.faults().script_events("delayed", [EventFault::Delayed]);
-    for kind in ["lost", "doubled", "delayed", "last"] {
+    lab.faults().script_events("overtaken", [EventFault::Reordered]);
+    for kind in ["lost", "doubled", "delayed", "overtaken", "last"] {
         lab.publish(event(kind));
     }
-    lab.sleep(Duration::from_secs(3)).await;
+    lab.sleep(Duration::from_secs(6)).await;
+    let order =
+        seen.lock().unwrap().iter().map(|(_, event)| event["detail-type"].clone()).collect::<Vec<_>>();
+    assert_eq!(order.last(), Some(&json!("overtaken")));
     let kinds = || -> Vec<String> {
         let mut kinds: Vec<_> = seen
             .lock()
@@ -132,9 +136,9 @@ async fn events_are_lost_doubled_delayed_and_overtaken_on_request() {
         kinds.sort();
         kinds
     };
-    assert_eq!(kinds(), ["doubled", "doubled", "last"]);
+    assert_eq!(kinds(), ["doubled", "doubled", "last", "overtaken"]);
     lab.sleep(Duration::from_secs(600)).await;
-    assert_eq!(kinds(), ["delayed", "doubled", "doubled", "last"]);
+    assert_eq!(kinds(), ["delayed", "doubled", "doubled", "last", "overtaken"]);
 }
 
 /// A group whose hook notifies a target, and one instance on its way into the hook.
@@ -303,6 +307,34 @@ async fn a_seed_replays_exactly_and_another_one_differs() {
     assert!(first.len() > 40);
     assert_eq!(first, story(1).await);
     assert_ne!(first, story(2).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_invokes_again_and_again() {
+    let lab = lab();
+    let seen = add(&lab, "f", vec![Ok(json!(null))]);
+    lab.schedule(Duration::from_secs(300), "f", json!({ "action": "reconcile" }));
+    lab.sleep(Duration::from_secs(1_000)).await;
+    assert_eq!(seconds(&seen), [300, 600, 900]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_events_leave_the_worlds_ids_alone() {
+    async fn ids(faults: Vec<EventFault>) -> Vec<String> {
+        let lab = lab();
+        add(&lab, "f", vec![Ok(json!(null))]);
+        lab.add_rule(&json!({ "source": ["aws.autoscaling"] }), "f").unwrap();
+        lab.faults().script_events("EC2 Instance Launch Successful", faults);
+        for _ in 0..2 {
+            notifying_now(&lab).await;
+            lab.sleep(Duration::from_secs(60)).await;
+            let delete = Client::new(&lab.sdk_config("operator")).delete_auto_scaling_group();
+            delete.auto_scaling_group_name("web").force_delete(true).send().await.unwrap();
+            lab.sleep(Duration::from_secs(60)).await;
+        }
+        lab.world(|world| world.autoscaling.activities().iter().map(|activity| activity.id.clone()).collect())
+    }
+    assert_eq!(ids(vec![]).await, ids(vec![EventFault::Doubled, EventFault::Lost]).await);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! documented and the lab had to choose.
 
 mod api;
+mod bucket;
 mod capacity;
 mod engine;
 
@@ -14,6 +15,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 pub(crate) use api::call;
+pub use bucket::Bucket;
 
 use crate::world::timestamp;
 
@@ -26,6 +28,8 @@ const HEARTBEATS: u32 = 100;
 /// The service's state.
 #[derive(Debug, Default)]
 pub struct AutoScaling {
+    /// The token bucket that all callers and actions share; without one, nobody is throttled.
+    pub bucket: Option<Bucket>,
     groups: BTreeMap<String, Group>,
     instances: BTreeMap<String, Instance>,
     activities: Vec<Activity>,

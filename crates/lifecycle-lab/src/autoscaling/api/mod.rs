@@ -29,6 +29,10 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
     ) -> Answer {
         play(world, parameters(&request.action, request.parameters.clone())?)
     }
+    let now = world.now();
+    if world.autoscaling.bucket.as_mut().is_some_and(|bucket| !bucket.draw(now)) {
+        return Err(ApiError::throttling());
+    }
     match request.action.as_str() {
         "CreateAutoScalingGroup" => run(world, request, groups::create),
         "UpdateAutoScalingGroup" => run(world, request, groups::update),

@@ -1,0 +1,845 @@
+//! The rules of Systems Manager Run Command, one test for each, through real SDK clients; the shapes of
+//! its faults; and the token bucket that all of Auto Scaling's callers share.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::config::retry::RetryConfig;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::operation::get_command_invocation::GetCommandInvocationOutput;
+use aws_sdk_ssm::operation::send_command::builders::SendCommandFluentBuilder;
+use aws_sdk_ssm::primitives::DateTimeFormat;
+use aws_sdk_ssm::types::{
+    CommandFilter, CommandFilterKey, CommandInvocationStatus, CommandStatus, InstanceInformationFilter,
+    InstanceInformationFilterKey, InstanceInformationStringFilter,
+};
+use lifecycle_lab::autoscaling::Bucket;
+use lifecycle_lab::faults::CallFault;
+use lifecycle_lab::run_command::{Expiry, Invocation, Ping, RunCommand, Script};
+use lifecycle_lab::{Lab, Moment, Sight, What};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const INVOCATION_EVENT: &str = "EC2 Command Invocation Status-change Notification";
+const COMMAND_EVENT: &str = "EC2 Command Status-change Notification";
+
+/// A group of instances in service, each with an agent.
+struct Scene {
+    lab: Lab,
+    ssm: Client,
+    ids: Vec<String>,
+    moments: UnboundedReceiver<Moment>,
+}
+
+impl Scene {
+    async fn of(instances: i32) -> Self {
+        let lab = Lab::new("2026-03-01T12:00:00Z".parse().unwrap(), 7);
+        lab.world(|world| world.delays.boot = Duration::ZERO);
+        let sdk = lab.sdk_config("operator");
+        let launch_template = LaunchTemplateSpecification::builder().launch_template_name("web").build();
+        let group = aws_sdk_autoscaling::Client::new(&sdk).create_auto_scaling_group();
+        let group = group.auto_scaling_group_name("web").availability_zones("us-east-1a");
+        let group = group.min_size(0).max_size(instances).desired_capacity(instances);
+        group.launch_template(launch_template).send().await.unwrap();
+        let all_in_service = |world: &lifecycle_lab::World| {
+            let states = world.autoscaling.instances().map(|instance| instance.state);
+            states.filter(|state| *state == "InService").count() == instances as usize
+        };
+        assert!(lab.until(Duration::from_secs(60), all_in_service).await);
+        let ids = lab.world(|world| world.autoscaling.instances().map(|one| one.id.clone()).collect());
+        // A refusal is a test's subject here, never something to try again.
+        let config = aws_sdk_ssm::config::Builder::from(&sdk).retry_config(RetryConfig::disabled()).build();
+        let moments = lab.observe();
+        Self { ssm: Client::from_conf(config), ids, moments, lab }
+    }
+
+    /// Runs a command on the first instance; answers the command's id.
+    async fn send(&self) -> String {
+        id(self.order().send().await.unwrap())
+    }
+
+    /// A request for a command on the first instance.
+    fn order(&self) -> SendCommandFluentBuilder {
+        self.order_on(&self.ids[0])
+    }
+
+    fn order_on(&self, instance: &str) -> SendCommandFluentBuilder {
+        let send = self.ssm.send_command().document_name("AWS-RunShellScript").instance_ids(instance);
+        send.parameters("commands", vec!["systemctl stop application".to_owned()])
+    }
+
+    async fn get(&self, command: &str) -> GetCommandInvocationOutput {
+        let get = self.ssm.get_command_invocation().command_id(command).instance_id(&self.ids[0]);
+        get.send().await.unwrap()
+    }
+
+    fn set(&self, set: impl FnOnce(&mut RunCommand, &str)) {
+        self.lab.world(|world| set(&mut world.run_command, &self.ids[0]));
+    }
+
+    fn script(&self, seconds: u64, exit_code: i32) {
+        let duration = Duration::from_secs(seconds);
+        self.set(|run, id| run.set_script(id, Script { duration, exit_code, ..Script::default() }));
+    }
+
+    fn agent(&self, ping: Ping) {
+        self.set(|run, id| run.set_agent(id, ping));
+    }
+
+    async fn sleep(&self, seconds: u64) {
+        self.lab.sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// The first instance's last invocation as it is.
+    fn truth(&self) -> Invocation {
+        self.lab.world(|world| world.run_command.invocations(&self.ids[0]).last().unwrap().1.clone())
+    }
+
+    /// The status, and how many seconds after it was sent the command began and ended.
+    fn course(&self) -> (&'static str, Option<i64>, Option<i64>) {
+        self.lab.world(|world| {
+            let (command, one) = world.run_command.invocations(&self.ids[0]).last().unwrap();
+            let after = |time: Option<chrono::DateTime<chrono::Utc>>| {
+                time.map(|time| (time - command.requested).num_seconds())
+            };
+            (one.status_details, after(one.started), after(one.ended))
+        })
+    }
+
+    /// What Run Command has sent out since the last look.
+    fn events(&mut self) -> Vec<Value> {
+        let mut events = Vec::new();
+        while let Ok(moment) = self.moments.try_recv() {
+            match moment.what {
+                What::Sent(event) if event["source"] == "aws.ssm" => events.push(event),
+                _ => {}
+            }
+        }
+        events
+    }
+
+    /// The statuses in the events of invocations since the last look.
+    fn statuses(&mut self) -> Vec<String> {
+        let events = self.events().into_iter().filter(|event| event["detail-type"] == INVOCATION_EVENT);
+        events.map(|event| event["detail"]["status"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn id(sent: aws_sdk_ssm::operation::send_command::SendCommandOutput) -> String {
+    sent.command.unwrap().command_id.unwrap()
+}
+
+/// The code and the text of a refusal.
+fn refusal<T: Debug, E: ProvideErrorMetadata + Debug>(result: Result<T, SdkError<E>>) -> (String, String) {
+    let error = result.unwrap_err();
+    (error.code().unwrap_or_default().to_owned(), error.message().unwrap_or_default().to_owned())
+}
+
+fn code<T: Debug, E: ProvideErrorMetadata + Debug>(result: Result<T, SdkError<E>>) -> String {
+    refusal(result).0
+}
+
+fn filter(key: CommandFilterKey, value: &str) -> CommandFilter {
+    CommandFilter::builder().key(key).value(value).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_reaches_the_agent_after_a_second_and_ends_when_it_has_run() {
+    let scene = Scene::of(1).await;
+    scene.script(10, 0);
+
+    let command =
+        scene.order().comment("a comment").timeout_seconds(60).send().await.unwrap().command.unwrap();
+    assert_eq!(command.status, Some(CommandStatus::Pending));
+    assert_eq!(command.status_details.as_deref(), Some("Pending"));
+    assert_eq!(command.comment.as_deref(), Some("a comment"));
+    assert_eq!(command.timeout_seconds, Some(60));
+    assert_eq!(command.instance_ids(), [scene.ids[0].clone()]);
+    assert_eq!(command.parameters.unwrap()["commands"], ["systemctl stop application"]);
+    let lasts = command.expires_after.unwrap().secs() - command.requested_date_time.unwrap().secs();
+    assert_eq!(lasts, 60 + 3_600, "the delivery timeout and AWS-RunShellScript's own time");
+
+    let id = command.command_id.unwrap();
+    assert_eq!(id.len(), 36);
+    scene.sleep(5).await;
+    let running = scene.get(&id).await;
+    assert_eq!(running.status, Some(CommandInvocationStatus::InProgress));
+    assert_eq!((running.response_code, running.execution_end_date_time.as_deref()), (-1, Some("")));
+    scene.sleep(10).await;
+    let ended = scene.get(&id).await;
+    assert_eq!(ended.status, Some(CommandInvocationStatus::Success));
+    assert_eq!((ended.response_code, ended.comment.as_deref()), (0, Some("a comment")));
+    assert!(ended.execution_start_date_time.unwrap().starts_with("2026-03-01T12:00:"));
+    assert_eq!(ended.execution_elapsed_time.as_deref(), Some("PT10S"));
+    assert_eq!(scene.course(), ("Success", Some(1), Some(11)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_exit_with_an_error_have_failed() {
+    let scene = Scene::of(1).await;
+    let script = Script { exit_code: 3, output: "stopping".to_owned(), ..Script::default() };
+    scene.set(|run, id| run.set_script(id, script));
+
+    let id = scene.send().await;
+    scene.sleep(5).await;
+
+    let ended = scene.get(&id).await;
+    assert_eq!(ended.status, Some(CommandInvocationStatus::Failed));
+    assert_eq!((ended.response_code, ended.status_details.as_deref()), (3, Some("Failed")));
+    assert_eq!(ended.standard_output_content.as_deref(), Some("stopping"));
+    assert_eq!(ended.standard_error_content.as_deref(), Some("failed to run commands: exit status 3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_outlast_the_execution_timeout_time_out() {
+    let scene = Scene::of(1).await;
+    scene.script(61, 0);
+
+    let id = id(scene.order().parameters("executionTimeout", vec!["60".to_owned()]).send().await.unwrap());
+    scene.sleep(100).await;
+
+    let ended = scene.get(&id).await;
+    assert_eq!(ended.status, Some(CommandInvocationStatus::TimedOut));
+    assert_eq!((ended.response_code, ended.status_details.as_deref()), (-1, Some("ExecutionTimedOut")));
+    assert_eq!(scene.course(), ("ExecutionTimedOut", Some(1), Some(61)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_fill_the_execution_timeout_succeed() {
+    let scene = Scene::of(1).await;
+    scene.script(60, 0);
+
+    scene.order().parameters("executionTimeout", vec!["60".to_owned()]).send().await.unwrap();
+    scene.sleep(100).await;
+
+    assert_eq!(scene.course(), ("Success", Some(1), Some(61)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_no_agent_picks_up_times_out_and_is_never_run() {
+    let scene = Scene::of(1).await;
+    for ping in [Ping::ConnectionLost, Ping::Inactive] {
+        scene.agent(ping);
+
+        let id = id(scene.order().timeout_seconds(30).send().await.unwrap());
+        scene.sleep(20).await;
+        assert_eq!(scene.get(&id).await.status, Some(CommandInvocationStatus::Pending));
+        scene.sleep(20).await;
+
+        let ended = scene.get(&id).await;
+        assert_eq!(ended.status, Some(CommandInvocationStatus::TimedOut));
+        assert_eq!(ended.status_details.as_deref(), Some("DeliveryTimedOut"));
+        assert_eq!((ended.response_code, ended.execution_end_date_time.as_deref()), (-1, Some("")));
+        scene.agent(Ping::Online);
+        scene.sleep(60).await;
+        assert_eq!(scene.course(), ("DeliveryTimedOut", None, Some(30)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_timeout_may_show_only_when_the_execution_timeout_has_passed_too() {
+    let scene = Scene::of(1).await;
+    scene.set(|run, _| run.expiry = Expiry::Total);
+    scene.agent(Ping::ConnectionLost);
+
+    let order = scene.order().timeout_seconds(30).parameters("executionTimeout", vec!["60".to_owned()]);
+    order.send().await.unwrap();
+    scene.sleep(60).await;
+    assert_eq!(scene.course(), ("Pending", None, None));
+    // Too late to be run, too early to be given up.
+    scene.agent(Ping::Online);
+    scene.sleep(60).await;
+
+    assert_eq!(scene.course(), ("DeliveryTimedOut", None, Some(90)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_back_in_time_gets_the_command_once() {
+    let scene = Scene::of(1).await;
+    scene.agent(Ping::ConnectionLost);
+
+    scene.order().timeout_seconds(30).send().await.unwrap();
+    scene.sleep(20).await;
+    scene.agent(Ping::Online);
+    scene.agent(Ping::Online);
+    scene.sleep(60).await;
+
+    let (status, started, ended) = scene.course();
+    assert_eq!((status, ended.unwrap() - started.unwrap()), ("Success", 2));
+    assert!((20..=22).contains(&started.unwrap()), "{started:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_back_on_a_skipped_clock_gets_the_command_when_it_came_back() {
+    let scene = Scene::of(1).await;
+    scene.agent(Ping::ConnectionLost);
+
+    scene.order().timeout_seconds(30).send().await.unwrap();
+    scene.agent(Ping::Online);
+    scene.lab.skip(Duration::from_secs(3600));
+
+    assert_eq!(scene.course(), ("Success", Some(1), Some(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_ran_while_it_was_offline_is_seen_when_it_is_back() {
+    let mut scene = Scene::of(1).await;
+    scene.script(10, 0);
+
+    let id = scene.send().await;
+    scene.sleep(5).await;
+    scene.agent(Ping::ConnectionLost);
+    scene.sleep(60).await;
+    assert_eq!(scene.get(&id).await.status, Some(CommandInvocationStatus::InProgress));
+    assert_eq!(scene.statuses(), ["Pending", "InProgress"]);
+    scene.agent(Ping::Online);
+    scene.sleep(1).await;
+
+    assert_eq!(scene.statuses(), ["Success"]);
+    assert_eq!(scene.get(&id).await.response_code, 0);
+    let (status, started, ended) = scene.course();
+    assert_eq!((status, started), ("Success", Some(1)));
+    assert!(ended.unwrap() >= 65, "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_whose_instance_goes_stays_in_progress_until_it_expires() {
+    let scene = Scene::of(1).await;
+    scene.script(60, 0);
+
+    let order = scene.order().timeout_seconds(30).parameters("executionTimeout", vec!["100".to_owned()]);
+    order.send().await.unwrap();
+    scene.sleep(5).await;
+    scene.lab.world(|world| world.reclaim_spot(&scene.ids[0]));
+    scene.sleep(115).await;
+    assert!(scene.lab.world(|world| world.autoscaling.instance(&scene.ids[0]).is_none()));
+    assert_eq!(scene.course(), ("InProgress", Some(1), None));
+    scene.sleep(60).await;
+
+    assert_eq!(scene.course(), ("DeliveryTimedOut", Some(1), Some(130)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_that_are_not_registered_or_gone_or_unknown_are_refused() {
+    let scene = Scene::of(3).await;
+    scene.agent(Ping::Unregistered);
+    scene.lab.world(|world| world.reclaim_spot(&scene.ids[1]));
+    scene.sleep(10).await;
+
+    let invalid = |id: &str| {
+        let text = format!("Instances [[{id}]] not in a valid state for account 123456789012");
+        ("InvalidInstanceId".to_owned(), text)
+    };
+    for id in [&scene.ids[0], &scene.ids[1], "i-00000000000000000"] {
+        let both = scene.order_on(&scene.ids[2]).instance_ids(id).send().await;
+        assert_eq!(refusal(both), invalid(id));
+    }
+    assert!(scene.lab.world(|world| world.run_command.commands().is_empty()));
+    let twice = scene.order().instance_ids(&scene.ids[0]).send().await;
+    assert_eq!(code(twice), "DuplicateInstanceId");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_does_not_exist_just_after_sending() {
+    let scene = Scene::of(1).await;
+
+    let id = scene.send().await;
+    let get = |id: &str| scene.ssm.get_command_invocation().command_id(id).instance_id(&scene.ids[0]).send();
+    let early = get(&id).await.unwrap_err();
+    assert!(early.into_service_error().is_invocation_does_not_exist());
+    scene.lab.sleep(Duration::from_millis(500)).await;
+
+    assert_eq!(get(&id).await.unwrap().status, Some(CommandInvocationStatus::Pending));
+    let other = get("00000000-0000-4000-8000-000000000000").await;
+    assert_eq!(code(other), "InvocationDoesNotExist");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_may_lag_behind_too() {
+    let scene = Scene::of(1).await;
+    let listed = async || {
+        let commands = scene.ssm.list_commands().send().await.unwrap().commands().len();
+        let invocations = scene.ssm.list_command_invocations().send().await.unwrap();
+        (commands, invocations.command_invocations().len())
+    };
+    scene.send().await;
+    assert_eq!(listed().await, (1, 1), "at once, if nothing else was set");
+
+    scene.lab.world(|world| world.delays.command_listed = Duration::from_secs(2));
+    scene.sleep(5).await;
+    scene.send().await;
+    assert_eq!(listed().await, (1, 1));
+    scene.sleep(2).await;
+    assert_eq!(listed().await, (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_command_sent_twice_is_two_commands() {
+    let scene = Scene::of(1).await;
+
+    let ids = [scene.send().await, scene.send().await];
+    scene.sleep(10).await;
+
+    assert_ne!(ids[0], ids[1]);
+    let truth = scene.lab.world(|world| world.run_command.commands().to_vec());
+    assert_eq!(truth.iter().map(|command| command.id.as_str()).collect::<Vec<_>>(), ids);
+    assert!(truth.iter().all(|command| command.invocations[0].started.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_command_passes_through_cancelling() {
+    let mut scene = Scene::of(1).await;
+    scene.script(60, 0);
+
+    let id = scene.send().await;
+    scene.sleep(5).await;
+    let cancel = || scene.ssm.cancel_command().command_id(&id);
+    cancel().instance_ids(&scene.ids[0]).send().await.unwrap();
+    assert_eq!(scene.get(&id).await.status, Some(CommandInvocationStatus::Cancelling));
+    scene.sleep(2).await;
+    assert_eq!(scene.get(&id).await.status, Some(CommandInvocationStatus::Cancelled));
+    // Once more is no error, and changes nothing.
+    cancel().send().await.unwrap();
+    scene.sleep(120).await;
+
+    let (status, started, ended) = scene.course();
+    assert_eq!((status, started), ("Cancelled", Some(1)));
+    assert!((6..=7).contains(&ended.unwrap()), "{ended:?}");
+    assert_eq!(code(cancel().instance_ids("i-1").send().await), "InvalidInstanceId");
+    let other = scene.ssm.cancel_command().command_id("00000000-0000-4000-8000-000000000000").send().await;
+    assert_eq!(code(other), "InvalidCommandId");
+    assert_eq!(scene.statuses(), ["Pending", "InProgress", "Cancelling", "Cancelled"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_cancelled_while_it_waits_is_never_run() {
+    let scene = Scene::of(1).await;
+    scene.agent(Ping::ConnectionLost);
+
+    let id = scene.send().await;
+    scene.ssm.cancel_command().command_id(&id).send().await.unwrap();
+    scene.agent(Ping::Online);
+    scene.sleep(10).await;
+
+    assert_eq!(scene.course(), ("Cancelled", None, Some(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_status_is_told_by_an_event_without_the_comment() {
+    let mut scene = Scene::of(1).await;
+
+    let id = id(scene.order().comment("a comment").timeout_seconds(30).send().await.unwrap());
+    scene.sleep(10).await;
+
+    let events = scene.events();
+    assert!(!json!(events).to_string().contains("a comment"));
+    let requested = scene.lab.world(|world| world.run_command.commands()[0].requested);
+    let text =
+        |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let told: Vec<_> = events.iter().map(|event| (&event["detail-type"], &event["detail"])).collect();
+    let of_invocation = |status: &str| {
+        json!({
+            "command-id": id,
+            "document-name": "AWS-RunShellScript",
+            "instance-id": scene.ids[0],
+            "requested-date-time": text(requested),
+            "status": status,
+        })
+    };
+    let of_command = json!({
+        "command-id": id,
+        "document-name": "AWS-RunShellScript",
+        "expire-after": text(requested + chrono::TimeDelta::seconds(3_630)),
+        "parameters": { "commands": ["systemctl stop application"] },
+        "requested-date-time": text(requested),
+        "status": "Success",
+    });
+    let (invocation, command) = (json!(INVOCATION_EVENT), json!(COMMAND_EVENT));
+    assert_eq!(
+        told,
+        [
+            (&invocation, &of_invocation("Pending")),
+            (&invocation, &of_invocation("InProgress")),
+            (&invocation, &of_invocation("Success")),
+            (&command, &of_command),
+        ]
+    );
+    let instance = format!("arn:aws:ec2:us-east-1:123456789012:instance/{}", scene.ids[0]);
+    assert!(events.iter().all(|event| event["resources"] == json!([instance])), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn onlookers_see_every_status() {
+    let mut scene = Scene::of(1).await;
+
+    let id = scene.send().await;
+    scene.sleep(10).await;
+
+    let mut seen = Vec::new();
+    while let Ok(moment) = scene.moments.try_recv() {
+        if let What::Seen(Sight::Command { instance, command, status }) = moment.what {
+            assert_eq!((instance, command), (scene.ids[0].clone(), id.clone()));
+            seen.push(status);
+        }
+    }
+    assert_eq!(seen, ["Pending", "InProgress", "Success"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_on_several_instances_ends_with_the_last_of_them() {
+    let mut scene = Scene::of(3).await;
+    let script = Script { duration: Duration::from_secs(60), exit_code: 1, ..Script::default() };
+    scene.lab.world(|world| world.run_command.set_script(&scene.ids[1], script));
+
+    let order = scene.order().instance_ids(&scene.ids[1]).instance_ids(&scene.ids[2]);
+    let id = id(order.send().await.unwrap());
+    scene.sleep(30).await;
+    let command = async || {
+        let listed = scene.ssm.list_commands().command_id(&id).send().await.unwrap();
+        listed.commands.unwrap().remove(0)
+    };
+    let running = command().await;
+    assert_eq!(running.status, Some(CommandStatus::InProgress));
+    assert_eq!((running.target_count, running.completed_count, running.error_count), (3, 2, 0));
+    scene.sleep(60).await;
+
+    let ended = command().await;
+    assert_eq!(ended.status, Some(CommandStatus::Failed));
+    assert_eq!((ended.target_count, ended.completed_count, ended.error_count), (3, 3, 1));
+    let events = scene.events();
+    assert_eq!(events.iter().filter(|event| event["detail-type"] == COMMAND_EVENT).count(), 1);
+    let last = events.last().unwrap();
+    assert_eq!(
+        (last["detail"]["status"].as_str(), last["resources"].as_array().unwrap().len()),
+        (Some("Failed"), 3)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn invocations_come_in_pages_newest_first() {
+    let scene = Scene::of(1).await;
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        sent.insert(0, scene.send().await);
+    }
+
+    let list = scene.ssm.list_command_invocations().instance_id(&scene.ids[0]).max_results(2);
+    let mut pages = list.into_paginator().send();
+    let mut sizes = Vec::new();
+    let mut listed = Vec::new();
+    while let Some(page) = pages.next().await {
+        let invocations = page.unwrap().command_invocations.unwrap();
+        sizes.push(invocations.len());
+        listed.extend(invocations.into_iter().map(|invocation| invocation.command_id.unwrap()));
+    }
+    assert_eq!((sizes, listed), (vec![2, 2, 1], sent.clone()));
+
+    let commands = scene.ssm.list_commands().max_results(3).send().await.unwrap();
+    let listed = commands.commands().iter().map(|command| command.command_id().unwrap());
+    assert_eq!(listed.collect::<Vec<_>>(), sent[..3]);
+    let rest = scene.ssm.list_commands().set_next_token(commands.next_token).send().await.unwrap();
+    assert_eq!((rest.commands().len(), rest.next_token), (2, None));
+
+    let most = scene.ssm.list_command_invocations().max_results(51).send().await;
+    assert_eq!(code(most), "ValidationException");
+    let token = scene.ssm.list_commands().next_token("nonsense").send().await;
+    assert_eq!(code(token), "InvalidNextToken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn invocations_are_filtered() {
+    let scene = Scene::of(2).await;
+    scene.lab.world(|world| world.run_command.add_document("stop-application"));
+    scene.agent(Ping::ConnectionLost);
+    let lost = id(scene.order().timeout_seconds(30).send().await.unwrap());
+    scene.sleep(60).await;
+    let between = scene.lab.now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    scene.sleep(60).await;
+    let run = id(scene.order_on(&scene.ids[1]).document_name("stop-application").send().await.unwrap());
+    scene.sleep(60).await;
+
+    let list = async |key, value: &str| {
+        let list = scene.ssm.list_command_invocations().filters(filter(key, value)).send().await;
+        let invocations = list.unwrap().command_invocations.unwrap();
+        invocations.into_iter().map(|invocation| invocation.command_id.unwrap()).collect::<Vec<_>>()
+    };
+    use CommandFilterKey::{DocumentName, InvokedAfter, InvokedBefore, Status};
+    assert_eq!(list(InvokedAfter, &between).await, [run.clone()]);
+    assert_eq!(list(InvokedBefore, &between).await, [lost.clone()]);
+    assert_eq!(list(Status, "Success").await, [run.clone()]);
+    assert_eq!(list(Status, "TimedOut").await, [lost.clone()]);
+    assert_eq!(list(Status, "DeliveryTimedOut").await, [lost.clone()]);
+    assert_eq!(list(Status, "Failed").await, [""; 0]);
+    assert_eq!(list(DocumentName, "stop-application").await, [run.clone()]);
+
+    let both = scene.ssm.list_command_invocations().command_id(&run).instance_id(&scene.ids[0]);
+    assert!(both.send().await.unwrap().command_invocations().is_empty());
+    let commands = scene.ssm.list_commands().filters(filter(Status, "TimedOut")).send().await.unwrap();
+    assert_eq!(commands.commands()[0].command_id(), Some(lost.as_str()));
+    let list = |key, value| scene.ssm.list_command_invocations().filters(filter(key, value)).send();
+    assert_eq!(code(list(InvokedAfter, "2026-03-01T12:00:00.5Z").await), "ValidationException");
+    assert_eq!(code(list("Colour".into(), "red").await), "InvalidFilterKey");
+}
+
+#[tokio::test(start_paused = true)]
+async fn details_tell_of_the_plugin() {
+    let scene = Scene::of(1).await;
+    let script = Script { output: "stopped".to_owned(), ..Script::default() };
+    scene.set(|run, id| run.set_script(id, script));
+    let id = scene.send().await;
+    scene.sleep(10).await;
+
+    let list = || scene.ssm.list_command_invocations().command_id(&id);
+    let brief = list().send().await.unwrap();
+    assert!(brief.command_invocations()[0].command_plugins().is_empty());
+    let detailed = list().details(true).send().await.unwrap();
+    let [plugin] = detailed.command_invocations()[0].command_plugins() else { panic!("{detailed:?}") };
+
+    assert_eq!(plugin.name(), Some("aws:runShellScript"));
+    assert_eq!((plugin.response_code(), plugin.output()), (0, Some("stopped")));
+    let time = |time: Option<&aws_sdk_ssm::primitives::DateTime>| {
+        let text = time.unwrap().fmt(DateTimeFormat::DateTime).unwrap();
+        text.parse::<chrono::DateTime<chrono::Utc>>().unwrap()
+    };
+    let truth = scene.truth();
+    let to_millisecond = |left: chrono::DateTime<chrono::Utc>,
+                          right: Option<chrono::DateTime<chrono::Utc>>| {
+        assert_eq!(left.timestamp_millis(), right.unwrap().timestamp_millis());
+    };
+    to_millisecond(time(plugin.response_start_date_time()), truth.started);
+    to_millisecond(time(plugin.response_finish_date_time()), truth.ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_aws_refuses_are_refused() {
+    let scene = Scene::of(1).await;
+    let order = || scene.order();
+
+    assert!(order().comment("ä".repeat(100)).send().await.is_ok());
+    assert_eq!(
+        refusal(order().comment("x".repeat(101)).send().await),
+        (
+            "ValidationException".to_owned(),
+            format!(
+                "1 validation error detected: Value '{}' at 'comment' failed to satisfy constraint: Member must \
+                 have length less than or equal to 100",
+                "x".repeat(101)
+            )
+        )
+    );
+    assert_eq!(code(order().timeout_seconds(29).send().await), "ValidationException");
+    assert_eq!(code(order().document_name("AWS-StopApplication").send().await), "InvalidDocument");
+    assert!(order().document_name("AWS-RunPowerShellScript").send().await.is_ok());
+    let parameters = |name: &str, values: &[&str]| {
+        order().parameters(name, values.iter().map(|value| (*value).to_owned()).collect()).send()
+    };
+    assert!(parameters("executionTimeout", &["172800"]).await.is_ok());
+    assert_eq!(code(parameters("executionTimeout", &["172801"]).await), "InvalidParameters");
+    assert_eq!(code(parameters("executionTimeout", &["1h"]).await), "InvalidParameters");
+    assert_eq!(code(parameters("comands", &["true"]).await), "InvalidParameters");
+    assert_eq!(code(order().set_parameters(None).send().await), "InvalidParameters");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_lab_does_not_model_it_refuses_by_name() {
+    let scene = Scene::of(1).await;
+
+    let member = scene.order().max_errors("1").send().await;
+    let parameter = scene.order().parameters("workingDirectory", vec!["/".to_owned()]).send().await;
+    let action = scene.ssm.list_documents().send().await;
+
+    let lab = |text: &str| ("LabNotModelled".to_owned(), format!("lifecycle-lab does not model {text}"));
+    assert_eq!(refusal(member), lab("the parameter MaxErrors of SendCommand"));
+    assert_eq!(refusal(parameter), lab("the document's parameter workingDirectory"));
+    assert_eq!(refusal(action), lab("ssm:ListDocuments"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn registered_agents_are_described_in_pages() {
+    let scene = Scene::of(12).await;
+    scene.lab.world(|world| {
+        world.run_command.set_agent(&scene.ids[0], Ping::Unregistered);
+        world.run_command.set_agent(&scene.ids[1], Ping::ConnectionLost);
+        world.run_command.set_agent(&scene.ids[2], Ping::Inactive);
+    });
+    let lost_at = scene.lab.now();
+    scene.sleep(60).await;
+
+    let first = scene.ssm.describe_instance_information().max_results(5).send().await.unwrap();
+    assert_eq!((first.instance_information_list().len(), first.next_token()), (5, Some("5")));
+    let mut pages = scene.ssm.describe_instance_information().into_paginator().send();
+    let mut all = Vec::new();
+    while let Some(page) = pages.next().await {
+        all.extend(page.unwrap().instance_information_list.unwrap());
+    }
+    let seen: Vec<_> =
+        all.iter().map(|one| (one.instance_id().unwrap(), one.ping_status().unwrap().as_str())).collect();
+    assert_eq!(seen.len(), 11);
+    assert_eq!(
+        seen[..3],
+        [
+            (scene.ids[1].as_str(), "ConnectionLost"),
+            (scene.ids[2].as_str(), "Inactive"),
+            (scene.ids[3].as_str(), "Online"),
+        ]
+    );
+    assert_eq!(all[0].last_ping_date_time().unwrap().secs(), lost_at.timestamp());
+    assert!(all[2].last_ping_date_time().unwrap().secs() >= lost_at.timestamp() + 60);
+    assert_eq!(all[2].platform_type().unwrap().as_str(), "Linux");
+    assert!(all[2].agent_version().is_some());
+
+    let few = scene.ssm.describe_instance_information().max_results(4).send().await;
+    assert_eq!(code(few), "ValidationException");
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_are_described_by_instance_id() {
+    let scene = Scene::of(3).await;
+    scene.agent(Ping::Unregistered);
+    scene.lab.world(|world| world.reclaim_spot(&scene.ids[1]));
+    scene.sleep(10).await;
+
+    let new =
+        InstanceInformationStringFilter::builder().key("InstanceIds").set_values(Some(scene.ids.clone()));
+    let old = InstanceInformationFilter::builder().key(InstanceInformationFilterKey::InstanceIds);
+    let describe = || scene.ssm.describe_instance_information();
+    let answers = [
+        describe().filters(new.build().unwrap()).send().await.unwrap(),
+        describe()
+            .instance_information_filter_list(old.set_value_set(Some(scene.ids.clone())).build().unwrap())
+            .send()
+            .await
+            .unwrap(),
+    ];
+
+    for answer in answers {
+        let [only] = answer.instance_information_list() else { panic!("{answer:?}") };
+        assert_eq!(only.instance_id(), Some(scene.ids[2].as_str()), "one is not registered, one is gone");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_agent_may_be_unregistered_unless_said_otherwise() {
+    let scene = Scene::of(2).await;
+    scene.set(|run, id| {
+        run.default_agent = Ping::Unregistered;
+        run.set_agent(id, Ping::Online);
+    });
+
+    assert!(scene.order().send().await.is_ok());
+    assert_eq!(code(scene.order_on(&scene.ids[1]).send().await), "InvalidInstanceId");
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_are_really_run_where_the_script_says_so() {
+    let scene = Scene::of(1).await;
+    scene.set(|run, id| run.set_script(id, Script { shell: true, ..Script::default() }));
+    let run = async |commands: &[&str]| {
+        let commands = commands.iter().map(|line| (*line).to_owned()).collect();
+        let order = scene.order().set_parameters(None).parameters("commands", commands);
+        let id = id(order.send().await.unwrap());
+        scene.sleep(10).await;
+        scene.get(&id).await
+    };
+
+    let ran = run(&["word=hello", "echo $word $((40 + 2))", "echo oops >&2"]).await;
+    assert_eq!((ran.status, ran.response_code), (Some(CommandInvocationStatus::Success), 0));
+    assert_eq!(ran.standard_output_content.as_deref(), Some("hello 42\n"));
+    assert_eq!(ran.standard_error_content.as_deref(), Some("oops\n"));
+    let failed = run(&["exit 7"]).await;
+    assert_eq!((failed.status, failed.response_code), (Some(CommandInvocationStatus::Failed), 7));
+    let long = run(&["head -c 5000 /dev/zero | tr '\\0' x"]).await;
+    assert_eq!(long.standard_output_content.map(|text| text.len()), Some(2_500));
+    assert_eq!(scene.course(), ("Success", Some(1), Some(3)), "how long it takes is the script's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_have_the_shapes_of_ssm() {
+    let scene = Scene::of(1).await;
+    let denied = "User: arn:aws:sts::123456789012:assumed-role/operator/operator is not authorized to perform: \
+                  ssm:SendCommand because no identity-based policy allows the ssm:SendCommand action";
+    let shapes = [
+        (CallFault::Throttle, 400, "ThrottlingException", "Rate exceeded"),
+        (CallFault::ServerError, 500, "InternalServerError", "An error occurred on the server side."),
+        (CallFault::AccessDenied, 400, "AccessDeniedException", denied),
+    ];
+    for (fault, status, code, text) in shapes {
+        scene.lab.faults().script("SendCommand", [fault]);
+
+        let error = scene.order().send().await.unwrap_err();
+
+        assert_eq!(error.raw_response().unwrap().status().as_u16(), status, "{fault:?}");
+        assert_eq!((error.code(), error.message()), (Some(code), Some(text)), "{fault:?}");
+    }
+    assert!(scene.lab.world(|world| world.run_command.commands().is_empty()));
+
+    scene.lab.faults().script("SendCommand", [CallFault::CutBefore, CallFault::CutAfter]);
+    let cut = scene.order().send().await;
+    assert!(matches!(cut, Err(SdkError::DispatchFailure(_))), "{cut:?}");
+    assert!(scene.lab.world(|world| world.run_command.commands().is_empty()));
+    let cut = scene.order().send().await;
+    assert!(matches!(cut, Err(SdkError::DispatchFailure(_))), "{cut:?}");
+    assert_eq!(scene.lab.world(|world| world.run_command.commands().len()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_scaling_keeps_its_own_shapes_of_faults() {
+    let scene = Scene::of(0).await;
+    let sdk = scene.lab.sdk_config("operator");
+    let config = aws_sdk_autoscaling::config::Builder::from(&sdk).retry_config(RetryConfig::disabled());
+    let autoscaling = aws_sdk_autoscaling::Client::from_conf(config.build());
+    let shapes = [
+        (CallFault::Throttle, 400, "Throttling"),
+        (CallFault::ServerError, 500, "InternalFailure"),
+        (CallFault::Contention, 500, "ResourceContention"),
+        (CallFault::AccessDenied, 403, "AccessDenied"),
+    ];
+    for (fault, status, code) in shapes {
+        scene.lab.faults().script("DescribeAutoScalingGroups", [fault]);
+
+        let error = autoscaling.describe_auto_scaling_groups().send().await.unwrap_err();
+
+        assert_eq!(error.raw_response().unwrap().status().as_u16(), status, "{fault:?}");
+        assert_eq!(error.code(), Some(code), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_callers_of_auto_scaling_share_one_bucket_that_refills() {
+    let scene = Scene::of(1).await;
+    scene.lab.world(|world| world.autoscaling.bucket = Some(Bucket::new(3.0, 0.5)));
+    let client = |caller: &str| {
+        let sdk = scene.lab.sdk_config(caller);
+        let config = aws_sdk_autoscaling::config::Builder::from(&sdk).retry_config(RetryConfig::disabled());
+        aws_sdk_autoscaling::Client::from_conf(config.build())
+    };
+    let (one, other) = (client("drainer"), client("operator"));
+
+    assert!(one.describe_auto_scaling_groups().send().await.is_ok());
+    assert!(other.describe_auto_scaling_instances().send().await.is_ok());
+    assert!(one.describe_lifecycle_hooks().auto_scaling_group_name("web").send().await.is_ok());
+    let throttled = ("Throttling".to_owned(), "Rate exceeded".to_owned());
+    assert_eq!(refusal(other.describe_auto_scaling_groups().send().await), throttled);
+    // A call that is throttled has no effect.
+    let set = one.set_desired_capacity().auto_scaling_group_name("web").desired_capacity(0).send().await;
+    assert_eq!(refusal(set), throttled);
+    assert_eq!(scene.lab.world(|world| world.autoscaling.group("web").unwrap().desired), 1);
+    assert!(scene.ssm.list_commands().send().await.is_ok(), "SSM is not Auto Scaling");
+
+    scene.sleep(2).await;
+    assert!(one.describe_auto_scaling_groups().send().await.is_ok());
+    assert!(one.describe_auto_scaling_groups().send().await.is_err());
+    // Never more than it holds, however long nobody calls.
+    scene.sleep(3600).await;
+    for _ in 0..3 {
+        assert!(one.describe_auto_scaling_groups().send().await.is_ok());
+    }
+    assert!(one.describe_auto_scaling_groups().send().await.is_err());
+
+    let bucket = scene.lab.world(|world| world.autoscaling.bucket.clone().unwrap());
+    assert_eq!((bucket.served, bucket.refused), (7, 4));
+}

@@ -1,0 +1,98 @@
+//! The timers around a drain must fit each other: the hook's, the command's and the function's. AWS
+//! call: `autoscaling:DescribeLifecycleHooks`.
+
+use std::time::Duration;
+
+use aws_sdk_autoscaling::types::LifecycleHook;
+
+use crate::Config;
+use crate::config::WaitMode;
+
+/// A hook's timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HookTimers {
+    /// How long a wait lasts without a heartbeat.
+    pub(crate) heartbeat: Duration,
+    /// How long it lasts with heartbeats.
+    pub(crate) global: Duration,
+}
+
+impl HookTimers {
+    /// Of a hook as AWS describes it; what it leaves out is AWS's default.
+    pub(crate) fn of(hook: &LifecycleHook) -> Self {
+        let seconds = |seconds: i32| Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let heartbeat = hook.heartbeat_timeout().map_or(Duration::from_secs(3_600), seconds);
+        let longest = Duration::from_secs(48 * 3_600).min(heartbeat * 100);
+        Self { heartbeat, global: hook.global_timeout().map_or(longest, seconds) }
+    }
+}
+
+/// What can't work with these timers, in words and numbers; empty if all is well. `limit` is the
+/// function's own time limit, `swept` whether the sweep looks after the group.
+pub(crate) fn conflicts(timers: HookTimers, config: &Config, limit: Duration, swept: bool) -> Vec<String> {
+    let drain = config.delivery_timeout + config.drain_timeout;
+    let (heartbeat, global) = (timers.heartbeat, timers.global);
+    let names = format!(
+        "DELIVERY_TIMEOUT {} s + DRAIN_TIMEOUT {} s = {} s",
+        config.delivery_timeout.as_secs(),
+        config.drain_timeout.as_secs(),
+        drain.as_secs()
+    );
+    let mut conflicts = Vec::new();
+    if drain > global {
+        conflicts.push(format!(
+            "{names} is longer than the hook's global timeout of {} s, which no heartbeat extends",
+            global.as_secs()
+        ));
+    } else if drain > heartbeat && !swept && config.wait == WaitMode::Event {
+        conflicts.push(format!(
+            "{names} is longer than the hook's heartbeat timeout of {} s, and no sweep sends heartbeats: name the group \
+             in AUTO_SCALING_GROUPS and schedule the sweep",
+            heartbeat.as_secs()
+        ));
+    }
+    if config.wait == WaitMode::Poll && drain > limit && !swept {
+        conflicts.push(format!(
+            "{names} is longer than the function's time limit of {} s, and no sweep takes over: name the group in \
+             AUTO_SCALING_GROUPS and schedule the sweep, or use WAIT=event",
+            limit.as_secs()
+        ));
+    }
+    conflicts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)], heartbeat: u64, limit: u64, swept: bool, expected: &[&str]) {
+        let config = Config::parse(&variables.iter().copied().collect()).unwrap();
+        let heartbeat = Duration::from_secs(heartbeat);
+        let global = Duration::from_secs(48 * 3_600).min(heartbeat * 100);
+        let found = conflicts(HookTimers { heartbeat, global }, &config, Duration::from_secs(limit), swept);
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn combinations_that_cannot_work_are_named_with_their_numbers() {
+        check(&[], 3_600, 30, false, &[]);
+        check(
+            &[],
+            300,
+            30,
+            false,
+            &[
+                "DELIVERY_TIMEOUT 120 s + DRAIN_TIMEOUT 3300 s = 3420 s is longer than the hook's heartbeat timeout of 300 s",
+            ],
+        );
+        check(&[], 300, 30, true, &[]);
+        check(&[], 30, 30, true, &["longer than the hook's global timeout of 3000 s"]);
+        check(&[("DRAIN_TIMEOUT", "48h")], 7_200, 30, true, &["global timeout of 172800 s"]);
+        check(&[("WAIT", "poll"), ("DRAIN_TIMEOUT", "5m")], 300, 900, false, &[]);
+        check(&[("WAIT", "poll")], 300, 900, false, &["the function's time limit of 900 s"]);
+        check(&[("WAIT", "poll")], 300, 900, true, &[]);
+    }
+}
