@@ -250,12 +250,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(FIRST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_jitter()
-        .without_max_times();
-    let mut pauses = pauses.build();
+    let mut pauses = pauses();
     if invocation.time_left() < SHORTEST_ATTEMPT {
         return Err(SdkError::timeout_error(format!("no time was left for {name}")));
     }
@@ -272,6 +267,12 @@ where
         debug!(code = error.code(), pause_ms = pause.as_millis(), "{name} failed; trying again");
         tokio::time::sleep(pause).await;
     }
+}
+
+/// The pauses between attempts: growing, with jitter, without end.
+pub fn pauses() -> impl Iterator<Item = Duration> {
+    let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+    pauses.with_jitter().without_max_times().build()
 }
 
 /// The SDK sends once, and gives up in time.

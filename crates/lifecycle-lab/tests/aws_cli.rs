@@ -204,8 +204,8 @@ async fn the_cli_runs_a_command_on_an_instance() {
     let script = Script { exit_code: 5, output: "bye\n".to_owned(), ..Script::default() };
     lab.world(|world| world.run_command.set_script(&id, script));
 
-    let agents = aws.run(&format!("ssm describe-instance-information --filters Key=InstanceIds,Values={id}"));
-    let agents = agents.await.unwrap();
+    let agents = format!("ssm describe-instance-information --filters Key=InstanceIds,Values={id}");
+    let agents = aws.run(&agents).await.unwrap();
     assert_eq!(agents["InstanceInformationList"].as_array().map(Vec::len), Some(1), "{agents}");
     assert_eq!(agents["InstanceInformationList"][0]["InstanceId"], id);
     assert_eq!(agents["InstanceInformationList"][0]["PingStatus"], "Online");
@@ -223,15 +223,15 @@ async fn the_cli_runs_a_command_on_an_instance() {
     );
     lab.skip(Duration::from_secs(10));
 
-    let listed = aws.run(&format!("ssm list-command-invocations --command-id {command} --details"));
-    let listed = listed.await.unwrap();
+    let listed = format!("ssm list-command-invocations --command-id {command} --details");
+    let listed = aws.run(&listed).await.unwrap();
     let invocation = &listed["CommandInvocations"][0];
     assert_eq!(invocation["Status"], "Failed");
     assert_eq!(invocation["Comment"], "stop-it");
     assert_eq!(invocation["CommandPlugins"][0]["ResponseCode"], 5);
     assert_eq!(invocation["CommandPlugins"][0]["Output"], "bye\n");
-    let got = aws.run(&format!("ssm get-command-invocation --command-id {command} --instance-id {id}"));
-    let got = got.await.unwrap();
+    let got = format!("ssm get-command-invocation --command-id {command} --instance-id {id}");
+    let got = aws.run(&got).await.unwrap();
     assert_eq!(got["StatusDetails"], "Failed");
     assert_eq!(got["StandardOutputContent"], "bye\n");
     assert_eq!(got["StandardErrorContent"], "failed to run commands: exit status 5");

@@ -568,13 +568,13 @@ async fn invocations_are_filtered() {
         invocations.into_iter().map(|invocation| invocation.command_id.unwrap()).collect::<Vec<_>>()
     };
     use CommandFilterKey::{DocumentName, InvokedAfter, InvokedBefore, Status};
-    assert_eq!(list(InvokedAfter, &between).await, [run.clone()]);
-    assert_eq!(list(InvokedBefore, &between).await, [lost.clone()]);
-    assert_eq!(list(Status, "Success").await, [run.clone()]);
-    assert_eq!(list(Status, "TimedOut").await, [lost.clone()]);
-    assert_eq!(list(Status, "DeliveryTimedOut").await, [lost.clone()]);
+    assert_eq!(list(InvokedAfter, &between).await, [run.as_str()]);
+    assert_eq!(list(InvokedBefore, &between).await, [lost.as_str()]);
+    assert_eq!(list(Status, "Success").await, [run.as_str()]);
+    assert_eq!(list(Status, "TimedOut").await, [lost.as_str()]);
+    assert_eq!(list(Status, "DeliveryTimedOut").await, [lost.as_str()]);
     assert_eq!(list(Status, "Failed").await, [""; 0]);
-    assert_eq!(list(DocumentName, "stop-application").await, [run.clone()]);
+    assert_eq!(list(DocumentName, "stop-application").await, [run.as_str()]);
 
     let both = scene.ssm.list_command_invocations().command_id(&run).instance_id(&scene.ids[0]);
     assert!(both.send().await.unwrap().command_invocations().is_empty());

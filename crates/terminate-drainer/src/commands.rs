@@ -3,18 +3,21 @@
 //! `ssm:DescribeInstanceInformation`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::Config as SsmConfig;
+use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
+use aws_sdk_ssm::error::SdkError;
 use aws_sdk_ssm::operation::get_command_invocation::GetCommandInvocationError;
 use aws_sdk_ssm::operation::send_command::SendCommandError;
 use aws_sdk_ssm::types::{
     CommandFilter, CommandFilterKey, CommandInvocation, InstanceInformationStringFilter, PingStatus,
 };
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use lifecycle_core::action::{is_throttle, patiently};
+use lifecycle_core::action::{is_throttle, pauses};
 use lifecycle_core::{Error, Invocation, Transition, Wait};
 
 use crate::Config;
@@ -24,6 +27,14 @@ use crate::policy::Ending;
 /// Run Command keeps times to the second in some answers: what was requested up to this long before a
 /// wait began may be the wait's own.
 const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(2);
+
+/// The shortest pause before a second look. When an event is delivered twice, the second delivery comes
+/// within about a second: looking later than that, the run finds what the other one sent.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// How long after `TimeoutSeconds` a command that was picked up in the last moment may still be called
+/// pending.
+pub(crate) const DELIVERY_SLACK: Duration = Duration::from_secs(30);
 
 /// Instances that one `DescribeInstanceInformation` can be asked about.
 const AGENTS_AT_ONCE: usize = 50;
@@ -64,19 +75,29 @@ impl Drain {
         same_token && self.instance == wait.instance && self.comment.is_about(&wait.group, &wait.hook)
     }
 
-    /// How it ended; `None` while it may still run.
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        Ending::of(&self.status, &self.detail)
+    /// How it ended; `None` while it may still run. Run Command can call a command pending until its
+    /// execution timeout is over as well, although no agent picks it up any more after
+    /// `TimeoutSeconds`: then it was never delivered.
+    pub(crate) fn ending(&self, config: &Config, now: DateTime<Utc>) -> Option<Ending> {
+        let age = (now - self.requested).to_std().unwrap_or_default();
+        match Ending::of(&self.status, &self.detail) {
+            None if self.status == "Pending" && age > config.delivery_timeout + DELIVERY_SLACK => {
+                Some(Ending::Unreachable)
+            }
+            ending => ending,
+        }
     }
 }
 
-/// What became of an attempt to send.
+/// How a drain stands that should have started.
 #[derive(Debug)]
-pub(crate) enum Sent {
-    /// The command's id.
-    Command(String),
+pub(crate) enum Started {
+    /// It was found: sent before, by this event or by the sweep.
+    Before(Drain),
+    /// It was sent now; the command's id.
+    Now(String),
     /// Run Command does not accept the instance: the agent is not registered, stopped, or not permitted.
-    Unreachable,
+    Refused,
 }
 
 /// Where a command stands, asked for by its id.
@@ -99,54 +120,67 @@ impl Commands {
         Self { client, function: function.to_owned() }
     }
 
-    /// Sends the drain of `wait`. AWS has no client token for this, so nothing but a throttle, which had
-    /// no effect, is repeated here: after any other failure the event is run again, and looks first.
-    pub(crate) async fn send(
+    /// Sends the drain of `wait`, which began at `began`, unless it was sent before. AWS has no client
+    /// token for this, so each sending is preceded by a look, and nothing but a throttle, which had no
+    /// effect, is repeated here: after any other failure the event is run again.
+    pub(crate) async fn start(
+        &self,
+        config: &Config,
+        transition: &Transition,
+        wait: &Wait,
+        began: DateTime<Utc>,
+        invocation: &Invocation,
+    ) -> Result<Started, Error> {
+        for pause in pauses() {
+            if let Some(first) = self.first(wait, began).await? {
+                return Ok(Started::Before(first));
+            }
+            match self.send(config, transition, wait, invocation).await {
+                Ok(command) => return Ok(Started::Now(command)),
+                Err(error)
+                    if error.as_service_error().is_some_and(SendCommandError::is_invalid_instance_id) =>
+                {
+                    return Ok(Started::Refused);
+                }
+                Err(error) if is_throttle(&error) && pause.max(SECOND_LOOK) < invocation.time_left() => {
+                    tokio::time::sleep(pause.max(SECOND_LOOK)).await;
+                }
+                Err(error) => return Err(Error::aws("SendCommand", &error)),
+            }
+        }
+        unreachable!("the pauses are without end")
+    }
+
+    /// The first drain of `wait`, which began at `began`.
+    pub(crate) async fn first(&self, wait: &Wait, began: DateTime<Utc>) -> Result<Option<Drain>, Error> {
+        let since = self.client.list_command_invocations().instance_id(&wait.instance);
+        let drains = self.list(since.filters(invoked_after(began))).await?;
+        let ours = drains.into_iter().filter(|drain| drain.belongs_to(wait, began));
+        Ok(ours.min_by_key(|drain| drain.requested))
+    }
+
+    async fn send(
         &self,
         config: &Config,
         transition: &Transition,
         wait: &Wait,
         invocation: &Invocation,
-    ) -> Result<Sent, Error> {
-        let parameters = [
-            ("commands".to_owned(), config.commands.clone()),
-            ("executionTimeout".to_owned(), vec![config.drain_timeout.as_secs().to_string()]),
-        ];
-        let send = |limit| {
-            let once = SsmConfig::builder().retry_config(RetryConfig::disabled()).timeout_config(
-                TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit).build(),
-            );
-            self.client
-                .send_command()
-                .document_name(&config.document)
-                .instance_ids(&wait.instance)
-                .comment(comment::write(&self.function, transition, wait))
-                .timeout_seconds(i32::try_from(config.delivery_timeout.as_secs()).unwrap_or(i32::MAX))
-                .set_parameters(Some(parameters.clone().into()))
-                .customize()
-                .config_override(once)
-                .send()
-        };
-        match patiently("SendCommand", invocation, is_throttle, send).await {
-            Ok(answer) => {
-                let id = answer.command().and_then(|command| command.command_id());
-                Ok(Sent::Command(id.unwrap_or_default().to_owned()))
-            }
-            Err(error) if error.as_service_error().is_some_and(SendCommandError::is_invalid_instance_id) => {
-                Ok(Sent::Unreachable)
-            }
-            Err(error) => Err(Error::aws("SendCommand", &error)),
-        }
-    }
-
-    /// Our commands on one instance that were requested since `began`.
-    pub(crate) async fn on_instance(
-        &self,
-        instance: &str,
-        began: DateTime<Utc>,
-    ) -> Result<Vec<Drain>, Error> {
-        self.list(self.client.list_command_invocations().instance_id(instance).filters(invoked_after(began)))
-            .await
+    ) -> Result<String, SdkError<SendCommandError, HttpResponse>> {
+        let limit = invocation.time_left();
+        let once = SsmConfig::builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(limit).build());
+        let send = self.client.send_command().document_name(&config.document).instance_ids(&wait.instance);
+        let answer = send
+            .comment(comment::write(&self.function, transition, wait))
+            .timeout_seconds(i32::try_from(config.delivery_timeout.as_secs()).unwrap_or(i32::MAX))
+            .parameters("commands", config.commands.clone())
+            .parameters("executionTimeout", vec![config.drain_timeout.as_secs().to_string()])
+            .customize()
+            .config_override(once)
+            .send()
+            .await?;
+        Ok(answer.command().and_then(|command| command.command_id()).unwrap_or_default().to_owned())
     }
 
     /// Our commands on all instances that were requested since `began`, by instance.

@@ -32,7 +32,7 @@ use tracing::{debug, info, warn};
 
 pub use config::Config;
 
-use commands::{Agent, Commands, Drain, Sent, Standing};
+use commands::{Agent, Commands, DELIVERY_SLACK, Drain, Standing, Started};
 use config::WaitMode;
 use policy::Ending;
 use timers::HookTimers;
@@ -129,31 +129,23 @@ impl Context {
             return Ok(Answer::about(wait, Outcome::AlreadyFinished));
         }
 
-        let instances = [wait.instance.clone()];
-        let (agents, drains) = futures::try_join!(
-            self.commands.agents(&instances),
-            self.commands.on_instance(&wait.instance, action.time)
-        )?;
-        let ours = drains.into_iter().filter(|drain| drain.belongs_to(wait, action.time));
-        let first = ours.min_by_key(|drain| drain.requested);
-        if let Some(drain) = &first
-            && let Some(ending) = drain.ending()
-        {
-            return self.complete(wait, transition, ending, announced, drain, invocation).await;
-        }
-
-        let (command, outcome) = match (first, agents[&wait.instance]) {
-            (Some(drain), _) => (drain.command, Outcome::CommandRunning),
-            (None, Agent::Online) => match self.send(transition, wait, invocation).await? {
-                Sent::Command(command) => (command, Outcome::CommandSent),
-                Sent::Unreachable => return self.unreachable(action, "InvalidInstanceId", invocation).await,
+        let agent = self.commands.agents(std::slice::from_ref(&wait.instance)).await?[&wait.instance];
+        let started = match agent {
+            Agent::Online => self.start_drain(transition, wait, action.time, invocation).await?,
+            Agent::Silent | Agent::Unregistered => match self.commands.first(wait, action.time).await? {
+                Some(drain) => Started::Before(drain),
+                None => Started::Refused,
             },
-            (None, Agent::Silent) => {
-                return self.unreachable(action, "the agent is silent", invocation).await;
-            }
-            (None, Agent::Unregistered) => {
-                return self.unreachable(action, "the agent is not registered", invocation).await;
-            }
+        };
+        let (command, outcome) = match started {
+            Started::Now(command) => (command, Outcome::CommandSent),
+            Started::Before(drain) => match drain.ending(&self.config, invocation.now()) {
+                None => (drain.command, Outcome::CommandRunning),
+                Some(ending) => {
+                    return self.complete(wait, transition, ending, announced, &drain, invocation).await;
+                }
+            },
+            Started::Refused => return self.unreachable(action, agent, invocation).await,
         };
 
         let timers = self.check_timers(wait, invocation).await;
@@ -163,14 +155,15 @@ impl Context {
         }
     }
 
-    async fn send(
+    async fn start_drain(
         &self,
         transition: &Transition,
         wait: &Wait,
+        began: DateTime<Utc>,
         invocation: &Invocation,
-    ) -> Result<Sent, Error> {
-        let sent = self.commands.send(&self.config, transition, wait, invocation).await?;
-        if let Sent::Command(command) = &sent {
+    ) -> Result<Started, Error> {
+        let started = self.commands.start(&self.config, transition, wait, began, invocation).await?;
+        if let Started::Now(command) = &started {
             info!(
                 asg.name = wait.group,
                 hook.name = wait.hook,
@@ -181,7 +174,7 @@ impl Context {
                 wait.instance
             );
         }
-        Ok(sent)
+        Ok(started)
     }
 
     /// Answers for an instance whose agent can't be reached. On an instance that has only just booted the
@@ -189,13 +182,18 @@ impl Context {
     async fn unreachable(
         &self,
         action: &LifecycleAction,
-        why: &str,
+        agent: Agent,
         invocation: &Invocation,
     ) -> Result<Answer, Error> {
         let wait = &action.wait;
+        let why = match agent {
+            Agent::Silent => "the agent is silent",
+            Agent::Unregistered => "the agent is not registered",
+            Agent::Online => "Run Command refuses the instance: InvalidInstanceId",
+        };
         let young =
             (invocation.now() - action.time).to_std().unwrap_or_default() < self.config.delivery_timeout;
-        if action.transition == Transition::Launching && why != "the agent is silent" && young {
+        if action.transition == Transition::Launching && agent != Agent::Silent && young {
             return Err(Error::Timeout(format!(
                 "the agent of {} is not registered yet; the event is run again until DELIVERY_TIMEOUT is over",
                 wait.instance
@@ -224,7 +222,7 @@ impl Context {
                 Answer::ignored("not a command of this function").with("command.id", change.command_id)
             );
         };
-        let Some(ending) = drain.ending() else {
+        let Some(ending) = drain.ending(&self.config, invocation.now()) else {
             return Err(Error::Timeout(format!(
                 "the command {} is still {} although its status event says {}",
                 drain.command, drain.status, change.status

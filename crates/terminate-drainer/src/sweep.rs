@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::Context;
-use crate::commands::{Agent, Drain, Sent};
+use crate::commands::{Agent, Drain, Started};
 use crate::policy::{self, Ending};
 use crate::timers::HookTimers;
 
@@ -290,7 +290,8 @@ impl Context {
         let unstarted = waits.iter().filter(|(_, drain)| drain.is_none());
         let unstarted: Vec<String> = unstarted.map(|(found, _)| found.wait.instance.clone()).collect();
         let agents = self.commands.agents(&unstarted).await?;
-        waits.sort_by_key(|(_, drain)| match drain.as_ref().map(Drain::ending) {
+        let now = invocation.now();
+        waits.sort_by_key(|(_, drain)| match drain.as_ref().map(|drain| drain.ending(&self.config, now)) {
             Some(Some(_)) => 0,
             None => 1,
             Some(None) => 2,
@@ -326,22 +327,27 @@ impl Context {
             return Ok(Did::Left);
         }
         let now = invocation.now();
-        let ending = match &drain {
-            Some(drain) => drain.ending(),
-            None if now - *began < EVENT_UNDER_WAY => return Ok(Did::Waits),
-            None => match agent {
-                Some(Agent::Online) => match self.send(transition, wait, invocation).await? {
-                    Sent::Command(_) => return Ok(Did::Started),
-                    Sent::Unreachable => Some(Ending::Unreachable),
-                },
-                Some(Agent::Unregistered)
-                    if *transition == Transition::Launching
-                        && (now - *began).to_std().unwrap_or_default() < self.config.delivery_timeout =>
-                {
-                    return Ok(Did::Waits);
+        let (drain, ending) = match (drain, agent) {
+            (Some(drain), _) => {
+                let ending = drain.ending(&self.config, now);
+                (Some(drain), ending)
+            }
+            (None, _) if now - *began < EVENT_UNDER_WAY => return Ok(Did::Waits),
+            (None, Some(Agent::Online)) => {
+                match self.start_drain(transition, wait, *began, invocation).await? {
+                    Started::Now(_) => return Ok(Did::Started),
+                    // The event came meanwhile.
+                    Started::Before(_) => return Ok(Did::Waits),
+                    Started::Refused => (None, Some(Ending::Unreachable)),
                 }
-                _ => Some(Ending::Unreachable),
-            },
+            }
+            (None, Some(Agent::Unregistered))
+                if *transition == Transition::Launching
+                    && (now - *began).to_std().unwrap_or_default() < self.config.delivery_timeout =>
+            {
+                return Ok(Did::Waits);
+            }
+            (None, _) => (None, Some(Ending::Unreachable)),
         };
         if let Some(ending) = ending {
             let result = policy::result(transition, ending, &self.config);

@@ -11,7 +11,7 @@ use common::{LIFECYCLE_EVENT, STATUS_EVENT, Setting};
 use expect_test::{Expect, expect};
 use lifecycle_lab::What;
 use lifecycle_lab::faults::EventFault;
-use lifecycle_lab::run_command::{Ping, Script};
+use lifecycle_lab::run_command::{Expiry, Ping, Script};
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -31,29 +31,37 @@ async fn check_calls(setting: Setting, expected: Expect) {
 #[tokio::test(start_paused = true)]
 async fn a_drain_starts_with_three_calls_and_finishes_with_two() {
     // DescribeLifecycleHooks is the look at the hook's timers, once for each hook and process.
-    check_calls(Setting::default(), expect![[r#"
-        ListCommandInvocations: ok
-        DescribeInstanceInformation: ok
-        SendCommand: ok
-        DescribeLifecycleHooks: ok
-        ListCommandInvocations: ok
-        CompleteLifecycleAction: ok
-    "#]]).await;
+    check_calls(
+        Setting::default(),
+        expect![[r#"
+            DescribeInstanceInformation: ok
+            ListCommandInvocations: ok
+            SendCommand: ok
+            DescribeLifecycleHooks: ok
+            ListCommandInvocations: ok
+            CompleteLifecycleAction: ok
+        "#]],
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn names_that_do_not_fit_the_comment_cost_two_calls_more() {
     let setting = Setting { group: "g".repeat(255), hook: "h".repeat(255), ..Setting::default() };
-    check_calls(setting, expect![[r#"
-        ListCommandInvocations: ok
-        DescribeInstanceInformation: ok
-        SendCommand: ok
-        DescribeLifecycleHooks: ok
-        ListCommandInvocations: ok
-        DescribeAutoScalingInstances: ok
-        DescribeLifecycleHooks: ok
-        CompleteLifecycleAction: ok
-    "#]]).await;
+    check_calls(
+        setting,
+        expect![[r#"
+            DescribeInstanceInformation: ok
+            ListCommandInvocations: ok
+            SendCommand: ok
+            DescribeLifecycleHooks: ok
+            ListCommandInvocations: ok
+            DescribeAutoScalingInstances: ok
+            DescribeLifecycleHooks: ok
+            CompleteLifecycleAction: ok
+        "#]],
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,15 +75,15 @@ async fn the_whole_conversation_of_a_drain() {
         text.replace(&token, "TOKEN").replace(&scene.instance, "INSTANCE").replace(&command, "COMMAND")
     };
     expect![[r#"
+        POST ssm DescribeInstanceInformation
+          Filters.1.Key=InstanceIds
+          Filters.1.Values.1=INSTANCE
+          => ok
         POST ssm ListCommandInvocations
           Details=true
           Filters.1.key=InvokedAfter
           Filters.1.value=2026-11-21T08:00:38Z
           InstanceId=INSTANCE
-          => ok
-        POST ssm DescribeInstanceInformation
-          Filters.1.Key=InstanceIds
-          Filters.1.Values.1=INSTANCE
           => ok
         POST ssm SendCommand
           Comment=terminating 8d9fd447 TOKEN drain web
@@ -100,7 +108,8 @@ async fn the_whole_conversation_of_a_drain() {
           LifecycleActionToken=TOKEN
           LifecycleHookName=drain
           => ok
-    "#]].assert_eq(&tokenless(scene.lab.transcript(terminate_drainer::NAME)));
+    "#]]
+    .assert_eq(&tokenless(scene.lab.transcript(terminate_drainer::NAME)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,6 +168,19 @@ async fn a_command_that_was_never_delivered_goes_by_on_unreachable() {
     scene.lab.world(|world| world.run_command.set_agent(&scene.instance, Ping::ConnectionLost));
     let waited = scene.released(HOUR).await.unwrap();
     assert!((110..140).contains(&waited), "{waited} s: the delivery timeout is two minutes");
+    assert_eq!(scene.completions(), ["ABANDON"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_stays_pending_after_its_delivery_timeout_is_given_up_by_the_sweep() {
+    let scene = Setting::default().with("ON_UNREACHABLE", "ABANDON").swept().scene().await;
+    scene.lab.world(|world| world.run_command.expiry = Expiry::Total);
+    let mut moments = scene.lab.observe();
+    scene.scale_in().await;
+    while !matches!(moments.recv().await.unwrap().what, What::Called(call) if call.action == "SendCommand") {}
+    scene.lab.world(|world| world.run_command.set_agent(&scene.instance, Ping::ConnectionLost));
+    let waited = scene.released(HOUR).await.unwrap();
+    assert!((150..460).contains(&waited), "{waited} s: two minutes, and the sweep's five");
     assert_eq!(scene.completions(), ["ABANDON"]);
 }
 
@@ -441,13 +463,13 @@ async fn a_thousand_waits_are_swept_inside_aws_token_bucket() {
         .lab
         .world(|world| world.autoscaling.bucket = Some(lifecycle_lab::autoscaling::Bucket::new(100.0, 25.0)));
     let before = scene.calls().len();
-    scene.lab.sleep(Duration::from_secs(4_000)).await;
+    scene.lab.sleep(Duration::from_secs(1_300)).await;
     let calls = scene.calls();
     let new = &calls[before..];
     let throttled = new.iter().filter(|call| call.ends_with("Throttling")).count();
     let beats = new.iter().filter(|call| *call == "RecordLifecycleActionHeartbeat: ok").count();
     assert_eq!(throttled, 0, "of {} calls", new.len());
-    assert!(beats >= 3_000, "{beats} heartbeats in 4,000 s for 1,000 waits of hooks of 3,600 s");
+    assert!(beats >= 1_000, "{beats} heartbeats in 1,300 s for 1,000 waits, each due in every 1,200 s");
     assert_eq!(scene.state(), "Terminating:Wait");
 }
 
