@@ -189,6 +189,7 @@ fn report(wait: Option<&Wait>, result: &Result<Answer, Error>, invocation: &Invo
                 action.result = field("action.result"),
                 command.id = field("command.id"),
                 command.status = field("command.status"),
+                exit_code = answer.fields.get("exit_code").and_then(|code| code.as_i64()),
                 outcome,
                 duration_ms,
                 "handled{about}: {outcome}{reason}"

@@ -128,7 +128,10 @@ async fn the_sweep_starts_and_finishes() {
     let sweep = || scene.invoke(json!({ "action": "reconcile" }));
     assert_eq!(sweep().await.unwrap()["started"], 1);
     let second = sweep().await.unwrap();
-    assert_eq!((&second["waiting"], &second["started"], &second["completed"]), (&json!(1), &json!(0), &json!(0)));
+    assert_eq!(
+        (&second["waiting"], &second["started"], &second["completed"]),
+        (&json!(1), &json!(0), &json!(0))
+    );
     scene.lab.skip(Duration::from_secs(70));
     assert_eq!(sweep().await.unwrap()["completed"], 1);
     assert_eq!((scene.state(), scene.commands()), ("Terminating:Proceed", 1));
@@ -217,4 +220,22 @@ async fn every_sample_is_dealt_with_as_documented() {
         assert_eq!(outcome, expected, "{name}");
     }
     assert_eq!((scene.commands(), scene.state()), (0, "Terminating:Wait"));
+}
+
+#[tokio::test]
+async fn timers_that_cannot_work_are_warned_about_once_and_output_stays_out_of_the_log() {
+    let scene = scene(&[("DRAIN_TIMEOUT", "48h")], 1).await;
+    scene.lab.world(|world| world.run_command.default_script.output = "the password".to_owned());
+    scene.invoke(scene.event.clone()).await.unwrap();
+    scene.invoke(scene.event.clone()).await.unwrap();
+    scene.lab.skip(Duration::from_secs(10));
+    assert_eq!(scene.invoke(scene.ended()).await.unwrap()["outcome"], "completed");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let logs = scene.lab.logs();
+    let warnings: Vec<_> =
+        logs.iter().filter(|line| line.contains("drain of web: DELIVERY_TIMEOUT 120 s")).collect();
+    assert_eq!(warnings.len(), 1, "{logs:#?}");
+    assert!(warnings[0].contains("is longer than the hook's global timeout of 172800 s"), "{}", warnings[0]);
+    assert!(!logs.iter().any(|line| line.contains("the password")), "{logs:#?}");
+    assert!(logs.iter().any(|line| line.contains("exit_code=0")), "{logs:#?}");
 }
