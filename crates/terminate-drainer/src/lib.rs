@@ -320,6 +320,9 @@ impl Context {
         loop {
             let Standing { ending, detail, exit_code } =
                 self.commands.standing(&command, &wait.instance).await?;
+            let undelivered =
+                detail == "Pending" && invocation.elapsed() > self.config.delivery_timeout + DELIVERY_SLACK;
+            let ending = ending.or(undelivered.then_some(Ending::Unreachable));
             if let Some(ending) = ending {
                 let result = policy::result(&action.transition, ending, &self.config);
                 let completion = self.actions.complete(wait, result, Some(action.time), invocation).await?;

@@ -279,6 +279,20 @@ async fn polling_completes_within_the_longest_pause_of_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn polling_gives_a_command_up_that_stays_pending_after_its_delivery_timeout() {
+    let setting = Setting { time_limit: Duration::from_secs(900), ..Setting::default() };
+    let scene = setting.with("WAIT", "poll").with("ON_UNREACHABLE", "ABANDON").scene().await;
+    scene.lab.world(|world| world.run_command.expiry = Expiry::Total);
+    let mut moments = scene.lab.observe();
+    scene.scale_in().await;
+    while !matches!(moments.recv().await.unwrap().what, What::Called(call) if call.action == "SendCommand") {}
+    scene.lab.world(|world| world.run_command.set_agent(&scene.instance, Ping::ConnectionLost));
+    let waited = scene.released(HOUR).await.unwrap();
+    assert!((150..180).contains(&waited), "{waited} s");
+    assert_eq!(scene.completions(), ["ABANDON"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn polling_sends_heartbeats_to_a_short_hook_and_leaves_a_long_drain_to_the_sweep() {
     let setting = Setting {
         heartbeat: 60,

@@ -167,13 +167,9 @@ impl Scene {
         let calls = self.lab.calls().into_iter().filter(|call| call.action == "CompleteLifecycleAction");
         let accepted = calls.filter(|call| call.outcome.starts_with("ok"));
         let result = |call: lifecycle_lab::Call| {
-            let line = call
-                .parameters
-                .iter()
-                .find_map(|line| line.strip_prefix("LifecycleActionResult="))
-                .unwrap()
-                .to_owned();
-            line
+            let line =
+                call.parameters.iter().find(|line| line.starts_with("LifecycleActionResult=")).unwrap();
+            line.split('=').next_back().unwrap().to_owned()
         };
         accepted.map(result).collect()
     }
