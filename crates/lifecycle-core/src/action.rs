@@ -289,7 +289,7 @@ fn has_ended<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool
 }
 
 /// Whether the same call can succeed a moment later.
-fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => false,
         // Not those of a client that has no Region or no credentials.

@@ -2,6 +2,7 @@
 //! the first error is returned. Reading the real environment is `runtime`'s work.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -10,13 +11,21 @@ use crate::Error;
 /// Lambda's own variable: the name that the function was deployed under.
 pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 
-/// The variables of a function, by name.
+/// The variables of a function, by name. `None` is a value that is no UTF-8.
 #[derive(Clone, Default)]
-pub struct Variables(BTreeMap<String, String>);
+pub struct Variables(BTreeMap<String, Option<String>>);
+
+impl Variables {
+    /// The variables of an environment.
+    pub fn of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let named = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self(named.map(|(name, value)| (name, value.into_string().ok())).collect())
+    }
+}
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        Self(variables.into_iter().map(|(name, value)| (name.into(), Some(value.into()))).collect())
     }
 }
 
@@ -40,10 +49,12 @@ impl<'a> Parser<'a> {
         default: T,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> T {
-        let Some(value) = self.variables.0.get(name) else {
-            return default;
+        let read = match self.variables.0.get(name) {
+            None => return default,
+            Some(None) => Err("is not UTF-8".to_owned()),
+            Some(Some(value)) => read(value).map_err(|error| error.to_string()),
         };
-        read(value).unwrap_or_else(|error| {
+        read.unwrap_or_else(|error| {
             self.errors.push(format!("{name}: {error}"));
             default
         })

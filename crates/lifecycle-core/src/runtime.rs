@@ -103,9 +103,7 @@ impl Write for OneLine {
 /// and to the Runtime API, with every bad variable, and answers `None`: then the process must exit.
 pub async fn configure<C>(parse: impl FnOnce(&Variables) -> Result<C, Error>) -> Option<C> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    let variables = env::vars_os()
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-        .collect();
+    let variables = Variables::of_environment(env::vars_os());
     let (config, mut errors) = match parse(&variables) {
         Ok(config) => (Some(config), Vec::new()),
         Err(Error::InvalidConfig(errors)) => (None, errors),

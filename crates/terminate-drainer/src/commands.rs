@@ -17,7 +17,7 @@ use aws_sdk_ssm::types::{
     CommandFilter, CommandFilterKey, CommandInvocation, InstanceInformationStringFilter, PingStatus,
 };
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use lifecycle_core::action::{is_throttle, pauses};
+use lifecycle_core::action::{is_throttle, is_transient, pauses};
 use lifecycle_core::{Error, Invocation, Transition, Wait};
 
 use crate::Config;
@@ -211,7 +211,8 @@ impl Commands {
         }
     }
 
-    /// Where a command stands. One that was only just sent may not be known yet.
+    /// Where a command stands. One that was only just sent may not be known yet, and an answer that fails
+    /// in passing is as good as none: it is asked for again anyway.
     pub(crate) async fn standing(&self, command: &str, instance: &str) -> Result<Standing, Error> {
         match self.client.get_command_invocation().command_id(command).instance_id(instance).send().await {
             Ok(answer) => {
@@ -221,11 +222,12 @@ impl Commands {
                 Ok(Standing { ending, detail, exit_code: ending.map(|_| answer.response_code()) })
             }
             Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(GetCommandInvocationError::is_invocation_does_not_exist) =>
+                if is_transient(&error)
+                    || error
+                        .as_service_error()
+                        .is_some_and(GetCommandInvocationError::is_invocation_does_not_exist) =>
             {
-                Ok(Standing { ending: None, detail: "Pending".to_owned(), exit_code: None })
+                Ok(Standing { ending: None, detail: "unknown".to_owned(), exit_code: None })
             }
             Err(error) => Err(Error::aws("GetCommandInvocation", &error)),
         }

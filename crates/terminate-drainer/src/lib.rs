@@ -14,7 +14,7 @@ pub mod policy;
 mod sweep;
 mod timers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,6 +73,8 @@ struct Memory {
     checked: BTreeSet<(String, String)>,
     /// When the last whole sweep began.
     last_sweep: Option<DateTime<Utc>>,
+    /// Instances whose drain is being started: a batch can hold one event twice.
+    starting: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
 
 impl Context {
@@ -162,7 +164,12 @@ impl Context {
         began: DateTime<Utc>,
         invocation: &Invocation,
     ) -> Result<Started, Error> {
-        let started = self.commands.start(&self.config, transition, wait, began, invocation).await?;
+        let turn = self.memory().starting.entry(wait.instance.clone()).or_default().clone();
+        let mine = turn.lock_owned().await;
+        let started = self.commands.start(&self.config, transition, wait, began, invocation).await;
+        drop(mine);
+        self.memory().starting.retain(|_, turn| Arc::strong_count(turn) > 1);
+        let started = started?;
         if let Started::Now(command) = &started {
             info!(
                 asg.name = wait.group,

@@ -29,9 +29,9 @@ const GROUPS_AT_ONCE: usize = 4;
 const WAITS_AT_ONCE: usize = 4;
 const PACE: Duration = Duration::from_millis(50);
 
-/// The event of a wait this young is still on its way: starting the commands here would start them
-/// twice.
-const EVENT_UNDER_WAY: TimeDelta = TimeDelta::seconds(10);
+/// A scaling activity begins before its wait: by the load balancer's deregistration delay, of which this
+/// is the default.
+const DEREGISTRATION: Duration = Duration::from_secs(300);
 
 /// Names of groups that one `DescribeAutoScalingGroups` takes.
 const NAMES_AT_ONCE: usize = 50;
@@ -332,7 +332,6 @@ impl Context {
                 let ending = drain.ending(&self.config, now);
                 (Some(drain), ending)
             }
-            (None, _) if now - *began < EVENT_UNDER_WAY => return Ok(Did::Waits),
             (None, Some(Agent::Online)) => {
                 match self.start_drain(transition, wait, *began, invocation).await? {
                     Started::Now(_) => return Ok(Did::Started),
@@ -411,7 +410,7 @@ fn waiting_state(instance: &aws_sdk_autoscaling::types::Instance) -> Option<(Str
 /// together. A sweep that does not know when the last one ran prolongs all.
 fn heartbeat_is_due(found: &Found, last_sweep: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
     let age = now - found.began;
-    if age.to_std().unwrap_or_default() > found.timers.global + Duration::from_secs(3_600) {
+    if age.to_std().unwrap_or_default() > found.timers.global + DEREGISTRATION {
         return false;
     }
     let Some(last_sweep) = last_sweep else {

@@ -196,6 +196,24 @@ async fn a_second_delivery_finds_the_first_command() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_event_three_times_in_a_batch_sends_once() {
+    let scene = Setting::default().scene().await;
+    let mut moments = scene.lab.observe();
+    scene.lab.faults().script_events(LIFECYCLE_EVENT, [EventFault::Lost]);
+    scene.scale_in().await;
+    let event = loop {
+        if let What::Sent(event) = moments.recv().await.unwrap().what
+            && event["detail-type"] == LIFECYCLE_EVENT
+        {
+            break event.to_string();
+        }
+    };
+    let records: Vec<_> = (0..3).map(|n| json!({ "messageId": n.to_string(), "body": event })).collect();
+    let answer = scene.invoke(json!({ "Records": records })).await.unwrap();
+    assert_eq!((answer, scene.commands().len()), (json!({ "batchItemFailures": [] }), 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sweep_starts_what_was_never_started() {
     let scene = Setting::default().swept().scene().await;
     scene.lab.faults().script_events(LIFECYCLE_EVENT, [EventFault::Lost]);
