@@ -8,39 +8,89 @@ use futures::FutureExt;
 use lifecycle_core::config::Variables;
 use lifecycle_core::{Error, Invocation, Output};
 use lifecycle_lab::{Code, Function, FunctionError, Lab, running_function};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::prelude::*;
 
-/// The function's time limit as deployed, ten seconds: one slow answer of AWS and a second attempt.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// launch-logger's time limit, ten seconds: one slow answer of AWS and a second attempt.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
 
-/// Deploys launch-logger with its defaults and with the rule of its template.
+/// Statuses that end a command. terminate-drainer has nothing to do for the others, so its rule does not
+/// wake it for them.
+const ENDED: [&str; 4] = ["Success", "Failed", "TimedOut", "Cancelled"];
+
+/// Deploys launch-logger with its defaults and with its rule.
 pub(crate) fn deploy_launch_logger(lab: &Lab) -> anyhow::Result<()> {
     use launch_logger::{Config, Context, NAME};
 
     let mut context = Context::new(Config::parse(&Variables::default())?, &lab.sdk_config(NAME))?;
     context.output = written_to(lab, NAME);
-    lab.add_rule(
-        &json!({
-            "source": ["aws.autoscaling"],
-            "detail-type": ["EC2 Instance-launch Lifecycle Action"],
-        }),
-        NAME,
-    )?;
-    let clock = lab.clone();
-    lab.add_function(Function {
-        name: NAME.to_owned(),
-        time_limit: TIME_LIMIT,
-        code: Code::Handler(Arc::new(move |payload, limit| {
-            let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-            async move { context.invoke(payload, &invocation).await.map_err(function_error) }.boxed()
-        })),
+    lab.add_rule(&lifecycle_actions("EC2 Instance-launch Lifecycle Action"), NAME)?;
+    deploy(lab, NAME, LAUNCH_LIMIT, move |payload, invocation| {
+        let context = context.clone();
+        async move { context.invoke(payload, &invocation).await }
     });
     Ok(())
+}
+
+/// Deploys terminate-drainer without a rule, under a name of the caller's choice: the lab's calls and runs
+/// carry it.
+pub(crate) fn deploy_terminate_drainer(
+    lab: &Lab,
+    name: &'static str,
+    time_limit: Duration,
+    variables: &Variables,
+) -> anyhow::Result<()> {
+    use terminate_drainer::{Config, Context};
+
+    let mut context = Context::new(Config::parse(variables)?, &lab.sdk_config(name))?;
+    context.output = written_to(lab, name);
+    deploy(lab, name, time_limit, move |payload, invocation| {
+        let context = context.clone();
+        async move { context.invoke(payload, &invocation).await }
+    });
+    Ok(())
+}
+
+/// terminate-drainer's rule for instances that are about to die.
+pub(crate) fn on_terminations(lab: &Lab, function: &str) -> anyhow::Result<()> {
+    Ok(lab.add_rule(&lifecycle_actions("EC2 Instance-terminate Lifecycle Action"), function)?)
+}
+
+/// terminate-drainer's rule for commands that have ended.
+pub(crate) fn on_ended_commands(lab: &Lab, function: &str) -> anyhow::Result<()> {
+    let ended = json!({
+        "source": ["aws.ssm"],
+        "detail-type": [STATUS_EVENT],
+        "detail": { "status": ENDED },
+    });
+    Ok(lab.add_rule(&ended, function)?)
+}
+
+/// The detail-type of the event that tells of a command on one instance.
+pub(crate) const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
+
+fn lifecycle_actions(detail_type: &str) -> Value {
+    json!({ "source": ["aws.autoscaling"], "detail-type": [detail_type] })
+}
+
+fn deploy<F>(
+    lab: &Lab,
+    name: &str,
+    time_limit: Duration,
+    invoke: impl Fn(Value, Invocation) -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = Result<Value, Error>> + Send + 'static,
+{
+    let clock = lab.clone();
+    let handler = move |payload, limit| {
+        let run = invoke(payload, Invocation::new(clock.now(), limit));
+        run.map(|result| result.map_err(function_error)).boxed()
+    };
+    lab.add_function(Function { name: name.to_owned(), time_limit, code: Code::Handler(Arc::new(handler)) });
 }
 
 /// Standard output of a function: each line goes to the lab at once.

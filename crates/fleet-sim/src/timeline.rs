@@ -1,24 +1,33 @@
 //! Draws what happens in a lab as it happens: lab time downwards, one lane for each instance with its
-//! state as a block, and beside them what AWS and the functions did and logged.
+//! state as a block, and beside them what AWS and the functions did and logged. What another line tells
+//! already is left out, and sweeps that found nothing to do are gathered in one line.
+
+use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
-use lifecycle_lab::{Lab, Moment, Sight, What};
+use lifecycle_lab::{Call, Lab, Moment, Sight, What};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Columns of a line: what fits beside an editor.
 const WIDTH: usize = 120;
 
-/// How a state is drawn: without colours the block alone must tell it.
-const STATES: [(&str, &str, Style); 6] = [
+/// How a state is drawn: without colours the block alone must tell it. The legend leaves out what is
+/// drawn as nothing.
+const STATES: [(&str, &str, Style); 8] = [
     ("Pending", "░", AnsiColor::Cyan.on_default()),
     ("Pending:Wait", "▒", AnsiColor::Yellow.on_default()),
     ("Pending:Proceed", "▓", AnsiColor::Cyan.on_default()),
     ("InService", "█", AnsiColor::Green.on_default()),
     ("Terminating", "▽", AnsiColor::Magenta.on_default()),
-    ("Terminated", "×", AnsiColor::Red.on_default()),
+    ("Terminating:Wait", "◇", AnsiColor::Yellow.on_default()),
+    ("Terminating:Proceed", "▼", AnsiColor::Magenta.on_default()),
+    ("Terminated", " ", AnsiColor::Red.on_default()),
 ];
+
+/// Characters of the id of an instance that has a name: enough to tell six apart.
+const SHORT: usize = 10;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
@@ -29,22 +38,52 @@ pub(crate) struct Timeline {
     moments: UnboundedReceiver<Moment>,
     /// Each instance and its state; the lane of one that is gone stays empty.
     lanes: Vec<(String, &'static str)>,
+    /// What the viewer knows an instance by.
+    names: BTreeMap<String, &'static str>,
+    /// When an instance first came into a state.
+    reached: BTreeMap<(String, &'static str), DateTime<Utc>>,
+    /// Sweeps since the last line, and the heartbeats that they sent.
+    sweeps: (u64, u64),
 }
 
 impl Timeline {
     /// Will draw everything that happens in the lab from now on.
     pub(crate) fn follow(lab: &Lab) -> Self {
-        let legend =
-            STATES.map(|(state, block, style)| format!("{style}{block}{style:#} {state}")).join("   ");
-        anstream::println!("{legend}");
-        Self { moments: lab.observe(), lanes: Vec::new() }
+        let drawn = STATES.iter().filter(|(_, block, _)| *block != " ");
+        let legend = drawn.map(|(state, block, style)| format!("{style}{block}{style:#} {state}"));
+        anstream::println!("{}", legend.collect::<Vec<_>>().join("  "));
+        Self {
+            moments: lab.observe(),
+            lanes: Vec::new(),
+            names: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            sweeps: (0, 0),
+        }
     }
 
     /// Draws what has happened so far, and then a headline.
     pub(crate) fn headline(&mut self, text: &str) {
         self.catch_up();
+        if self.lanes.iter().all(|(_, state)| *state == "Terminated") {
+            self.lanes.clear();
+        }
         let text = textwrap::fill(text, WIDTH);
         anstream::println!("\n{BOLD}{text}{BOLD:#}");
+    }
+
+    /// A line under a headline.
+    pub(crate) fn note(&self, text: &str) {
+        anstream::println!("{text}");
+    }
+
+    /// From now on says what the instance is known by, beside the beginning of its id.
+    pub(crate) fn name(&mut self, instance: &str, name: &'static str) {
+        self.names.insert(instance.to_owned(), name);
+    }
+
+    /// When the instance first came into this state, as far as it is drawn.
+    pub(crate) fn reached(&self, instance: &str, state: &'static str) -> Option<DateTime<Utc>> {
+        self.reached.get(&(instance.to_owned(), state)).copied()
     }
 
     /// Draws what has happened so far.
@@ -55,13 +94,30 @@ impl Timeline {
     }
 
     fn draw(&mut self, moment: &Moment) {
-        if let What::Seen(Sight::State { instance, state, .. }) = &moment.what {
-            match self.lanes.iter_mut().find(|(id, _)| id == instance) {
-                Some(lane) => lane.1 = state,
-                None => self.lanes.push((instance.clone(), state)),
+        match &moment.what {
+            What::Seen(Sight::State { instance, state, .. }) => {
+                self.reached.entry((instance.clone(), state)).or_insert(moment.at);
+                match self.lanes.iter_mut().find(|(id, _)| id == instance) {
+                    Some(lane) => lane.1 = state,
+                    None => self.lanes.push((instance.clone(), state)),
+                }
             }
+            What::Ended(_, Ok(answer)) if answer["outcome"] == "swept" && answer["waiting"] != 0 => {
+                self.sweeps.0 += 1;
+                self.sweeps.1 += answer["heartbeats"].as_u64().unwrap_or_default();
+            }
+            _ => {}
         }
         if let Some((style, text)) = describe(&moment.what) {
+            if let (sweeps @ 1.., heartbeats) = std::mem::take(&mut self.sweeps) {
+                let times = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+                let text =
+                    format!("meanwhile {}, {}", times(sweeps, "sweep"), times(heartbeats, "heartbeat"));
+                self.line(moment.at, DIM, &text);
+            }
+            let text = self.names.iter().fold(text, |text, (instance, name)| {
+                text.replace(instance.as_str(), &format!("{:.SHORT$} ({name})", instance))
+            });
             self.line(moment.at, style, &text);
         }
     }
@@ -85,13 +141,16 @@ fn describe(what: &What) -> Option<(Style, String)> {
             STATES.iter().find(|(known, ..)| known == state).map_or(plain, |(.., style)| *style),
             format!("{instance} is {state}"),
         ),
-        What::Seen(Sight::Activity(activity)) => match (activity.status, &activity.message) {
-            ("InProgress" | "MidLifecycleAction" | "MidTerminatingLifecycleAction", _) => return None,
-            (status, None) => (plain, format!("activity {status}: {}", activity.description)),
-            (status, Some(message)) => (BAD, format!("activity {status}: {message}")),
+        What::Seen(Sight::Activity(activity)) => match &activity.message {
+            Some(message) if activity.end.is_some() => {
+                (BAD, format!("activity {}: {message}", activity.status))
+            }
+            _ => return None,
         },
+        What::Seen(Sight::Command { status: "Pending", .. }) => return None,
         What::Seen(Sight::Command { instance, status, .. }) => {
-            (plain, format!("command on {instance}: {status}"))
+            let style = if matches!(*status, "Failed" | "TimedOut") { BAD } else { plain };
+            (style, format!("command on {instance}: {status}"))
         }
         What::Sent(event) => match event["detail-type"].as_str() {
             Some(kind) if kind.ends_with("Lifecycle Action") => {
@@ -100,24 +159,54 @@ fn describe(what: &What) -> Option<(Style, String)> {
             }
             _ => return None,
         },
-        What::Faulted(fault, event) => (BAD, format!("on its way: {fault:?}, {}", event["detail-type"])),
-        What::Called(call) => {
-            let style = if call.outcome == "ok" { plain } else { BAD };
-            (style, format!("{} calls {}: {}", call.caller, call.action, call.outcome))
+        What::Faulted(fault, event) => {
+            let instance = event["detail"]["instance-id"].as_str().unwrap_or_default();
+            (
+                BAD,
+                format!("{fault:?} on its way: {}, {instance}", event["detail-type"].as_str().unwrap_or("?")),
+            )
         }
+        What::Called(call) if call.outcome != "ok" => {
+            (BAD, format!("{} calls {}: {}", call.caller, call.action, call.outcome))
+        }
+        What::Called(call) if is_told(call) => return None,
+        What::Called(call) => (plain, format!("{} calls {}: ok", call.caller, call.action)),
         What::Started(run) if run.attempt > 1 => {
             (plain, format!("Lambda runs {} again, attempt {}", run.function, run.attempt))
         }
         What::Started(_) | What::Ended(_, Ok(_)) => return None,
-        What::Ended(run, Err(error)) => (BAD, format!("{} answers {}", run.function, error.error_type)),
+        What::Ended(run, Err(error)) if run.attempt > 1 => {
+            (BAD, format!("{} answers {} again", run.function, error.error_type))
+        }
+        What::Ended(run, Err(error)) => {
+            (BAD, format!("{} answers {}: {}", run.function, error.error_type, error.error_message))
+        }
         What::Logged { function, line } => (DIM, format!("{function}: {}", log_line(line)?)),
     })
 }
 
-/// A record by its main fields; other JSON lines are metrics, which say nothing to a viewer.
+/// Looks change nothing, and a function logs what it changed.
+fn is_told(call: &Call) -> bool {
+    let looks = ["Describe", "List", "Get"];
+    call.caller != "operator"
+        && (looks.iter().any(|look| call.action.starts_with(look))
+            || ["CompleteLifecycleAction", "RecordLifecycleActionHeartbeat", "SendCommand"]
+                .contains(&call.action.as_str()))
+}
+
+/// A record by its main fields, and what a function says about its work. What it says of the event, of a
+/// command's end and of its answer repeats other lines, heartbeats are counted, and other JSON lines are
+/// metrics.
 fn log_line(line: &str) -> Option<String> {
     let Ok(json) = serde_json::from_str::<Value>(line) else {
-        return Some(line.to_owned());
+        let repeats = ["INFO accepted:", "INFO handled", "ERROR not handled"]
+            .iter()
+            .any(|start| line.starts_with(start))
+            || line.contains(": the commands ended as ")
+            || line.ends_with(": sent a heartbeat");
+        let line = line.trim_start_matches("INFO ");
+        let told = line.split_once(", as ").map_or(line, |(told, _command)| told);
+        return (!repeats).then(|| told.to_owned());
     };
     json.get("record")?;
     let field = |name: &str| json[name].as_str().unwrap_or("?").to_owned();
@@ -130,8 +219,5 @@ fn log_line(line: &str) -> Option<String> {
 
 fn block(state: &str) -> String {
     let drawn = STATES.iter().find(|(known, ..)| *known == state);
-    match drawn {
-        Some(("Terminated", ..)) | None => " ".to_owned(),
-        Some((_, block, style)) => format!("{style}{block}{style:#}"),
-    }
+    drawn.map_or(" ".to_owned(), |(_, block, style)| format!("{style}{block}{style:#}"))
 }

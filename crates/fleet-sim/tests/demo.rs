@@ -21,12 +21,45 @@ fn the_demo_shows_launches_a_lost_one_and_its_replacement() {
         "is InService",
         "launch-logger answers AwsError",
         "activity Cancelled: Instance failed to complete user's Lifecycle Action",
-        "4 actions completed, 1 given up by the hook",
+        "1 given up by the hook, 1 kept by the failure queue",
     ] {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
     assert!(!text.contains('\u{1b}'), "a pipe gets no colours");
     assert!(text.lines().all(|line| line.chars().count() <= 120), "a line is too wide");
+}
+
+#[test]
+fn the_demo_drains_a_scale_in_and_heals_a_lost_event() {
+    let text = fleet_sim(&[]);
+    for expected in [
+        "◇ Terminating:Wait",
+        "(2 s): sent the commands",
+        "(90 s): completed the lifecycle action with CONTINUE",
+        "(3 h): completed the lifecycle action with CONTINUE",
+        "(offline) can't be reached (the agent is silent)",
+        "(fails): Failed",
+        "The shell wrote \"application stopped\"",
+        "Lost on its way: EC2 Command Invocation Status-change Notification",
+        "(event lost): found by the sweep, Success",
+        "10 actions completed",
+        "AWS calls by launch-logger",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in:\n{text}");
+    }
+    let lines = text.lines().count();
+    assert!(lines < 200, "{lines} lines are a flood");
+}
+
+#[test]
+fn every_state_has_a_block_of_its_own() {
+    let text = fleet_sim(&[]);
+    let legend = text.lines().next().unwrap();
+    let mut blocks: Vec<&str> = legend.split("  ").filter_map(|entry| entry.split(' ').next()).collect();
+    assert_eq!(blocks.len(), 7, "{legend}");
+    blocks.sort_unstable();
+    blocks.dedup();
+    assert_eq!(blocks.len(), 7, "{legend}");
 }
 
 #[test]
