@@ -12,6 +12,7 @@ use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
 use aws_sdk_ssm::error::SdkError;
 use aws_sdk_ssm::operation::get_command_invocation::GetCommandInvocationError;
+use aws_sdk_ssm::operation::list_command_invocations::ListCommandInvocationsError;
 use aws_sdk_ssm::operation::send_command::SendCommandError;
 use aws_sdk_ssm::types::{
     CommandFilter, CommandFilterKey, CommandInvocation, InstanceInformationStringFilter, PingStatus,
@@ -202,7 +203,17 @@ impl Commands {
     pub(crate) async fn find(&self, command: &str, instance: &str) -> Result<Option<Drain>, Error> {
         let list =
             self.client.list_command_invocations().command_id(command).instance_id(instance).details(true);
-        let answer = list.send().await.map_err(|error| Error::aws("ListCommandInvocations", &error))?;
+        let answer = match list.send().await {
+            Ok(answer) => answer,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(ListCommandInvocationsError::is_invalid_command_id) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::aws("ListCommandInvocations", &error)),
+        };
         match answer.command_invocations() {
             [] => Err(Error::Timeout(format!(
                 "ListCommandInvocations does not know the command {command} yet, although its status event is here"

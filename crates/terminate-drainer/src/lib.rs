@@ -336,7 +336,8 @@ impl Context {
                 let answer = Answer::completion(wait, result, completion).with("command.id", command);
                 return Ok(answer.with("command.status", detail).with("exit_code", exit_code));
             }
-            if invocation.time_left() < pause + reserve {
+            let spare = invocation.time_left().saturating_sub(reserve);
+            if spare.is_zero() {
                 return Ok(Answer::about(wait, Outcome::LeftToSweep)
                     .with("command.id", command)
                     .with("reason", "the commands outlive this run; the sweep completes the action"));
@@ -347,7 +348,7 @@ impl Context {
                 }
                 beat_at = invocation.elapsed();
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.min(spare)).await;
             pause = (pause * 3 / 2).min(LONGEST_POLL).min(heartbeat / 4);
         }
     }

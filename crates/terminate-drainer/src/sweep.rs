@@ -104,7 +104,7 @@ impl Context {
         }
 
         let did = |what| done.get(&what).copied().unwrap_or_default();
-        if did(Did::Left) == 0 {
+        if did(Did::Left) == 0 && failed.is_empty() {
             self.memory().last_sweep = Some(began);
         }
         for (group, error) in &failed {
@@ -334,7 +334,11 @@ impl Context {
             }
             (None, Some(Agent::Online)) => {
                 match self.start_drain(transition, wait, *began, invocation).await? {
-                    Started::Now(_) => return Ok(Did::Started),
+                    Started::Now(_) => {
+                        // Nobody knows how much of the hook's time is left: the drain gets all of it.
+                        self.actions.heartbeat(wait, invocation).await?;
+                        return Ok(Did::Started);
+                    }
                     // The event came meanwhile.
                     Started::Before(_) => return Ok(Did::Waits),
                     Started::Refused => (None, Some(Ending::Unreachable)),
