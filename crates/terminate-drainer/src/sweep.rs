@@ -322,7 +322,7 @@ impl Context {
         agent: Option<Agent>,
         invocation: &Invocation,
     ) -> Result<Did, Error> {
-        let Found { wait, transition, began, .. } = found;
+        let Found { wait, transition, began, timers } = found;
         if invocation.time_left() < Duration::from_secs(1) {
             return Ok(Did::Left);
         }
@@ -335,8 +335,10 @@ impl Context {
             (None, Some(Agent::Online)) => {
                 match self.start_drain(transition, wait, *began, invocation).await? {
                     Started::Now(_) => {
-                        // Nobody knows how much of the hook's time is left: the drain gets all of it.
-                        self.actions.heartbeat(wait, invocation).await?;
+                        // Much of the hook's time may be gone: the drain gets all of it.
+                        if (now - *began).to_std().unwrap_or_default() > timers.heartbeat / 2 {
+                            self.actions.heartbeat(wait, invocation).await?;
+                        }
                         return Ok(Did::Started);
                     }
                     // The event came meanwhile.
