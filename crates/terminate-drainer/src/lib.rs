@@ -200,7 +200,8 @@ impl Context {
         };
         let young =
             (invocation.now() - action.time).to_std().unwrap_or_default() < self.config.delivery_timeout;
-        if action.transition == Transition::Launching && agent != Agent::Silent && young {
+        let boots = agent != Agent::Silent || action.origin.as_deref() == Some("WarmPool");
+        if action.transition == Transition::Launching && boots && young {
             return Err(Error::Timeout(format!(
                 "the agent of {} is not registered yet; the event is run again until DELIVERY_TIMEOUT is over",
                 wait.instance
@@ -242,7 +243,8 @@ impl Context {
                 .with("command.id", drain.command)
                 .with("reason", "the instance waits in no hook that this command was sent for"));
         };
-        self.complete(&wait, &drain.comment.transition, ending, None, &drain, invocation).await
+        self.complete(&wait, &drain.comment.transition, ending, Some(drain.requested), &drain, invocation)
+            .await
     }
 
     /// The wait that a command was sent for, if it may still last. Names that were too long for the

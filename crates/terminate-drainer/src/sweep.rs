@@ -29,6 +29,9 @@ const GROUPS_AT_ONCE: usize = 4;
 const WAITS_AT_ONCE: usize = 4;
 const PACE: Duration = Duration::from_millis(50);
 
+/// With less time than this nothing is begun for a wait: the next sweep finds it.
+const SHORTEST_STEP: Duration = Duration::from_secs(1);
+
 /// A scaling activity begins before its wait: by the load balancer's deregistration delay, of which this
 /// is the default.
 const DEREGISTRATION: Duration = Duration::from_secs(300);
@@ -299,9 +302,13 @@ impl Context {
 
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let clock = *invocation;
         let paced = stream::unfold((waits.into_iter(), pace), |(mut waits, mut pace)| async move {
             let next = waits.next()?;
-            pace.tick().await;
+            // What no time is left for is only counted.
+            if clock.time_left() > SHORTEST_STEP {
+                pace.tick().await;
+            }
             Some((next, (waits, pace)))
         });
         let agents = &agents;
@@ -323,10 +330,16 @@ impl Context {
         invocation: &Invocation,
     ) -> Result<Did, Error> {
         let Found { wait, transition, began, timers } = found;
-        if invocation.time_left() < Duration::from_secs(1) {
+        if invocation.time_left() < SHORTEST_STEP {
             return Ok(Did::Left);
         }
         let now = invocation.now();
+        let drain = if drain.is_none() && agent != Some(Agent::Online) {
+            // A command of another document, from before a deployment, may still run.
+            self.commands.first(wait, *began).await?
+        } else {
+            drain
+        };
         let (drain, ending) = match (drain, agent) {
             (Some(drain), _) => {
                 let ending = drain.ending(&self.config, now);
@@ -341,8 +354,10 @@ impl Context {
                         }
                         return Ok(Did::Started);
                     }
-                    // The event came meanwhile.
-                    Started::Before(_) => return Ok(Did::Waits),
+                    Started::Before(drain) => {
+                        let ending = drain.ending(&self.config, now);
+                        (Some(drain), ending)
+                    }
                     Started::Refused => (None, Some(Ending::Unreachable)),
                 }
             }

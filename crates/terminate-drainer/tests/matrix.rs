@@ -29,8 +29,8 @@ const DELIVERIES: [(Option<EventFault>, Option<EventFault>); 7] = [
     (Some(EventFault::Lost), Some(EventFault::Lost)),
 ];
 
-/// Calls of a story that can meet a fault: more than any story makes before its first completion.
-const CALLS: u64 = 10;
+/// Calls of a story that can meet a fault: as many as the longest story, a polled one, makes to its completion.
+const CALLS: u64 = 18;
 
 /// Plays the matrix with this `WAIT`, and with names of this length for group and hook.
 fn check(mode: &str, names: usize) {
