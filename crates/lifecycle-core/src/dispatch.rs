@@ -32,6 +32,16 @@ pub enum Outcome {
     CommandRunning,
     /// They outlive this run; the sweep goes on with them.
     LeftToSweep,
+    /// The group is now remembered as the one in service.
+    GroupStored,
+    /// The group in service stays the one that it was.
+    GroupUnchanged,
+    /// EC2 accepted an image of the instance; its end will wake the function.
+    ImageRequested,
+    /// An image was requested before, and is not ready yet.
+    ImagePending,
+    /// The action is deliberately left to the hook's timeout.
+    Left,
 }
 
 impl Outcome {
@@ -45,6 +55,11 @@ impl Outcome {
             Self::CommandSent => "command-sent",
             Self::CommandRunning => "command-running",
             Self::LeftToSweep => "left-to-sweep",
+            Self::GroupStored => "group-stored",
+            Self::GroupUnchanged => "group-unchanged",
+            Self::ImageRequested => "image-requested",
+            Self::ImagePending => "image-pending",
+            Self::Left => "left",
         }
     }
 }
