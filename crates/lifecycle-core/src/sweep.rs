@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
@@ -191,7 +191,7 @@ impl Sweep {
         if handled == 0 && !round.failed.is_empty() {
             return Err(round.failed.swap_remove(0).1);
         }
-        let answer = Answer { outcome: Outcome::Swept, fields: Map::new() }
+        let answer = Answer::new(Outcome::Swept)
             .with("groups", round.groups)
             .with("waiting", handled)
             .with("started", did(Did::Started))

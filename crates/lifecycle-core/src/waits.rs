@@ -210,7 +210,7 @@ impl Groups {
         Ok(found)
     }
 
-    /// The newest scaling activity that terminates this instance and began between `since` and `until`.
+    /// The newest scaling activity that terminates this instance and began after `since`.
     ///
     /// # Errors
     /// `DescribeScalingActivities` failed.
@@ -219,21 +219,17 @@ impl Groups {
         group: &str,
         instance: &str,
         since: DateTime<Utc>,
-        until: DateTime<Utc>,
     ) -> Result<Option<Activity>, Error> {
         let request = self.0.describe_scaling_activities().auto_scaling_group_name(group);
         let mut pages = request.into_paginator().items().send();
         while let Some(activity) = pages.next().await {
             let activity = activity.map_err(|error| Error::aws("DescribeScalingActivities", &error))?;
-            let began = began(&activity);
-            if began < since {
+            if began(&activity) < since {
                 break;
             }
-            if began <= until && is_about(&activity, instance) {
-                let activity = read(&activity);
-                if activity.transition == Some(Transition::Terminating) {
-                    return Ok(Some(activity));
-                }
+            let found = Some(read(&activity)).filter(|_| is_about(&activity, instance));
+            if found.as_ref().and_then(|found| found.transition.as_ref()) == Some(&Transition::Terminating) {
+                return Ok(found);
             }
         }
         Ok(None)

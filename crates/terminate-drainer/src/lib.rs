@@ -240,7 +240,7 @@ impl Context {
         };
 
         let Some(wait) = self.wait_of(&drain).await? else {
-            return Ok(Answer { outcome: Outcome::AlreadyFinished, fields: Default::default() }
+            return Ok(Answer::new(Outcome::AlreadyFinished)
                 .with("instance.id", drain.instance)
                 .with("command.id", drain.command)
                 .with("reason", "the instance waits in no hook that this command was sent for"));
