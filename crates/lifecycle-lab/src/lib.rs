@@ -10,11 +10,13 @@
 pub mod autoscaling;
 mod bus;
 mod door;
+pub mod ec2;
 pub mod faults;
 mod lab;
 mod lambda;
 pub mod pattern;
 mod query;
+mod rest;
 pub mod run_command;
 mod sandbox;
 mod wire;

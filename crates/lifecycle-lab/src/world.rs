@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::autoscaling::{self, AutoScaling};
+use crate::ec2::Ec2;
 use crate::run_command::{self, RunCommand};
 
 /// The Region that the lab plays.
@@ -126,6 +127,8 @@ pub struct World {
     pub delays: Delays,
     /// EC2 Auto Scaling.
     pub autoscaling: AutoScaling,
+    /// EC2.
+    pub ec2: Ec2,
     /// Systems Manager Run Command.
     pub run_command: RunCommand,
     effects: Vec<(DateTime<Utc>, Effect)>,
@@ -141,6 +144,7 @@ impl World {
             random: StdRng::seed_from_u64(seed),
             delays: Delays::default(),
             autoscaling: AutoScaling::default(),
+            ec2: Ec2::default(),
             run_command: RunCommand::default(),
             effects: Vec::new(),
         }

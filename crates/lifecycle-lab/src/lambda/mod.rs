@@ -1,6 +1,8 @@
 //! Lambda: functions that run as processes of their own over the Runtime API, or as handlers in this
 //! process under paused time; asynchronous invocation with its retries and the failure queue.
 
+mod api;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -13,6 +15,8 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
+
+pub(crate) use api::call;
 
 use crate::lab::{Caller, Lab, What};
 use crate::sandbox::Sandbox;
