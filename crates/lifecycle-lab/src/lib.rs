@@ -24,6 +24,8 @@ mod world;
 
 pub use bus::Envelope;
 pub use lab::{Call, Lab, Moment, What};
-pub use lambda::{Code, Failure, Function, FunctionError, Handler, Run, running_function};
+pub use lambda::{
+    Code, Configuration, Configurations, Failure, Function, FunctionError, Handler, Run, running_function,
+};
 pub use query::ApiError;
 pub use world::{ACCOUNT, Delays, Effect, REGION, Sight, World};
