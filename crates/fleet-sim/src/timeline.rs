@@ -152,6 +152,10 @@ fn describe(what: &What) -> Option<(Style, String)> {
             let style = if matches!(*status, "Failed" | "TimedOut") { BAD } else { plain };
             (style, format!("command on {instance}: {status}"))
         }
+        What::Seen(Sight::Image { name, state, .. }) => {
+            let style = if *state == "failed" { BAD } else { plain };
+            (style, format!("image {name}: {state}"))
+        }
         What::Sent(event) => match event["detail-type"].as_str() {
             Some(kind) if kind.ends_with("Lifecycle Action") => {
                 let instance = event["detail"]["EC2InstanceId"].as_str().unwrap_or_default();

@@ -15,12 +15,12 @@ use crate::world::uuid;
 pub enum CallFault {
     /// AWS's shared token bucket is empty.
     Throttle,
-    /// HTTP 500 `InternalFailure`; of SSM `InternalServerError`.
+    /// HTTP 500 `InternalFailure`, or what the service calls it.
     ServerError,
-    /// HTTP 500 `ResourceContention`: another update of the group is pending. Auto Scaling only: SSM has
-    /// nothing like it, and plays the call.
+    /// HTTP 500 `ResourceContention`: another update of the group is pending. Auto Scaling only: others
+    /// have nothing like it, and play the call.
     Contention,
-    /// HTTP 403 `AccessDenied`; of SSM 400 `AccessDeniedException`.
+    /// HTTP 403 `AccessDenied`, or what the service calls it.
     AccessDenied,
     /// AWS never answers.
     Hang,
@@ -195,7 +195,19 @@ impl CallFault {
                 crate::ACCOUNT
             )
         };
+        let with = |status, code, message: &str| ApiError { status, code, message: message.to_owned() };
         match (service, self) {
+            ("ec2", Self::Throttle) => Some(with(503, "RequestLimitExceeded", "Request limit exceeded.")),
+            ("ec2", Self::ServerError) => Some(with(500, "InternalError", "An internal error has occurred")),
+            ("ec2", Self::AccessDenied) => {
+                let message = format!("You are not authorized to perform this operation. {}", denied());
+                Some(with(403, "UnauthorizedOperation", &message))
+            }
+            ("lambda", Self::Throttle) => Some(with(429, "TooManyRequestsException", "Rate exceeded")),
+            ("lambda", Self::ServerError) => {
+                Some(with(500, "ServiceException", "The AWS Lambda service encountered an internal error."))
+            }
+            ("lambda", Self::AccessDenied) => Some(with(403, "AccessDeniedException", &denied())),
             ("ssm", Self::Throttle) => Some(ApiError::new("ThrottlingException", "Rate exceeded")),
             ("ssm", Self::ServerError) => Some(ApiError {
                 status: 500,
@@ -203,14 +215,13 @@ impl CallFault {
                 message: "An error occurred on the server side.".to_owned(),
             }),
             ("ssm", Self::AccessDenied) => Some(ApiError::new("AccessDeniedException", denied())),
-            ("ssm", Self::Contention) => None,
             (_, Self::Throttle) => Some(ApiError::throttling()),
             (_, Self::ServerError) => Some(ApiError {
                 status: 500,
                 code: "InternalFailure",
                 message: "An internal error has occurred. Retry the request.".to_owned(),
             }),
-            (_, Self::Contention) => Some(ApiError {
+            ("autoscaling", Self::Contention) => Some(ApiError {
                 status: 500,
                 code: "ResourceContention",
                 message:

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::autoscaling;
 use crate::bus::Bus;
+use crate::ec2;
 use crate::faults::{CallFault, EventFault, Faults};
-use crate::lambda::{FunctionError, Functions, Run};
+use crate::lambda::{self, FunctionError, Functions, Run};
 use crate::query::ApiError;
 use crate::run_command;
 use crate::wire::{Answer, HttpRequest};
@@ -93,7 +94,9 @@ pub enum What {
 pub struct Call {
     /// Who called: a function's name, `operator`, or `client` over TCP.
     pub caller: String,
-    /// The service's name in IAM: `autoscaling`, `ssm`.
+    /// HTTP's method.
+    pub method: String,
+    /// The service's name in IAM: `autoscaling`, `ec2`, `lambda`, `ssm`.
     pub service: String,
     /// The action.
     pub action: String,
@@ -280,7 +283,8 @@ impl Lab {
         calls
             .map(|call| {
                 let parameters: String = call.parameters.iter().map(|line| format!("  {line}\n")).collect();
-                format!("POST {} {}\n{parameters}  => {}\n", call.service, call.action, call.outcome)
+                let Call { method, service, action, outcome, .. } = call;
+                format!("{method} {service} {action}\n{parameters}  => {outcome}\n")
             })
             .collect()
     }
@@ -313,6 +317,7 @@ impl Lab {
         let end = |outcome: &str| {
             let call = Call {
                 caller: caller.name.clone(),
+                method: request.method.clone(),
                 service: service.to_owned(),
                 action: request.action.clone(),
                 parameters: request.lines.clone(),
@@ -349,6 +354,8 @@ impl Lab {
             Some(error) => Err(error),
             None => self.world(|world| match service {
                 "autoscaling" => autoscaling::call(world, &request),
+                "ec2" => ec2::call(world, &request),
+                "lambda" => lambda::call(world, &request),
                 "ssm" => run_command::call(world, &request),
                 other => Err(ApiError::not_modelled(format!("the service {other}"))),
             }),

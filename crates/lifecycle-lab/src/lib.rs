@@ -10,11 +10,13 @@
 pub mod autoscaling;
 mod bus;
 mod door;
+pub mod ec2;
 pub mod faults;
 mod lab;
 mod lambda;
 pub mod pattern;
 mod query;
+mod rest;
 pub mod run_command;
 mod sandbox;
 mod wire;
@@ -22,6 +24,8 @@ mod world;
 
 pub use bus::Envelope;
 pub use lab::{Call, Lab, Moment, What};
-pub use lambda::{Code, Failure, Function, FunctionError, Handler, Run, running_function};
+pub use lambda::{
+    Code, Configuration, Configurations, Failure, Function, FunctionError, Handler, Run, running_function,
+};
 pub use query::ApiError;
 pub use world::{ACCOUNT, Delays, Effect, REGION, Sight, World};

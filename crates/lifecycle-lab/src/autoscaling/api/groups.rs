@@ -2,7 +2,6 @@
 //! AWS's where a public log shows them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -222,7 +221,7 @@ pub(super) fn delete(world: &mut World, delete: DeleteGroup) -> Answer {
         ));
     }
     world.group_mut(&name).deleting = true;
-    let delay = if members.is_empty() { Duration::ZERO } else { world.delays.proceed * 3 };
+    let delay = if members.is_empty() { world.delays.group_deletion } else { world.delays.proceed * 3 };
     for id in members {
         world.discard(&id);
     }
