@@ -19,6 +19,7 @@ mod query;
 mod rest;
 pub mod run_command;
 mod sandbox;
+pub mod scenarios;
 mod wire;
 mod world;
 

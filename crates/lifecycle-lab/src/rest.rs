@@ -49,12 +49,12 @@ fn labels(template: &str, steps: &[&str]) -> Option<Vec<(String, String)>> {
     let mut labels = Vec::new();
     for (wanted, step) in template.iter().zip(steps) {
         match wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-            Some(name) => {
+            Some(name) if !step.is_empty() => {
                 let value = percent_decode_str(step).decode_utf8_lossy().into_owned();
                 labels.push((name.to_owned(), value));
             }
             None if wanted == step => {}
-            None => return None,
+            _ => return None,
         }
     }
     Some(labels)

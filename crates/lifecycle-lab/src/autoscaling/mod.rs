@@ -15,7 +15,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-pub(crate) use api::call;
+pub(crate) use api::{call, like};
 pub use bucket::Bucket;
 
 use crate::world::timestamp;
