@@ -12,7 +12,7 @@ use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
 use serde_json::Value;
 
 /// A model of AWS on a port of this machine: EC2 Auto Scaling with lifecycle hooks and their clock, EC2's
-/// instances, images, snapshots and tags, Lambda's function configuration, and Systems Manager Run Command.
+/// instances, images, launch templates, snapshots and tags, Lambda's function configuration, and Systems Manager Run Command.
 ///
 /// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do,
 /// so it listens on the loopback interface only. What it does not model it refuses with the error
@@ -99,6 +99,12 @@ fn line(moment: &Moment) -> String {
             format!("command   {command} on {instance} {status}")
         }
         What::Seen(Sight::Image { image, name, state }) => format!("image     {image} {name} {state}"),
+        What::Seen(Sight::TemplateVersion { template, name, version, state }) => {
+            format!("template  {template} {name} version {version} {state}")
+        }
+        What::Seen(Sight::TemplateDefault { template, name, version }) => {
+            format!("template  {template} {name} default version {version}")
+        }
         What::Called(call) => {
             let parameters = call.parameters.join(" ");
             format!("call      {}:{} {parameters} => {}", call.service, call.action, call.outcome)
