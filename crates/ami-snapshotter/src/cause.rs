@@ -86,38 +86,47 @@ impl Cause {
 
     /// The cause in AWS's text, which is one or more sentences that each begin with a time:
     /// `At 2026-11-21T08:00:00Z an instance was taken out of service in response to …`. The first one
-    /// says what began it; the others say what Auto Scaling made of it.
+    /// says what began it; the others say what Auto Scaling made of it, or what happened next.
     pub fn of(text: &str) -> Self {
         let statement = text.trim_start().strip_prefix("At ").and_then(|rest| rest.split_once(' '));
         let Some((_, statement)) = statement else {
             return Self::Unknown;
         };
         let statement = statement.trim_start();
-        if let Some((_, cause)) = BEGINNINGS.iter().find(|(beginning, _)| statement.starts_with(beginning)) {
-            return *cause;
+        let beginning = BEGINNINGS.iter().find(|(beginning, _)| statement.starts_with(beginning));
+        match beginning.map(|(_, cause)| *cause) {
+            // No name stands in these, and what follows may be another matter than the change of capacity.
+            Some(cause @ (Self::UserRequest | Self::ScheduledAction)) if !statement.starts_with("the ") => {
+                let later = statement.split_once(" an instance was taken out of service in response to ");
+                later.and_then(|(_, response)| Self::of_response(response)).unwrap_or(cause)
+            }
+            Some(cause) => cause,
+            None => Self::of_removal(statement).unwrap_or(Self::Unknown),
         }
-        // "an instance", or "instance i-0123".
-        let Some((subject, response)) = statement.split_once(" was taken out of service in response to ")
-        else {
-            return Self::Unknown;
-        };
-        let is_instance = |subject: &str| {
-            subject == "an instance"
-                || subject.strip_prefix("instance i-").is_some_and(|id| !id.contains(' '))
-        };
-        if !is_instance(subject) {
-            return Self::Unknown;
-        }
+    }
+
+    /// Of "an instance", or "instance i-0123", that was taken out of service.
+    fn of_removal(statement: &str) -> Option<Self> {
+        let (subject, response) = statement.split_once(" was taken out of service in response to ")?;
+        let named = |id: &str| !id.contains(' ');
+        let is_instance = subject == "an instance" || subject.strip_prefix("instance i-").is_some_and(named);
+        is_instance.then(|| Self::of_response(response)).flatten()
+    }
+
+    /// Of what an instance was taken out of service in response to.
+    fn of_response(response: &str) -> Option<Self> {
         let response = response.to_ascii_lowercase();
         let article = ["an ", "a ", "the ", "its "].iter().find_map(|article| response.strip_prefix(article));
         let response = article.unwrap_or(&response);
         // No public text tells how AWS puts it; no name stands in this sentence.
         if response.split('.').next().is_some_and(|sentence| sentence.contains("instance lifetime")) {
-            return Self::MaxLifetime;
+            return Some(Self::MaxLifetime);
         }
         // A person or a program that sets the health of an instance reports a failure, and asks for nothing.
-        let known = RESPONSES.iter().find(|(beginning, _)| response.starts_with(beginning));
-        known.map_or(Self::Unknown, |(_, cause)| *cause)
+        if response.starts_with("user health-check") {
+            return Some(Self::Unknown);
+        }
+        RESPONSES.iter().find(|(beginning, _)| response.starts_with(beginning)).map(|(_, cause)| *cause)
     }
 }
 
@@ -234,6 +243,17 @@ mod tests {
                 "At T an instance was taken out of service in response to an instance reaching the maximum instance \
                  lifetime.",
                 "max-lifetime",
+            ),
+            (
+                "At T a user request update of AutoScalingGroup constraints to min: 1, max: 3, desired: 2 changing the \
+                 desired capacity from 3 to 2.  At T an instance was taken out of service in response to an EC2 health \
+                 check indicating it has been terminated or stopped.",
+                "health-check-ec2",
+            ),
+            (
+                "At T a scheduled action update of AutoScalingGroup constraints to min: 1, max: 3, desired: 2.  At T an \
+                 instance was taken out of service in response to a user health-check.",
+                "unknown",
             ),
             // A failure, not a request.
             ("At T an instance was taken out of service in response to a user health-check.", "unknown"),

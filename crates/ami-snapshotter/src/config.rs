@@ -105,13 +105,17 @@ fn causes(text: &str) -> Result<BTreeSet<Cause>, String> {
     if text.is_empty() {
         return Ok(BTreeSet::new());
     }
-    list(text)?
+    let (known, wrong): (Vec<_>, Vec<_>) = list(text)?
         .iter()
         .map(|name| match name.parse() {
             Ok(Cause::Unknown) => Err("unknown: what has no known cause can't have been planned".to_owned()),
             other => other,
         })
-        .collect()
+        .partition(Result::is_ok);
+    match wrong.is_empty() {
+        true => Ok(known.into_iter().flatten().collect()),
+        false => Err(wrong.into_iter().filter_map(Result::err).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn count(text: &str) -> Result<usize, String> {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::http::HttpResponse;
-use aws_sdk_lambda::error::SdkError;
+use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use aws_sdk_lambda::operation::update_function_configuration::UpdateFunctionConfigurationError;
 use aws_sdk_lambda::types::Environment;
@@ -45,24 +45,24 @@ impl Current {
         }
     }
 
-    /// The group that serves in place of `group`: the stored one, where it is another and still lives. One
-    /// that is gone, or going, was rolled back.
-    pub(crate) async fn successor(
-        &self,
-        group: &str,
-        stored: Option<String>,
-    ) -> Result<Option<String>, Error> {
-        let Some(stored) = stored.filter(|stored| stored != group) else {
-            return Ok(None);
+    /// Forgets `gone`, a stored group that was rolled back: until the next launch, every group's deaths are
+    /// looked at. Somebody else's change comes first: then the next sweep tries again.
+    pub(crate) async fn forget(&self, gone: &str) -> Result<(), Error> {
+        let configuration = self.configuration().await?;
+        let Ok(mut variables) = variables(&configuration) else {
+            return Ok(());
         };
-        let lives = self.groups.named(&Names::default().and(Some(stored.clone()))).await?.iter().any(lives);
-        if !lives {
-            warn!(
-                asg.name = group,
-                "{stored}, which is stored as the group in service, does not exist any more: {group} counts as in service"
-            );
+        if variables.remove(CURRENT_ASG_NAME).as_deref() != Some(gone) {
+            return Ok(());
         }
-        Ok(Some(stored).filter(|_| lives))
+        match self.update(variables, configuration.revision_id()).await {
+            Ok(()) => info!(
+                "{gone}, which was stored as the group in service, is gone: no group is stored any more"
+            ),
+            Err(error) if is_passing(&error) => debug!("{gone} is gone, but could not be forgotten now"),
+            Err(error) => return Err(failed(&error)),
+        }
+        Ok(())
     }
 
     /// Stores `group`, unless it is stored, or is older than the stored one and that one lives. Whoever
@@ -101,7 +101,7 @@ impl Current {
                     sent = true;
                     tokio::time::sleep(pause).await;
                 }
-                Err(error) => return Err(Error::aws("UpdateFunctionConfiguration", &error)),
+                Err(error) => return Err(failed(&error)),
             }
         }
         unreachable!("the pauses are without end")
@@ -152,8 +152,20 @@ fn stored_in(variables: &HashMap<String, String>) -> Option<String> {
     variables.get(CURRENT_ASG_NAME).filter(|name| !name.is_empty()).cloned()
 }
 
+/// The failure of an update. Where the variables are more than Lambda takes, its text quotes them all.
+fn failed(error: &SdkError<UpdateFunctionConfigurationError, HttpResponse>) -> Error {
+    let call = "UpdateFunctionConfiguration";
+    match error.message().and_then(|message| message.split_once("String measured")) {
+        Some((text, _)) => Error::AwsError {
+            call,
+            source: AwsFailure::told(format!("{}: {}", error.code().unwrap_or_default(), text.trim_end())),
+        },
+        None => Error::aws(call, error),
+    }
+}
+
 /// AWS gives a group a status only while it is being deleted.
-fn lives(group: &AutoScalingGroup) -> bool {
+pub(crate) fn lives(group: &AutoScalingGroup) -> bool {
     group.status().is_none_or(str::is_empty)
 }
 

@@ -142,7 +142,7 @@ impl Images {
 
     /// One image; `None` where it is not one of this function's, or is gone.
     pub(crate) async fn find(&self, id: &str) -> Result<Option<Image>, Error> {
-        match self.client.describe_images().image_ids(id).send().await {
+        match self.client.describe_images().owners("self").image_ids(id).send().await {
             Ok(answer) => Ok(answer.images().first().and_then(|image| self.read(image))),
             Err(error) if error.code().is_some_and(|code| code.starts_with("InvalidAMIID")) => Ok(None),
             Err(error) => Err(Error::aws("DescribeImages", &error)),

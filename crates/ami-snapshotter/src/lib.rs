@@ -131,11 +131,11 @@ impl Context {
             return self.let_go(wait, "it returns to the warm pool", announced, invocation).await;
         }
         let stored = self.current.stored().await?;
-        if let Some(successor) = self.current.successor(&wait.group, stored).await? {
-            let reason = format!("planned: {successor} is in service in place of {}", wait.group);
+        if let Some(reason) = replaced(wait, stored.as_deref()) {
             return self.let_go(wait, &reason, announced, invocation).await;
         }
-        let activity = self.groups.termination(&wait.group, &wait.instance, action.time - OLDEST).await;
+        let since = action.time - OLDEST;
+        let activity = self.groups.termination(&wait.group, &wait.instance, since, action.time).await;
         let activity = activity.unwrap_or_else(|error| {
             warn!(asg.name = wait.group, "the scaling activities can't be read: {}", error.chain());
             None
@@ -360,6 +360,12 @@ impl Context {
             error!(%error, "the metric could not be written to standard output");
         }
     }
+}
+
+/// Why the death is part of a planned replacement, if it is: another group than this one is in service.
+fn replaced(wait: &Wait, stored: Option<&str>) -> Option<String> {
+    let successor = stored.filter(|stored| *stored != wait.group)?;
+    Some(format!("planned: {successor} is in service in place of {}", wait.group))
 }
 
 /// The detail of EC2's event.

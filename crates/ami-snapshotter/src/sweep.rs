@@ -5,14 +5,17 @@
 
 use std::time::Duration;
 
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use lifecycle_core::sweep::{Did, turn};
 use lifecycle_core::waits::Found;
 use lifecycle_core::{ActionResult, Answer, Completion, Error, Invocation, Outcome, Transition};
-use tracing::warn;
+use serde_json::Value;
+use tracing::{info, warn};
 
-use crate::Context;
 use crate::config::CompleteOn;
+use crate::current::lives;
 use crate::images::{Death, Image, Standing};
+use crate::{Context, replaced};
 
 impl Context {
     /// Looks after the stored group and the named ones.
@@ -23,6 +26,15 @@ impl Context {
             warn!("no group is stored and AUTO_SCALING_GROUPS is not set, so the sweep looks after no group");
         }
         let mut round = self.sweep.look(&names, invocation).await?;
+        let stored = match stored {
+            Some(gone) if !round.groups.iter().any(|group| is_named(group, &gone) && lives(group)) => {
+                if let Err(error) = self.current.forget(&gone).await {
+                    round.fail(&gone, error);
+                }
+                None
+            }
+            other => other,
+        };
         let waits = std::mem::take(&mut round.waits);
         let images = match (waits.is_empty(), self.config.image_retention) {
             (true, None) => Vec::new(),
@@ -81,6 +93,15 @@ impl Context {
                 None => return Ok(Did::AlreadyFinished),
             },
         };
+        if let Some(reason) = answer.fields.get("reason").and_then(Value::as_str) {
+            info!(
+                asg.name = wait.group,
+                hook.name = wait.hook,
+                instance.id = wait.instance,
+                "{}: found by the sweep: {reason}",
+                wait.instance
+            );
+        }
         match answer.outcome {
             Outcome::Completed => Ok(Did::Completed),
             Outcome::AlreadyFinished => Ok(Did::AlreadyFinished),
@@ -103,8 +124,7 @@ impl Context {
         if found.to_pool {
             return self.let_go(wait, "it returns to the warm pool", None, invocation).await.map(Some);
         }
-        if let Some(successor) = self.current.successor(&wait.group, stored.map(str::to_owned)).await? {
-            let reason = format!("planned: {successor} is in service in place of {}", wait.group);
+        if let Some(reason) = replaced(wait, stored) {
             return self.let_go(wait, &reason, None, invocation).await.map(Some);
         }
         let death = Death::of(found.activity.clone());
@@ -119,4 +139,8 @@ impl Context {
         }
         self.post_mortem(wait, found.since(now), &death, None, invocation).await.map(Some)
     }
+}
+
+fn is_named(group: &AutoScalingGroup, name: &str) -> bool {
+    group.auto_scaling_group_name() == Some(name)
 }

@@ -118,9 +118,6 @@ async fn a_death_in_a_group_that_was_replaced() {
         GET lambda GetFunctionConfiguration
           FunctionName=ami-snapshotter
           => ok
-        POST autoscaling DescribeAutoScalingGroups
-          AutoScalingGroupNames.member.1=web-2
-          => ok
         POST autoscaling CompleteLifecycleAction
           AutoScalingGroupName=web
           InstanceId=i-0412a4de2c53d7454
@@ -224,11 +221,12 @@ async fn somebody_elses_image() {
         Setting::default(),
         sample,
         expect![[r#"
-        POST ec2 DescribeImages
-          ImageId.1=ami-0123456789abcdef0
-          => InvalidAMIID.NotFound
-        {"image.id":"ami-0123456789abcdef0","outcome":"ignored","reason":"not an image of this function"}
-    "#]],
+            POST ec2 DescribeImages
+              ImageId.1=ami-0123456789abcdef0
+              Owner.1=self
+              => InvalidAMIID.NotFound
+            {"image.id":"ami-0123456789abcdef0","outcome":"ignored","reason":"not an image of this function"}
+        "#]],
     )
     .await;
 }

@@ -98,15 +98,18 @@ async fn a_replaced_group_goes_through_without_images() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_roll_back_the_old_group_is_the_one_in_service() {
-    let scene = Setting { launching_hook: true, ..Setting::default() }.fresh().scene().await;
+    let scene = Setting { launching_hook: true, ..Setting::default() }.fresh().swept().scene().await;
     let lab = &scene.lab;
     assert!(
         lifecycle_lab::scenarios::roll_back_group(lab, "web", "web-2", Duration::from_secs(600))
             .await
             .unwrap()
     );
-    assert_eq!(scene.variable("CURRENT_ASG_NAME").as_deref(), Some("web-2"), "nothing has launched since");
     assert!(scene.images().is_empty());
+    // The sweep finds that the stored group is gone.
+    lab.sleep(Duration::from_secs(301)).await;
+    assert_eq!(scene.variable("CURRENT_ASG_NAME"), None);
+    assert_eq!(scene.variable(OTHER_VARIABLE.0).as_deref(), Some(OTHER_VARIABLE.1));
     scene.fail();
     scene.released(HOUR).await.unwrap();
     assert_eq!(scene.images().len(), 1, "{:#?}", scene.calls());

@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -84,12 +85,13 @@ struct Memory {
 }
 
 /// One run of the sweep: what it found, and what came of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Round {
-    /// What waits.
+    /// The groups.
+    pub groups: Vec<AutoScalingGroup>,
+    /// What waits in them.
     pub waits: Vec<Found>,
     began: DateTime<Utc>,
-    groups: usize,
     done: BTreeMap<Did, usize>,
     failed: Vec<(String, Error)>,
 }
@@ -109,26 +111,21 @@ impl Sweep {
     pub async fn look(&self, names: &Names, invocation: &Invocation) -> Result<Round, Error> {
         let began = invocation.now();
         let groups = self.groups.named(names).await?;
-        let mut round = Round {
-            waits: Vec::new(),
-            began,
-            groups: groups.len(),
-            done: BTreeMap::new(),
-            failed: Vec::new(),
-        };
         let looked: Vec<_> = stream::iter(groups)
             .map(|group| async move {
                 let found = self.groups.waits(&group, self.hooks.as_deref(), began).await;
-                (group.auto_scaling_group_name.unwrap_or_default(), found)
+                (group, found)
             })
             .buffer_unordered(GROUPS_AT_ONCE)
             .collect()
             .await;
+        let mut round = Round { began, ..Round::default() };
         for (group, found) in looked {
             match found {
                 Ok(found) => round.waits.extend(found),
-                Err(error) => round.failed.push((group, error)),
+                Err(error) => round.fail(group.auto_scaling_group_name().unwrap_or_default(), error),
             }
+            round.groups.push(group);
         }
         for found in &round.waits {
             self.warn_about_period(found, began);
@@ -192,7 +189,7 @@ impl Sweep {
             return Err(round.failed.swap_remove(0).1);
         }
         let answer = Answer::new(Outcome::Swept)
-            .with("groups", round.groups)
+            .with("groups", round.groups.len())
             .with("waiting", handled)
             .with("started", did(Did::Started))
             .with("completed", did(Did::Completed))

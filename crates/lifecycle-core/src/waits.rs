@@ -210,7 +210,8 @@ impl Groups {
         Ok(found)
     }
 
-    /// The newest scaling activity that terminates this instance and began after `since`.
+    /// The newest scaling activity that terminates this instance, began after `since` and was not over by
+    /// `waited`: an earlier one is of another wait.
     ///
     /// # Errors
     /// `DescribeScalingActivities` failed.
@@ -219,6 +220,7 @@ impl Groups {
         group: &str,
         instance: &str,
         since: DateTime<Utc>,
+        waited: DateTime<Utc>,
     ) -> Result<Option<Activity>, Error> {
         let request = self.0.describe_scaling_activities().auto_scaling_group_name(group);
         let mut pages = request.into_paginator().items().send();
@@ -227,7 +229,8 @@ impl Groups {
             if began(&activity) < since {
                 break;
             }
-            let found = Some(read(&activity)).filter(|_| is_about(&activity, instance));
+            let is_over = activity.end_time().and_then(time).is_some_and(|end| end < waited);
+            let found = Some(read(&activity)).filter(|_| is_about(&activity, instance) && !is_over);
             if found.as_ref().and_then(|found| found.transition.as_ref()) == Some(&Transition::Terminating) {
                 return Ok(found);
             }

@@ -152,6 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn an_image_and_its_event_are_a_line_each() {
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        let told = |what| line(&Moment { at, what });
+        let (image, name) = ("ami-1".to_owned(), "post-mortem".to_owned());
+        let seen = told(What::Seen(Sight::Image { image, name, state: "pending" }));
+        assert_eq!(seen, "12:00:00.000 image     ami-1 post-mortem pending");
+        let event = serde_json::json!({
+            "detail-type": "EC2 AMI State Change",
+            "detail": { "ImageId": "ami-1", "State": "available" },
+        });
+        assert_eq!(told(What::Sent(event)), "12:00:00.000 event     EC2 AMI State Change ami-1 available");
+    }
+
+    #[test]
     fn an_unknown_fault_is_refused_by_name() {
         let error = Arguments::try_parse_from(["lifecycle-lab", "--faults", "gremlins=1"]).unwrap_err();
         assert!(error.to_string().contains("\"gremlins\" is no fault"), "{error}");

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::snapshots::Snapshot;
-use super::{Ec2, Tags, Timer, instances, not_found, well_formed, whole_second};
+use super::{Ec2, InstanceState, Tags, Timer, instances, not_found, well_formed, whole_second};
 use crate::query::ApiError;
 use crate::world::{ACCOUNT, Effect, REGION, Sight, World};
 
@@ -224,7 +224,8 @@ impl World {
         }
         let script = self.ec2.scripts.get(&source).cloned();
         let script = script.unwrap_or(ImageScript { pending: self.delays.image, failure: None });
-        if let Some(instance) = self.ec2.instances.get_mut(&source).filter(|_| !no_reboot) {
+        let rebooted = self.ec2.instances.get_mut(&source);
+        if let Some(instance) = rebooted.filter(|one| !no_reboot && one.state == InstanceState::Running) {
             instance.reboots += 1;
         }
         let image = Image {

@@ -1,6 +1,7 @@
 //! EC2: the instances that Auto Scaling launched, images, snapshots, launch templates and their tags, a file for each
-//! matter. This module holds the state and says which action is whose. The rules are AWS's as documented in the user guide
-//! and the API reference; a comment says where they are not documented and the lab had to choose.
+//! matter. This module holds the state and says which action is whose. The rules are AWS's as documented
+//! in the user guide and the API reference; a comment says where they are not documented and the lab had
+//! to choose.
 
 mod filters;
 mod image_actions;

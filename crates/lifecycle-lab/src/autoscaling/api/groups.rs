@@ -139,7 +139,8 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
     Ok(None)
 }
 
-/// The parameters of [`create`] that make a group of this name like another one; its warm pool they leave out.
+/// The parameters of [`create`] that make a group of this name like another one; its warm pool they
+/// leave out.
 pub(crate) fn like(group: &Group, name: &str) -> Value {
     let hooks = group.hooks.values().map(|hook| {
         json!({
