@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::query::ApiError;
+use crate::scalable_targets;
 use crate::world::uuid;
 
 /// What can happen to a call to AWS.
@@ -15,12 +16,14 @@ use crate::world::uuid;
 pub enum CallFault {
     /// AWS's shared token bucket is empty.
     Throttle,
-    /// HTTP 500 `InternalFailure`; of SSM `InternalServerError`.
+    /// HTTP 500 `InternalFailure`; of SSM `InternalServerError`, of Application Auto Scaling
+    /// `InternalServiceException`, of ECS `ServerException`.
     ServerError,
-    /// HTTP 500 `ResourceContention`: another update of the group is pending. Auto Scaling only: SSM has
-    /// nothing like it, and plays the call.
+    /// HTTP 500 `ResourceContention`: another update of the group is pending. Of Application Auto Scaling
+    /// 400 `ConcurrentUpdateException`, but not of its actions for tags, which have no such error. SSM
+    /// and ECS have nothing like it, and play the call.
     Contention,
-    /// HTTP 403 `AccessDenied`; of SSM 400 `AccessDeniedException`.
+    /// HTTP 403 `AccessDenied`; of the services that speak AWS JSON 400 `AccessDeniedException`.
     AccessDenied,
     /// AWS never answers.
     Hang,
@@ -196,14 +199,31 @@ impl CallFault {
             )
         };
         match (service, self) {
-            ("ssm", Self::Throttle) => Some(ApiError::new("ThrottlingException", "Rate exceeded")),
+            ("ssm" | "ecs" | "application-autoscaling", Self::Throttle) => {
+                Some(ApiError::new("ThrottlingException", "Rate exceeded"))
+            }
             ("ssm", Self::ServerError) => Some(ApiError {
                 status: 500,
                 code: "InternalServerError",
                 message: "An error occurred on the server side.".to_owned(),
             }),
-            ("ssm", Self::AccessDenied) => Some(ApiError::new("AccessDeniedException", denied())),
-            ("ssm", Self::Contention) => None,
+            ("ecs", Self::ServerError) => Some(ApiError {
+                status: 500,
+                code: "ServerException",
+                message: "Service Unavailable. Please try again later.".to_owned(),
+            }),
+            ("application-autoscaling", Self::ServerError) => Some(ApiError {
+                status: 500,
+                code: "InternalServiceException",
+                message: "The service encountered an internal error.".to_owned(),
+            }),
+            ("ssm" | "ecs" | "application-autoscaling", Self::AccessDenied) => {
+                Some(ApiError::new("AccessDeniedException", denied()))
+            }
+            ("application-autoscaling", Self::Contention) if !action.contains("Tag") => {
+                Some(scalable_targets::concurrent_update())
+            }
+            ("ssm" | "ecs" | "application-autoscaling", Self::Contention) => None,
             (_, Self::Throttle) => Some(ApiError::throttling()),
             (_, Self::ServerError) => Some(ApiError {
                 status: 500,

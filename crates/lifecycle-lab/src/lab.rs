@@ -14,10 +14,12 @@ use tokio::time::Instant;
 
 use crate::autoscaling;
 use crate::bus::Bus;
+use crate::ecs;
 use crate::faults::{CallFault, EventFault, Faults};
 use crate::lambda::{FunctionError, Functions, Run};
 use crate::query::ApiError;
 use crate::run_command;
+use crate::scalable_targets;
 use crate::wire::{Answer, HttpRequest};
 use crate::world::{Sight, World};
 
@@ -93,7 +95,7 @@ pub enum What {
 pub struct Call {
     /// Who called: a function's name, `operator`, or `client` over TCP.
     pub caller: String,
-    /// The service's name in IAM: `autoscaling`, `ssm`.
+    /// The service's name in IAM: `autoscaling`, `application-autoscaling`, `ssm`.
     pub service: String,
     /// The action.
     pub action: String,
@@ -349,6 +351,8 @@ impl Lab {
             Some(error) => Err(error),
             None => self.world(|world| match service {
                 "autoscaling" => autoscaling::call(world, &request),
+                "application-autoscaling" => scalable_targets::call(world, &request),
+                "ecs" => ecs::call(world, &request),
                 "ssm" => run_command::call(world, &request),
                 other => Err(ApiError::not_modelled(format!("the service {other}"))),
             }),

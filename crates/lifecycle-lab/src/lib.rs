@@ -1,5 +1,6 @@
-//! A model of AWS for code that acts at the moment an instance is born or dies: the clock of lifecycle
-//! hooks, commands on instances, and the slowness and the faults of everything around them.
+//! A model of AWS for code that acts at the moment an instance is born or dies, or that lets services
+//! sleep: the clock of lifecycle hooks, commands on instances, scalable targets and the tasks behind them,
+//! and the slowness and the faults of everything around them.
 //!
 //! One state machine ([`World`]) behind two doors ([`Lab::sdk_config`] in this process, [`Lab::tcp`]
 //! over TCP); functions that run as processes or as handlers ([`Function`]); rules and queues that
@@ -8,8 +9,11 @@
 //! by name.
 
 pub mod autoscaling;
+mod aws_json;
+mod bucket;
 mod bus;
 mod door;
+pub mod ecs;
 pub mod faults;
 mod lab;
 mod lambda;
@@ -17,6 +21,7 @@ pub mod pattern;
 mod query;
 pub mod run_command;
 mod sandbox;
+pub mod scalable_targets;
 mod wire;
 mod world;
 

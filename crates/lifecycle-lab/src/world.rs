@@ -11,7 +11,9 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::autoscaling::{self, AutoScaling};
+use crate::ecs::{self, Ecs};
 use crate::run_command::{self, RunCommand};
+use crate::scalable_targets::ScalableTargets;
 
 /// The Region that the lab plays.
 pub const REGION: &str = "us-east-1";
@@ -20,7 +22,7 @@ pub const REGION: &str = "us-east-1";
 pub const ACCOUNT: &str = "123456789012";
 
 /// How long things take that AWS takes its time for. All of them are settings of the lab, not facts:
-/// AWS publishes none of these.
+/// where none is named, AWS publishes none.
 #[derive(Debug, Clone)]
 pub struct Delays {
     /// From the start of an instance until its launching hooks begin; each instance takes up to half
@@ -40,6 +42,18 @@ pub struct Delays {
     /// Pause before a launch after the second launch in a row that a hook abandoned; it doubles with
     /// each further one, up to 15 minutes.
     pub launch_backoff: Duration,
+    /// From a task's place on an instance, or on Fargate, until it runs.
+    pub task_start: Duration,
+    /// From the decision to stop a task until it no longer runs.
+    pub task_stop: Duration,
+    /// From tasks that wait for instances until managed scaling asks the group for them. AWS's alarm
+    /// takes one datapoint of one minute.
+    pub capacity_alarm_high: Duration,
+    /// From instances that no task needs until managed scaling lets go of them. AWS's alarm takes 15
+    /// datapoints of one minute.
+    pub capacity_alarm_low: Duration,
+    /// From an update of a scalable target until the next one is accepted.
+    pub target_update: Duration,
     /// From `SendCommand`, or an agent's return, until the agent has the command; and from
     /// `CancelCommand` until it has stopped it.
     pub command_delivery: Duration,
@@ -60,6 +74,11 @@ impl Default for Delays {
             health_check: Duration::from_secs(45),
             acceptance: Duration::ZERO,
             launch_backoff: Duration::from_secs(30),
+            task_start: Duration::from_secs(30),
+            task_stop: Duration::from_secs(30),
+            capacity_alarm_high: Duration::from_secs(60),
+            capacity_alarm_low: Duration::from_secs(15 * 60),
+            target_update: Duration::ZERO,
             command_delivery: Duration::from_secs(1),
             command_visible: Duration::from_millis(500),
             command_listed: Duration::ZERO,
@@ -106,12 +125,33 @@ pub enum Sight {
         /// The status, as AWS spells it.
         status: &'static str,
     },
+    /// The counts of a service changed.
+    Service {
+        /// The cluster.
+        cluster: String,
+        /// The service.
+        service: String,
+        /// How many tasks it should have.
+        desired: u32,
+        /// How many run.
+        running: u32,
+    },
+    /// A scalable target was registered or updated.
+    Target {
+        /// The resource: `service/CLUSTER/SERVICE`.
+        resource: String,
+        /// Its minimum capacity.
+        min: u32,
+        /// Its maximum capacity.
+        max: u32,
+    },
 }
 
 /// Something that will happen by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Timer {
     AutoScaling(autoscaling::Timer),
+    Ecs(ecs::Timer),
     RunCommand(run_command::Timer),
 }
 
@@ -126,6 +166,10 @@ pub struct World {
     pub delays: Delays,
     /// EC2 Auto Scaling.
     pub autoscaling: AutoScaling,
+    /// ECS.
+    pub ecs: Ecs,
+    /// Application Auto Scaling.
+    pub scalable_targets: ScalableTargets,
     /// Systems Manager Run Command.
     pub run_command: RunCommand,
     effects: Vec<(DateTime<Utc>, Effect)>,
@@ -141,6 +185,8 @@ impl World {
             random: StdRng::seed_from_u64(seed),
             delays: Delays::default(),
             autoscaling: AutoScaling::default(),
+            ecs: Ecs::default(),
+            scalable_targets: ScalableTargets::default(),
             run_command: RunCommand::default(),
             effects: Vec::new(),
         }
@@ -171,6 +217,7 @@ impl World {
             self.now = self.now.max(due);
             match timer {
                 Timer::AutoScaling(timer) => self.autoscaling_timer(timer),
+                Timer::Ecs(timer) => self.ecs_timer(timer),
                 Timer::RunCommand(timer) => self.run_command_timer(timer),
             }
         }

@@ -4,7 +4,6 @@
 //! documented and the lab had to choose.
 
 mod api;
-mod bucket;
 mod capacity;
 mod engine;
 
@@ -14,10 +13,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-pub(crate) use api::call;
-pub use bucket::Bucket;
-
+pub use crate::bucket::Bucket;
 use crate::world::timestamp;
+pub(crate) use api::call;
 
 /// No wait lasts longer than this, whatever its heartbeats.
 const LONGEST_WAIT: Duration = Duration::from_secs(48 * 3600);
