@@ -152,6 +152,10 @@ fn describe(what: &What) -> Option<(Style, String)> {
             let style = if matches!(*status, "Failed" | "TimedOut") { BAD } else { plain };
             (style, format!("command on {instance}: {status}"))
         }
+        What::Seen(Sight::Image { name, state, .. }) => {
+            let style = if *state == "failed" { BAD } else { plain };
+            (style, format!("image {name}: {state}"))
+        }
         What::Seen(Sight::Service { cluster, service, desired, running }) => {
             (plain, format!("{running} of {desired} tasks of {cluster}/{service} run"))
         }

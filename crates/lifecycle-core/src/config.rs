@@ -103,6 +103,14 @@ pub fn duration_within(shortest: Duration, longest: Duration) -> impl Fn(&str) -
     }
 }
 
+/// `true` or `false`.
+///
+/// # Errors
+/// The text is neither.
+pub fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+}
+
 /// A list separated by commas; spaces around its items don't matter.
 ///
 /// # Errors
@@ -117,6 +125,13 @@ pub fn list(text: &str) -> Result<Vec<String>, String> {
 pub struct Names(Vec<String>);
 
 impl Names {
+    /// The same with one more name.
+    #[must_use]
+    pub fn and(mut self, name: Option<String>) -> Self {
+        self.0.extend(name);
+        self
+    }
+
     /// Whether nothing was named.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

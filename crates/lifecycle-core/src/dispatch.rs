@@ -32,6 +32,16 @@ pub enum Outcome {
     CommandRunning,
     /// They outlive this run; the sweep goes on with them.
     LeftToSweep,
+    /// The group is now remembered as the one in service.
+    GroupStored,
+    /// The group in service stays the one that it was.
+    GroupUnchanged,
+    /// EC2 accepted an image of the instance; its end will wake the function.
+    ImageRequested,
+    /// An image was requested before, and is not ready yet.
+    ImagePending,
+    /// The action is deliberately left to the hook's timeout.
+    Left,
 }
 
 impl Outcome {
@@ -45,6 +55,11 @@ impl Outcome {
             Self::CommandSent => "command-sent",
             Self::CommandRunning => "command-running",
             Self::LeftToSweep => "left-to-sweep",
+            Self::GroupStored => "group-stored",
+            Self::GroupUnchanged => "group-unchanged",
+            Self::ImageRequested => "image-requested",
+            Self::ImagePending => "image-pending",
+            Self::Left => "left",
         }
     }
 }
@@ -66,10 +81,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer without any field yet.
+    pub fn new(outcome: Outcome) -> Self {
+        Self { outcome, fields: Map::new() }
+    }
+
     /// An answer about `wait`, with what identifies it.
     pub fn about(wait: &Wait, outcome: Outcome) -> Self {
-        let answer = Self { outcome, fields: Map::new() };
-        let answer = answer.with("asg.name", wait.group.as_str()).with("hook.name", wait.hook.as_str());
+        let answer = Self::new(outcome).with("asg.name", wait.group.as_str());
+        let answer = answer.with("hook.name", wait.hook.as_str());
         answer.with("instance.id", wait.instance.as_str()).with("action.id", wait.id())
     }
 
@@ -85,7 +105,7 @@ impl Answer {
 
     /// A message that asks for nothing, and why.
     pub fn ignored(reason: &str) -> Self {
-        Self { outcome: Outcome::Ignored, fields: Map::new() }.with("reason", reason)
+        Self::new(Outcome::Ignored).with("reason", reason)
     }
 
     /// The same with one more field.
@@ -189,6 +209,8 @@ fn report(wait: Option<&Wait>, result: &Result<Answer, Error>, invocation: &Invo
                 action.result = field("action.result"),
                 command.id = field("command.id"),
                 command.status = field("command.status"),
+                image.id = field("image.id"),
+                cause = field("cause"),
                 exit_code = answer.fields.get("exit_code").and_then(|code| code.as_i64()),
                 outcome,
                 duration_ms,

@@ -100,6 +100,11 @@ impl AwsFailure {
         Self(format!("{code}: {message}{request}"))
     }
 
+    /// A failure that AWS tells in the text of an answer.
+    pub fn told(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// The same without this token, whatever it looks like.
     #[must_use]
     pub fn without_token(self, token: &str) -> Self {

@@ -35,6 +35,9 @@ const REQUEST_ID: &str = "x-amzn-requestid";
 /// Which action a request in AWS JSON is for.
 const TARGET: &str = "x-amz-target";
 
+/// Which error an answer in REST JSON is.
+const ERROR_TYPE: &str = "x-amzn-errortype";
+
 impl Lab {
     /// Settings for real SDK clients whose HTTP client is this lab. `caller` is a function's name, or
     /// `operator`.
@@ -89,16 +92,21 @@ struct Cut;
 async fn answer(lab: Lab, request: Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Cut> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (authorization, target) = (header("authorization"), header(TARGET));
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
-    let http = HttpRequest { authorization, target, body };
+    let http = HttpRequest { method, uri, authorization, target, body };
     let known = http.access_key().and_then(|key| lab.functions().callers.get(key).cloned());
     match lab.answer(known.unwrap_or_else(Caller::client), &http).await {
-        Reply::Answer(answer) => http::Response::builder()
-            .status(answer.status)
-            .header("content-type", answer.content_type)
-            .header(REQUEST_ID, answer.id)
-            .body(Full::from(answer.body))
-            .map_err(|_| Cut),
+        Reply::Answer(answer) => {
+            let mut response = http::Response::builder()
+                .status(answer.status)
+                .header("content-type", answer.content_type)
+                .header(REQUEST_ID, answer.id);
+            if let Some(code) = answer.error_type {
+                response = response.header(ERROR_TYPE, code);
+            }
+            response.body(Full::from(answer.body)).map_err(|_| Cut)
+        }
         Reply::Cut => Err(Cut),
         Reply::Silence => std::future::pending().await,
     }
@@ -118,13 +126,23 @@ impl HttpConnector for Connector {
             let caller = Caller { kill: kill.filter(|_| caller != OPERATOR), name: caller };
             let header = |name| request.headers().get(name).map(str::to_owned);
             let body = request.body().bytes().map(Bytes::copy_from_slice).unwrap_or_default();
-            let http = HttpRequest { authorization: header("authorization"), target: header(TARGET), body };
+            let unreadable = |error| ConnectorError::user(error);
+            let http = HttpRequest {
+                method: request.method().parse().map_err(|error| unreadable(Box::new(error)))?,
+                uri: request.uri().parse().map_err(|error| unreadable(Box::new(error)))?,
+                authorization: header("authorization"),
+                target: header(TARGET),
+                body,
+            };
             match lab.answer(caller, &http).await {
                 Reply::Answer(answer) => {
                     let status = answer.status.try_into();
                     let status = status.map_err(|error| ConnectorError::other(Box::new(error), None))?;
                     let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
                     response.headers_mut().insert(REQUEST_ID, answer.id);
+                    if let Some(code) = answer.error_type {
+                        response.headers_mut().insert(ERROR_TYPE, code);
+                    }
                     Ok(response)
                 }
                 Reply::Cut => Err(ConnectorError::io(Box::new(Cut))),

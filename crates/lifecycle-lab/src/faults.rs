@@ -16,14 +16,13 @@ use crate::world::uuid;
 pub enum CallFault {
     /// AWS's shared token bucket is empty.
     Throttle,
-    /// HTTP 500 `InternalFailure`; of SSM `InternalServerError`, of Application Auto Scaling
-    /// `InternalServiceException`, of ECS `ServerException`.
+    /// HTTP 500 `InternalFailure`, or what the service calls it.
     ServerError,
     /// HTTP 500 `ResourceContention`: another update of the group is pending. Of Application Auto Scaling
-    /// 400 `ConcurrentUpdateException`, but not of its actions for tags, which have no such error. SSM
-    /// and ECS have nothing like it, and play the call.
+    /// 400 `ConcurrentUpdateException`, but not of its actions for tags. Others have nothing like it, and
+    /// play the call.
     Contention,
-    /// HTTP 403 `AccessDenied`; of the services that speak AWS JSON 400 `AccessDeniedException`.
+    /// HTTP 403 `AccessDenied`, or what the service calls it.
     AccessDenied,
     /// AWS never answers.
     Hang,
@@ -198,7 +197,19 @@ impl CallFault {
                 crate::ACCOUNT
             )
         };
+        let with = |status, code, message: &str| ApiError { status, code, message: message.to_owned() };
         match (service, self) {
+            ("ec2", Self::Throttle) => Some(with(503, "RequestLimitExceeded", "Request limit exceeded.")),
+            ("ec2", Self::ServerError) => Some(with(500, "InternalError", "An internal error has occurred")),
+            ("ec2", Self::AccessDenied) => {
+                let message = format!("You are not authorized to perform this operation. {}", denied());
+                Some(with(403, "UnauthorizedOperation", &message))
+            }
+            ("lambda", Self::Throttle) => Some(with(429, "TooManyRequestsException", "Rate exceeded")),
+            ("lambda", Self::ServerError) => {
+                Some(with(500, "ServiceException", "The AWS Lambda service encountered an internal error."))
+            }
+            ("lambda", Self::AccessDenied) => Some(with(403, "AccessDeniedException", &denied())),
             ("ssm" | "ecs" | "application-autoscaling", Self::Throttle) => {
                 Some(ApiError::new("ThrottlingException", "Rate exceeded"))
             }
@@ -207,30 +218,25 @@ impl CallFault {
                 code: "InternalServerError",
                 message: "An error occurred on the server side.".to_owned(),
             }),
-            ("ecs", Self::ServerError) => Some(ApiError {
-                status: 500,
-                code: "ServerException",
-                message: "Service Unavailable. Please try again later.".to_owned(),
-            }),
-            ("application-autoscaling", Self::ServerError) => Some(ApiError {
-                status: 500,
-                code: "InternalServiceException",
-                message: "The service encountered an internal error.".to_owned(),
-            }),
+            ("ecs", Self::ServerError) => {
+                Some(with(500, "ServerException", "Service Unavailable. Please try again later."))
+            }
+            ("application-autoscaling", Self::ServerError) => {
+                Some(with(500, "InternalServiceException", "The service encountered an internal error."))
+            }
             ("ssm" | "ecs" | "application-autoscaling", Self::AccessDenied) => {
                 Some(ApiError::new("AccessDeniedException", denied()))
             }
             ("application-autoscaling", Self::Contention) if !action.contains("Tag") => {
                 Some(scalable_targets::concurrent_update())
             }
-            ("ssm" | "ecs" | "application-autoscaling", Self::Contention) => None,
             (_, Self::Throttle) => Some(ApiError::throttling()),
             (_, Self::ServerError) => Some(ApiError {
                 status: 500,
                 code: "InternalFailure",
                 message: "An internal error has occurred. Retry the request.".to_owned(),
             }),
-            (_, Self::Contention) => Some(ApiError {
+            ("autoscaling", Self::Contention) => Some(ApiError {
                 status: 500,
                 code: "ResourceContention",
                 message:

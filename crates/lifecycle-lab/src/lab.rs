@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::autoscaling;
 use crate::bus::Bus;
+use crate::ec2;
 use crate::ecs;
 use crate::faults::{CallFault, EventFault, Faults};
-use crate::lambda::{FunctionError, Functions, Run};
+use crate::lambda::{self, FunctionError, Functions, Run};
 use crate::query::ApiError;
 use crate::run_command;
 use crate::scalable_targets;
@@ -95,7 +96,10 @@ pub enum What {
 pub struct Call {
     /// Who called: a function's name, `operator`, or `client` over TCP.
     pub caller: String,
-    /// The service's name in IAM: `autoscaling`, `application-autoscaling`, `ssm`.
+    /// HTTP's method.
+    pub method: String,
+    /// The service's name in IAM: `autoscaling`, `application-autoscaling`, `ec2`, `ecs`, `lambda`,
+    /// `ssm`.
     pub service: String,
     /// The action.
     pub action: String,
@@ -282,7 +286,8 @@ impl Lab {
         calls
             .map(|call| {
                 let parameters: String = call.parameters.iter().map(|line| format!("  {line}\n")).collect();
-                format!("POST {} {}\n{parameters}  => {}\n", call.service, call.action, call.outcome)
+                let Call { method, service, action, outcome, .. } = call;
+                format!("{method} {service} {action}\n{parameters}  => {outcome}\n")
             })
             .collect()
     }
@@ -315,6 +320,7 @@ impl Lab {
         let end = |outcome: &str| {
             let call = Call {
                 caller: caller.name.clone(),
+                method: request.method.clone(),
                 service: service.to_owned(),
                 action: request.action.clone(),
                 parameters: request.lines.clone(),
@@ -351,6 +357,8 @@ impl Lab {
             Some(error) => Err(error),
             None => self.world(|world| match service {
                 "autoscaling" => autoscaling::call(world, &request),
+                "ec2" => ec2::call(world, &request),
+                "lambda" => lambda::call(world, &request),
                 "application-autoscaling" => scalable_targets::call(world, &request),
                 "ecs" => ecs::call(world, &request),
                 "ssm" => run_command::call(world, &request),

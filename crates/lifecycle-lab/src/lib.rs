@@ -13,21 +13,26 @@ mod aws_json;
 mod bucket;
 mod bus;
 mod door;
+pub mod ec2;
 pub mod ecs;
 pub mod faults;
 mod lab;
 mod lambda;
 pub mod pattern;
 mod query;
+mod rest;
 pub mod run_command;
 mod sandbox;
 pub mod scalable_targets;
+pub mod scenarios;
 mod wire;
 mod world;
 
 pub use bucket::Bucket;
 pub use bus::Envelope;
 pub use lab::{Call, Lab, Moment, What};
-pub use lambda::{Code, Failure, Function, FunctionError, Handler, Run, running_function};
+pub use lambda::{
+    Code, Configuration, Configurations, Failure, Function, FunctionError, Handler, Run, running_function,
+};
 pub use query::ApiError;
 pub use world::{ACCOUNT, Delays, Effect, REGION, Sight, World};

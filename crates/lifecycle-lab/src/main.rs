@@ -11,8 +11,9 @@ use lifecycle_lab::faults::Chaos;
 use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
 use serde_json::Value;
 
-/// A model of AWS on a port of this machine: Auto Scaling groups, lifecycle hooks and their clock, Systems
-/// Manager Run Command, and scalable targets of ECS services.
+/// A model of AWS on a port of this machine: EC2 Auto Scaling with lifecycle hooks and their clock, EC2's
+/// instances, images, snapshots and tags, Lambda's function configuration, Systems Manager Run Command, and
+/// scalable targets of ECS services.
 ///
 /// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do,
 /// so it listens on the loopback interface only. What it does not model it refuses with the error
@@ -81,6 +82,7 @@ fn usage(address: SocketAddr) -> String {
   aws autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity 1
   aws autoscaling describe-auto-scaling-instances
   aws ssm describe-instance-information
+  aws ec2 describe-instances
 
   aws ecs create-cluster --cluster-name demo
   aws ecs create-service --cluster demo --service-name web --task-definition web --desired-count 2
@@ -104,6 +106,7 @@ fn line(moment: &Moment) -> String {
         What::Seen(Sight::Command { instance, command, status }) => {
             format!("command   {command} on {instance} {status}")
         }
+        What::Seen(Sight::Image { image, name, state }) => format!("image     {image} {name} {state}"),
         What::Seen(Sight::Service { cluster, service, desired, running }) => {
             format!("service   {cluster}/{service} {running} of {desired}")
         }
@@ -127,8 +130,14 @@ fn headline(event: &Value) -> String {
         pointers.iter().find_map(|pointer| event.pointer(pointer)?.as_str()).unwrap_or_default()
     };
     let what = text(&["/detail-type", "/LifecycleTransition", "/Event"]);
-    let who = text(&["/detail/EC2InstanceId", "/EC2InstanceId", "/detail/instance-id", "/detail/command-id"]);
-    format!("{what} {who} {}", text(&["/detail/status"])).trim_end().to_owned()
+    let who = text(&[
+        "/detail/EC2InstanceId",
+        "/EC2InstanceId",
+        "/detail/instance-id",
+        "/detail/command-id",
+        "/detail/ImageId",
+    ]);
+    format!("{what} {who} {}", text(&["/detail/status", "/detail/State"])).trim_end().to_owned()
 }
 
 #[cfg(test)]

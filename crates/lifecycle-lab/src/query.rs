@@ -1,9 +1,12 @@
-//! The AWS Query protocol: requests as form parameters (`A.member.1.B=…`), answers and errors as XML.
+//! The AWS Query protocol: requests as form parameters (`A.member.1.B=…`), answers and errors as XML; and
+//! EC2's dialect of it (`A.1.B=…`).
 //! <https://docs.aws.amazon.com/AutoScaling/latest/APIReference/CommonParameters.html>
+//! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/making-api-requests.html>
 
 use std::fmt::Display;
 use std::str::FromStr;
 
+use http::Method;
 use quick_xml::escape::escape;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -53,9 +56,11 @@ impl ApiError {
     }
 }
 
-/// A request: the action, and its parameters as a tree of objects, arrays and texts.
+/// A request: the action, and its parameters as a tree.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Request {
+    /// HTTP's.
+    pub(crate) method: String,
     /// For example `CompleteLifecycleAction`.
     pub(crate) action: String,
     /// Each parameter as it came, for transcripts: `HookName=x`, sorted.
@@ -64,8 +69,8 @@ pub(crate) struct Request {
     pub(crate) parameters: Value,
 }
 
-/// Reads the body of a Query request.
-pub(crate) fn request(body: &[u8]) -> Request {
+/// Reads a Query request.
+pub(crate) fn request(method: &Method, body: &[u8]) -> Request {
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
     pairs.sort();
     let mut action = String::new();
@@ -82,7 +87,7 @@ pub(crate) fn request(body: &[u8]) -> Request {
             }
         }
     }
-    Request { action, lines, parameters: lists(root) }
+    Request { method: method.to_string(), action, lines, parameters: lists(root) }
 }
 
 fn place(tree: &mut Value, path: &[&str], text: String) {
@@ -110,22 +115,38 @@ fn lists(tree: Value) -> Value {
     Value::Object(entries.into_iter().collect())
 }
 
+/// Why parameters are not what an action takes.
+pub(crate) enum Misfit {
+    /// The lab does not model this parameter.
+    Unknown(String),
+    /// This one is required.
+    Missing(String),
+    /// A value is wrong.
+    Wrong(String),
+}
+
 /// The parameters as the type that an action takes. A parameter that the type does not know is one that
 /// the lab does not model.
+pub(crate) fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Misfit> {
+    serde_json::from_value(parameters).map_err(|error| {
+        let text = error.to_string();
+        let field = |prefix| text.strip_prefix(prefix)?.split('`').next().map(str::to_owned);
+        if let Some(name) = field("unknown field `") {
+            return Misfit::Unknown(name);
+        }
+        field("missing field `").map_or(Misfit::Wrong(text), Misfit::Missing)
+    })
+}
+
+/// [`read`], with refusals in the words of Auto Scaling.
 ///
 /// # Errors
 /// AWS's `ValidationError`, or [`ApiError::not_modelled`].
 pub(crate) fn parameters<T: DeserializeOwned>(action: &str, parameters: Value) -> Result<T, ApiError> {
-    serde_json::from_value(parameters).map_err(|error| {
-        let text = error.to_string();
-        let field = |prefix| text.strip_prefix(prefix)?.split('`').next();
-        if let Some(name) = field("unknown field `") {
-            return ApiError::not_modelled(format!("the parameter {name} of {action}"));
-        }
-        if let Some(name) = field("missing field `") {
-            return ApiError::missing(name);
-        }
-        ApiError::validation(format!("1 validation error detected: {text}"))
+    read(parameters).map_err(|misfit| match misfit {
+        Misfit::Unknown(name) => ApiError::not_modelled(format!("the parameter {name} of {action}")),
+        Misfit::Missing(name) => ApiError::missing(&name),
+        Misfit::Wrong(text) => ApiError::validation(format!("1 validation error detected: {text}")),
     })
 }
 
@@ -143,7 +164,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
 pub(crate) fn answer(namespace: &str, action: &str, result: Option<&Value>, request_id: &str) -> String {
     let mut xml = format!("<{action}Response xmlns=\"{namespace}\">");
     if let Some(result) = result {
-        element(&mut xml, &format!("{action}Result"), result);
+        element(&mut xml, &format!("{action}Result"), result, "member");
     }
     xml + &format!(
         "<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
@@ -161,15 +182,37 @@ pub(crate) fn error(namespace: &str, error: &ApiError, request_id: &str) -> Stri
     )
 }
 
-/// Objects become elements, arrays lists of `member`, nulls nothing.
-fn element(xml: &mut String, name: &str, value: &Value) {
+/// EC2's XML namespace.
+const EC2: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
+
+/// The XML of a successful answer of EC2's: the result's fields stand beside the request's id.
+pub(crate) fn ec2_answer(action: &str, result: Option<&Value>, request_id: &str) -> String {
+    let mut xml = format!("<{action}Response xmlns=\"{EC2}\"><requestId>{request_id}</requestId>");
+    if let Some(Value::Object(fields)) = result {
+        fields.iter().for_each(|(name, value)| element(&mut xml, name, value, "item"));
+    }
+    xml + &format!("</{action}Response>")
+}
+
+/// The XML of an error of EC2's.
+pub(crate) fn ec2_error(error: &ApiError, request_id: &str) -> String {
+    format!(
+        "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors>\
+         <RequestID>{request_id}</RequestID></Response>",
+        error.code,
+        escape(&error.message)
+    )
+}
+
+/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing.
+fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
     if value.is_null() {
         return;
     }
     *xml += &format!("<{name}>");
     match value {
-        Value::Object(object) => object.iter().for_each(|(name, value)| element(xml, name, value)),
-        Value::Array(items) => items.iter().for_each(|item| element(xml, "member", item)),
+        Value::Object(object) => object.iter().for_each(|(name, value)| element(xml, name, value, item)),
+        Value::Array(items) => items.iter().for_each(|value| element(xml, item, value, item)),
         Value::String(text) => *xml += &escape(text),
         scalar => *xml += &scalar.to_string(),
     }

@@ -38,6 +38,8 @@ pub(crate) struct Sandbox {
     kill: Arc<Notify>,
     next: mpsc::UnboundedSender<(Run, Duration)>,
     said: mpsc::UnboundedReceiver<Said>,
+    /// Which environment it was started with.
+    pub(crate) environment: u64,
     /// It said that it could not start, or was killed: it takes no other event.
     ended: bool,
     runtime_api: AbortHandle,
@@ -67,6 +69,7 @@ impl Sandbox {
         lab: &Lab,
         function: &str,
         path: &Path,
+        environment: u64,
         variables: &BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
         let aws = lab.tcp().await.context("the lab's TCP door")?;
@@ -105,7 +108,7 @@ impl Sandbox {
         for stream in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
             tokio::spawn(capture(lab.clone(), function.to_owned(), stream));
         }
-        Ok(Self { child, kill, next, said, ended: false, runtime_api: serving })
+        Ok(Self { child, kill, next, said, environment, ended: false, runtime_api: serving })
     }
 
     /// Hands over one event and waits for the answer, the process's end or the time limit, which counts

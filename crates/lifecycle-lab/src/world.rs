@@ -11,7 +11,9 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::autoscaling::{self, AutoScaling};
+use crate::ec2::{self, Ec2};
 use crate::ecs::{self, Ecs};
+use crate::lambda::{self, Configurations};
 use crate::run_command::{self, RunCommand};
 use crate::scalable_targets::ScalableTargets;
 
@@ -62,6 +64,17 @@ pub struct Delays {
     /// From `SendCommand` until `ListCommands` and `ListCommandInvocations` find it. AWS calls all of
     /// Run Command eventually consistent, but gives a time for nothing.
     pub command_listed: Duration,
+    /// From the start of a scaling activity until `DescribeScalingActivities` finds it.
+    pub activity_visible: Duration,
+    /// From `DeleteAutoScalingGroup` until a group without instances is gone; meanwhile its status is
+    /// `Delete in progress`.
+    pub group_deletion: Duration,
+    /// From `CreateImage` until the image is available. AWS takes minutes to hours.
+    pub image: Duration,
+    /// From `CreateImage` until other actions find the image.
+    pub image_visible: Duration,
+    /// From `UpdateFunctionConfiguration` until invocations see the new configuration.
+    pub function_update: Duration,
 }
 
 impl Default for Delays {
@@ -82,6 +95,11 @@ impl Default for Delays {
             command_delivery: Duration::from_secs(1),
             command_visible: Duration::from_millis(500),
             command_listed: Duration::ZERO,
+            activity_visible: Duration::ZERO,
+            group_deletion: Duration::from_secs(2),
+            image: Duration::from_secs(180),
+            image_visible: Duration::from_millis(500),
+            function_update: Duration::from_secs(3),
         }
     }
 }
@@ -125,6 +143,15 @@ pub enum Sight {
         /// The status, as AWS spells it.
         status: &'static str,
     },
+    /// An image came into another state.
+    Image {
+        /// The image's id.
+        image: String,
+        /// Its name.
+        name: String,
+        /// The state, as AWS spells it.
+        state: &'static str,
+    },
     /// The counts of a service changed.
     Service {
         /// The cluster.
@@ -151,6 +178,8 @@ pub enum Sight {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Timer {
     AutoScaling(autoscaling::Timer),
+    Ec2(ec2::Timer),
+    Lambda(lambda::Timer),
     Ecs(ecs::Timer),
     RunCommand(run_command::Timer),
 }
@@ -166,6 +195,10 @@ pub struct World {
     pub delays: Delays,
     /// EC2 Auto Scaling.
     pub autoscaling: AutoScaling,
+    /// EC2.
+    pub ec2: Ec2,
+    /// The configurations of Lambda functions.
+    pub functions: Configurations,
     /// ECS.
     pub ecs: Ecs,
     /// Application Auto Scaling.
@@ -185,6 +218,8 @@ impl World {
             random: StdRng::seed_from_u64(seed),
             delays: Delays::default(),
             autoscaling: AutoScaling::default(),
+            ec2: Ec2::default(),
+            functions: Configurations::new(seed),
             ecs: Ecs::default(),
             scalable_targets: ScalableTargets::default(),
             run_command: RunCommand::default(),
@@ -217,6 +252,8 @@ impl World {
             self.now = self.now.max(due);
             match timer {
                 Timer::AutoScaling(timer) => self.autoscaling_timer(timer),
+                Timer::Ec2(timer) => self.ec2_timer(timer),
+                Timer::Lambda(timer) => self.lambda_timer(timer),
                 Timer::Ecs(timer) => self.ecs_timer(timer),
                 Timer::RunCommand(timer) => self.run_command_timer(timer),
             }
@@ -266,8 +303,9 @@ impl World {
         uuid(&mut self.random)
     }
 
-    pub(crate) fn instance_id(&mut self) -> String {
-        format!("i-0{:016x}", self.random.random::<u64>())
+    /// An id as EC2 gives them: of instances (`i`), images (`ami`), snapshots (`snap`).
+    pub(crate) fn id(&mut self, kind: &str) -> String {
+        format!("{kind}-0{:016x}", self.random.random::<u64>())
     }
 }
 

@@ -6,12 +6,14 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::FutureExt;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::run_command::{Ping, Script};
-use lifecycle_lab::{Lab, World};
+use lifecycle_lab::{Code, Function, Lab, World};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -330,6 +332,111 @@ async fn the_cli_lets_a_service_sleep_and_wakes_it() {
     assert_eq!(aws.run(&deregister).await, Ok(Value::Null));
     let error = aws.run(&deregister).await.unwrap_err();
     assert!(error.contains("(ObjectNotFoundException)"), "{error}");
+}
+
+#[tokio::test]
+async fn the_cli_makes_finds_tags_and_deregisters_an_image() {
+    let lab = new_lab();
+    let Some(aws) = Cli::of(&lab).await else { return };
+    aws.create_group().await;
+    let set = "autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity 1";
+    assert_eq!(aws.run(set).await, Ok(Value::Null));
+    lab.skip(Duration::from_secs(60));
+    assert!(lab.until(Duration::from_secs(60), is_in("InService")).await);
+
+    let running = "ec2 describe-instances --filters Name=instance-state-name,Values=running \
+                   Name=tag:aws:autoscaling:groupName,Values=web";
+    let described = aws.run(running).await.unwrap();
+    let instance = &described["Reservations"][0]["Instances"][0];
+    let id = instance["InstanceId"].as_str().unwrap_or_default();
+    assert!(lab.world(|world| world.autoscaling.instance(id).is_some()), "{described}");
+    assert_eq!(instance["State"], json!({ "Code": 16, "Name": "running" }));
+    assert_eq!(instance["Tags"], json!([{ "Key": "aws:autoscaling:groupName", "Value": "web" }]));
+
+    let create = format!(
+        "ec2 create-image --instance-id {id} --name post-mortem --no-reboot --tag-specifications \
+         ResourceType=image,Tags=[{{Key=lifecycle/group,Value=web}}] \
+         ResourceType=snapshot,Tags=[{{Key=lifecycle/group,Value=web}}]"
+    );
+    let created = aws.run(&create).await.unwrap();
+    let image = created["ImageId"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        aws.run(&create).await.unwrap_err(),
+        format!(
+            "An error occurred (InvalidAMIName.Duplicate) when calling the CreateImage operation: AMI name post-mortem \
+             is already in use by AMI {image}"
+        )
+    );
+    lab.skip(Duration::from_secs(180));
+    let found =
+        "ec2 describe-images --owners self --filters Name=name,Values=post-* Name=state,Values=available";
+    let found = aws.run(found).await.unwrap();
+    assert_eq!(found["Images"].as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found["Images"][0]["ImageId"], image);
+    assert_eq!(found["Images"][0]["SourceInstanceId"], id);
+    let snapshot = found["Images"][0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"].clone();
+    let snapshot = snapshot.as_str().unwrap_or_default();
+
+    let tag = format!("ec2 create-tags --resources {image} {snapshot} --tags Key=Name,Value=web");
+    assert_eq!(aws.run(&tag).await, Ok(Value::Null));
+    let untag = format!("ec2 delete-tags --resources {image} --tags Key=lifecycle/group");
+    assert_eq!(aws.run(&untag).await, Ok(Value::Null));
+    let tags = format!("ec2 describe-tags --filters Name=resource-id,Values={image}");
+    let tags = aws.run(&tags).await.unwrap();
+    let expected = json!([{ "Key": "Name", "ResourceId": image, "ResourceType": "image", "Value": "web" }]);
+    assert_eq!(tags["Tags"], expected);
+    let snapshots = aws.run("ec2 describe-snapshots --owner-ids self").await.unwrap();
+    assert_eq!(snapshots["Snapshots"][0]["SnapshotId"], snapshot);
+    assert_eq!(snapshots["Snapshots"][0]["State"], "completed");
+
+    let delete = format!("ec2 delete-snapshot --snapshot-id {snapshot}");
+    let error = aws.run(&delete).await.unwrap_err();
+    assert!(error.contains(&format!("The snapshot {snapshot} is currently in use by {image}")), "{error}");
+    let deregister = format!("ec2 deregister-image --image-id {image}");
+    aws.run(&format!("{deregister} --delete-associated-snapshots")).await.unwrap();
+    let error = aws.run(&deregister).await.unwrap_err();
+    assert!(error.starts_with("An error occurred (InvalidAMIID.Unavailable)"), "{error}");
+    let error = aws.run(&delete).await.unwrap_err();
+    assert!(error.starts_with("An error occurred (InvalidSnapshot.NotFound)"), "{error}");
+    let error = aws.run("ec2 describe-volumes").await.unwrap_err();
+    assert!(error.contains("lifecycle-lab does not model ec2:DescribeVolumes"), "{error}");
+}
+
+#[tokio::test]
+async fn the_cli_changes_a_functions_variables() {
+    let lab = new_lab();
+    let Some(aws) = Cli::of(&lab).await else { return };
+    lab.add_function(Function {
+        name: "f".to_owned(),
+        time_limit: Duration::from_secs(30),
+        code: Code::Handler(Arc::new(|_, _| async { Ok(json!(null)) }.boxed())),
+    });
+
+    let update =
+        "lambda update-function-configuration --function-name f --environment Variables={ONE=1,TWO=2}";
+    let updated = aws.run(update).await.unwrap();
+    assert_eq!(updated["LastUpdateStatus"], "InProgress");
+    assert_eq!(
+        aws.run(update).await.unwrap_err(),
+        "An error occurred (ResourceConflictException) when calling the UpdateFunctionConfiguration operation: The \
+         operation cannot be performed at this time. An update is in progress for resource: \
+         arn:aws:lambda:us-east-1:123456789012:function:f"
+    );
+    lab.skip(Duration::from_secs(3));
+    let get =
+        "lambda get-function-configuration --function-name arn:aws:lambda:us-east-1:123456789012:function:f";
+    let configuration = aws.run(get).await.unwrap();
+    assert_eq!(configuration["LastUpdateStatus"], "Successful");
+    assert_eq!(configuration["Environment"], json!({ "Variables": { "ONE": "1", "TWO": "2" } }));
+    let function = aws.run("lambda get-function --function-name f").await.unwrap();
+    assert_eq!(function["Configuration"], configuration);
+    let stale = format!("{update} --revision-id {}", updated["RevisionId"].as_str().unwrap_or_default());
+    let error = aws.run(&stale).await.unwrap_err();
+    assert!(error.starts_with("An error occurred (PreconditionFailedException)"), "{error}");
+    let error = aws.run("lambda get-function-configuration --function-name g").await.unwrap_err();
+    assert!(error.starts_with("An error occurred (ResourceNotFoundException)"), "{error}");
+    let error = aws.run("lambda list-functions").await.unwrap_err();
+    assert!(error.contains("lifecycle-lab does not model lambda:GET /2015-03-31/functions"), "{error}");
 }
 
 #[tokio::test]

@@ -5,44 +5,10 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::{Group, Instance, Journey, Timer};
+use super::{Instance, Journey, Superseded, Timer};
 use crate::world::{World, second};
 
 impl World {
-    /// Lets an instance die under its group: a health check will notice.
-    pub fn fail_instance(&mut self, id: &str) {
-        self.find_unhealthy(id, "an EC2 health check indicating it has been terminated or stopped");
-    }
-
-    /// Lets the load balancer find an instance unhealthy.
-    pub fn fail_load_balancer_check(&mut self, id: &str) {
-        self.find_unhealthy(id, "an ELB system health check failure");
-    }
-
-    fn find_unhealthy(&mut self, id: &str, finding: &'static str) {
-        let instance = id.to_owned();
-        let delay = self.delays.health_check;
-        self.set_timer(delay, Timer::Unhealthy { instance, finding });
-    }
-
-    /// A scheduled action of the group sets its desired capacity.
-    pub fn run_scheduled_action(&mut self, group: &str, desired: u32) {
-        if let Some(Group { min, max, .. }) = self.autoscaling.group(group) {
-            let why = format!(
-                "a scheduled action update of AutoScalingGroup constraints to min: {min}, max: {max}, desired: {desired}"
-            );
-            self.set_desired(group, desired, &why);
-        }
-    }
-
-    /// An alarm triggers a scaling policy of the group, which sets its desired capacity.
-    pub fn raise_alarm(&mut self, group: &str, alarm: &str, policy: &str, desired: u32) {
-        if self.autoscaling.group(group).is_some() {
-            let why = format!("a monitor alarm {alarm} in state ALARM triggered policy {policy}");
-            self.set_desired(group, desired, &why);
-        }
-    }
-
     /// Changes the desired capacity and says why, the way AWS words the first half of a cause.
     pub(super) fn set_desired(&mut self, name: &str, desired: u32, why: &str) {
         let now = self.now();
@@ -90,8 +56,29 @@ impl World {
                 group.replacements.clear();
             }
         }
+        self.let_superseded_go(name);
         self.size_warm_pool(name, launches_held);
         self.step_refresh(name);
+    }
+
+    /// Terminates what others were launched in place of, as soon as the group is complete without it.
+    fn let_superseded_go(&mut self, name: &str) {
+        let now = self.now();
+        let in_service = self.members(name, |one| one.state == "InService" && one.superseded.is_none()).len();
+        let desired = self.group_mut(name).desired as usize;
+        if in_service < desired {
+            return;
+        }
+        for id in self.members(name, |one| one.state == "InService" && one.superseded.is_some()) {
+            match self.instance_mut(&id).superseded.take() {
+                Some(Superseded::ByZone { launched }) => {
+                    let cause = shrunk(&launched, second(now), desired + 1, desired, &id);
+                    self.begin(&id, Journey::Terminate, format!("Terminating EC2 instance: {id}"), cause);
+                }
+                Some(Superseded::For { why }) => self.take_out(&id, why),
+                None => {}
+            }
+        }
     }
 
     fn scale_out(&mut self, name: &str, active: usize, desired: usize) {
@@ -106,7 +93,7 @@ impl World {
         for _ in active..desired {
             let replacement = self.group_mut(name).replacements.pop_front();
             let cause = match replacement {
-                Some(why) => format!("At {} an instance was launched in response to {why}.", second(now)),
+                Some(launch) => format!("At {} {launch}.", second(now)),
                 None => growth.clone(),
             };
             if let Some(warmed) = (!ready.is_empty()).then(|| ready.remove(0)) {
@@ -128,7 +115,8 @@ impl World {
         let reuse = group.warm_pool.as_ref().is_some_and(|pool| pool.reuse_on_scale_in && !pool.deleting);
         let journey = if reuse { Journey::BackToPool } else { Journey::Terminate };
         let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for id in self.members(name, |instance| instance.state == "InService" && !instance.protected) {
+        let can_go = |one: &Instance| one.state == "InService" && !one.protected && one.superseded.is_none();
+        for id in self.members(name, can_go) {
             zones.entry(self.instance_ref(&id).zone.clone()).or_default().push(id);
         }
         // What can't go yet goes later, for the same reason.
@@ -142,12 +130,7 @@ impl World {
                 break;
             };
             let id = fullest.remove(0);
-            let at = second(now);
-            let cause = format!(
-                "{change}At {at} an instance was taken out of service in response to a difference between desired \
-                 and actual capacity, shrinking the capacity from {active} to {desired}.  At {at} instance {id} was \
-                 selected for termination."
-            );
+            let cause = shrunk(&change, second(now), active, desired, &id);
             self.begin(&id, journey, format!("Terminating EC2 instance: {id}"), cause);
         }
     }
@@ -198,7 +181,8 @@ impl World {
         let batch = desired.saturating_sub(healthy).max(1).min(refresh.to_replace.len());
         for id in refresh.to_replace.drain(..batch).collect::<Vec<_>>() {
             let why = "an instance refresh";
-            self.group_mut(name).replacements.push_back(why.to_owned());
+            let launch = format!("an instance was launched in response to {why}");
+            self.group_mut(name).replacements.push_back(launch);
             self.take_out(
                 &id,
                 &format!("{why}.  At {} instance {id} was selected for termination", second(now)),
@@ -217,23 +201,26 @@ impl World {
         let instance = self.instance_mut(id);
         instance.healthy = false;
         let group = instance.group.clone();
-        self.group_mut(&group)
-            .replacements
-            .push_back("an unhealthy instance needing to be replaced".to_owned());
+        let launch = "an instance was launched in response to an unhealthy instance needing to be replaced";
+        self.group_mut(&group).replacements.push_back(launch.to_owned());
         self.take_out(id, why);
     }
 
     /// Terminates an instance, for `why`, in AWS's words.
     pub(super) fn take_out(&mut self, id: &str, why: &str) {
-        let cause =
-            format!("At {} an instance was taken out of service in response to {why}.", second(self.now()));
+        let cause = self.out_of_service(why);
         let group = self.instance_ref(id).group.clone();
         self.reconcile_soon(&group);
         self.begin(id, Journey::Terminate, format!("Terminating EC2 instance: {id}"), cause);
     }
 
+    /// The cause of a termination, for `why`, in AWS's words.
+    pub(super) fn out_of_service(&self, why: &str) -> String {
+        format!("At {} an instance was taken out of service in response to {why}.", second(self.now()))
+    }
+
     fn launch(&mut self, group: &str, journey: Journey, what: &str, cause: String) {
-        let id = self.instance_id();
+        let id = self.id("i");
         self.autoscaling.launched += 1;
         let order = self.autoscaling.launched;
         let owner = self.group_mut(group);
@@ -248,10 +235,20 @@ impl World {
             order,
             launch_source: owner.launch_source.clone(),
             protected: owner.protect_new && journey == Journey::Launch,
+            superseded: None,
             journey: None,
             activity: None,
         };
+        self.instance_launched(&id, group, &instance.zone);
         self.autoscaling.instances.insert(id.clone(), instance);
         self.begin(&id, journey, format!("{what}: {id}"), cause);
     }
+}
+
+/// The cause of a termination by which a group gets smaller, in AWS's words.
+fn shrunk(change: &str, at: String, from: usize, to: usize, id: &str) -> String {
+    format!(
+        "{change}At {at} an instance was taken out of service in response to a difference between desired and actual \
+         capacity, shrinking the capacity from {from} to {to}.  At {at} instance {id} was selected for termination."
+    )
 }

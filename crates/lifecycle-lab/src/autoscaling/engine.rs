@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::{Activity, Group, Hook, HookResult, Instance, Journey, Timer, Transition, Wait};
+use crate::ec2::InstanceState;
 use crate::world::{Effect, Sight, World, timestamp};
 
 /// The longest pause between launches of a group whose launches are abandoned. AWS slows such groups
@@ -25,15 +26,6 @@ impl World {
                 self.autoscaling.instances.retain(|_, instance| instance.group != group);
                 self.autoscaling.groups.remove(&group);
             }
-        }
-    }
-
-    /// EC2 takes a Spot instance back: no hook holds it.
-    pub fn reclaim_spot(&mut self, id: &str) {
-        if let Some(instance) = self.autoscaling.instances.get(id) {
-            let group = instance.group.clone();
-            self.discard(id);
-            self.reconcile_soon(&group);
         }
     }
 
@@ -255,6 +247,9 @@ impl World {
         self.break_off(id);
         let instance = self.instance_mut(id);
         instance.journey = Some(Journey::Discard);
+        let now = self.now();
+        self.ec2.set_state(id, InstanceState::ShuttingDown, now);
+        let instance = self.instance_ref(id);
         let state = if instance.is_warmed() { "Warmed:Terminating" } else { "Terminating" };
         self.enter(id, state);
         let delay = self.delays.proceed;
@@ -271,6 +266,9 @@ impl World {
     }
 
     fn proceed(&mut self, id: &str, journey: Journey) {
+        if matches!(journey, Journey::Terminate | Journey::TerminateInPool | Journey::Discard) {
+            self.ec2.set_state(id, InstanceState::ShuttingDown, self.now());
+        }
         if self.instance_ref(id).state == journey.stops().wait {
             self.enter(id, journey.stops().proceed);
         }
@@ -310,6 +308,8 @@ impl World {
         instance.state = state;
         let group = instance.group.clone();
         let sight = Sight::State { group: group.clone(), instance: id.to_owned(), state };
+        let now = self.now();
+        self.ec2.follow(id, state, now);
         self.send(Effect::Seen(sight));
         self.group_moved(&group);
     }

@@ -1,11 +1,12 @@
 //! EC2 Auto Scaling: groups, instances, lifecycle hooks with their clock, scaling activities, warm
-//! pools, instance refreshes. This module holds the state; `capacity` decides what a group wants, `engine`
-//! moves its instances, `api` is the Query protocol. The rules are AWS's as documented in the user guide; a comment says where they are not
-//! documented and the lab had to choose.
+//! pools, instance refreshes. This module holds the state; `capacity` decides what a group wants, `triggers`
+//! is what befalls it, `engine` moves its instances, `api` is the Query protocol. The rules are AWS's as
+//! documented in the user guide; a comment says where they are not documented and the lab had to choose.
 
 mod api;
 mod capacity;
 mod engine;
+mod triggers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+pub(crate) use api::{call, like};
+
 pub use crate::bucket::Bucket;
 use crate::world::timestamp;
-pub(crate) use api::call;
 
 /// No wait lasts longer than this, whatever its heartbeats.
 const LONGEST_WAIT: Duration = Duration::from_secs(48 * 3600);
@@ -103,7 +105,7 @@ pub struct Group {
     reconcile_due: bool,
     /// Why the desired capacity was last changed, until the group has it.
     change: Option<String>,
-    /// Why the next launches are replacements and not growth, oldest first.
+    /// The words for the next launches that are replacements and not growth, oldest first.
     replacements: VecDeque<String>,
     launches_abandoned: u32,
     no_launch_before: Option<DateTime<Utc>>,
@@ -273,6 +275,7 @@ pub struct Instance {
     /// What it was launched from, which the group may have left since.
     launch_source: Value,
     protected: bool,
+    superseded: Option<Superseded>,
     journey: Option<Journey>,
     activity: Option<usize>,
 }
@@ -280,7 +283,8 @@ pub struct Instance {
 impl Instance {
     /// Whether it counts towards the group's desired capacity.
     fn is_active(&self) -> bool {
-        matches!(self.state, "Pending" | "Pending:Wait" | "Pending:Proceed" | "InService")
+        let states = ["Pending", "Pending:Wait", "Pending:Proceed", "InService"];
+        states.contains(&self.state) && self.superseded.is_none()
     }
 
     /// Whether it belongs to the warm pool, in whatever state.
@@ -310,6 +314,15 @@ impl Instance {
     fn is_ready_in_pool(&self) -> bool {
         matches!(self.state, "Warmed:Stopped" | "Warmed:Running" | "Warmed:Hibernated")
     }
+}
+
+/// Why another instance is launched before this one goes.
+#[derive(Debug, Clone)]
+enum Superseded {
+    /// In response to this.
+    For { why: &'static str },
+    /// For the balance of Availability Zones; `launched` tells of the launch.
+    ByZone { launched: String },
 }
 
 /// A warm pool.

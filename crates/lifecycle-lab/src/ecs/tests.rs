@@ -24,7 +24,8 @@ impl Scene {
 
     /// The answer, or the refusal.
     fn call(&mut self, action: &str, parameters: Value) -> Result<Value, String> {
-        let request = Request { action: action.to_owned(), lines: Vec::new(), parameters };
+        let (method, action) = ("POST".to_owned(), action.to_owned());
+        let request = Request { method, action, lines: Vec::new(), parameters };
         match super::call(&mut self.0, &request) {
             Ok(answer) => Ok(answer.unwrap()),
             Err(error) => Err(error.to_string()),

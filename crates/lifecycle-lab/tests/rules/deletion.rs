@@ -17,7 +17,9 @@ async fn a_group_with_instances_is_not_deleted_without_force() {
     scene.set_desired(0).await;
     scene.is_gone(&ids[0]).await;
     delete.send().await.unwrap();
-    scene.sleep(1).await;
+    let groups = scene.aws.describe_auto_scaling_groups().send().await.unwrap();
+    assert_eq!(groups.auto_scaling_groups()[0].status(), Some("Delete in progress"));
+    scene.sleep(2).await;
     assert!(scene.aws.describe_auto_scaling_groups().send().await.unwrap().auto_scaling_groups().is_empty());
 }
 

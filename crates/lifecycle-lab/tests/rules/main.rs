@@ -10,6 +10,7 @@ mod hooks;
 mod launches;
 mod pools;
 mod protocol;
+mod replacements;
 mod scene;
 mod terminations;
 mod waits;

@@ -1,6 +1,7 @@
 //! Scaling activities: described, newest first. AWS keeps those of deleted groups for six weeks; the
 //! lab keeps them for good.
 
+use chrono::TimeDelta;
 use serde::Deserialize;
 
 use super::{Answer, page};
@@ -21,8 +22,11 @@ pub(super) struct DescribeActivities {
 
 pub(super) fn describe(world: &mut World, describe: DescribeActivities) -> Answer {
     let deleted_too = describe.include_deleted_groups.is_some_and(|Text(deleted)| deleted);
+    let lag = TimeDelta::from_std(world.delays.activity_visible).unwrap_or_default();
+    let shown = world.now() - lag;
     let fits = |activity: &&Activity| {
-        describe.auto_scaling_group_name.as_ref().is_none_or(|name| *name == activity.group)
+        activity.start <= shown
+            && describe.auto_scaling_group_name.as_ref().is_none_or(|name| *name == activity.group)
             && (describe.activity_ids.is_empty() || describe.activity_ids.contains(&activity.id))
             && (deleted_too || world.autoscaling.groups.contains_key(&activity.group))
     };

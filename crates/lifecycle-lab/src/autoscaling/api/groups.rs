@@ -2,7 +2,6 @@
 //! AWS's where a public log shows them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -140,6 +139,37 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
     Ok(None)
 }
 
+/// The parameters of [`create`] that make a group of this name like another one; its warm pool they leave out.
+pub(crate) fn like(group: &Group, name: &str) -> Value {
+    let hooks = group.hooks.values().map(|hook| {
+        json!({
+            "LifecycleHookName": hook.name,
+            "LifecycleTransition": hook.transition.as_str(),
+            "HeartbeatTimeout": hook.heartbeat_timeout.as_secs().to_string(),
+            "DefaultResult": hook.default_result.as_str(),
+            "NotificationMetadata": hook.metadata,
+            "NotificationTargetARN": hook.target,
+            "RoleARN": hook.role,
+        })
+    });
+    let mut parameters = json!({
+        "AutoScalingGroupName": name,
+        "MinSize": group.min.to_string(),
+        "MaxSize": group.max.to_string(),
+        "DesiredCapacity": group.desired.to_string(),
+        "AvailabilityZones": group.zones,
+        "VPCZoneIdentifier": group.subnets,
+        "NewInstancesProtectedFromScaleIn": group.protect_new.to_string(),
+        "LifecycleHookSpecificationList": hooks.collect::<Vec<_>>(),
+    });
+    if group.retain_abandoned {
+        let retain = json!({ "RetentionTriggers": { "TerminateHookAbandon": "retain" } });
+        parameters["InstanceLifecyclePolicy"] = retain;
+    }
+    merge(&mut parameters, &group.launch_source);
+    parameters
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct UpdateGroup {
@@ -222,7 +252,7 @@ pub(super) fn delete(world: &mut World, delete: DeleteGroup) -> Answer {
         ));
     }
     world.group_mut(&name).deleting = true;
-    let delay = if members.is_empty() { Duration::ZERO } else { world.delays.proceed * 3 };
+    let delay = if members.is_empty() { world.delays.group_deletion } else { world.delays.proceed * 3 };
     for id in members {
         world.discard(&id);
     }

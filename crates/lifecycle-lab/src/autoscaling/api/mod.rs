@@ -9,6 +9,7 @@ mod instances;
 mod pools;
 mod refreshes;
 
+pub(crate) use groups::like;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -1,5 +1,9 @@
 //! Lambda: functions that run as processes of their own over the Runtime API, or as handlers in this
-//! process under paused time; asynchronous invocation with its retries and the failure queue.
+//! process under paused time; asynchronous invocation with its retries and the failure queue. Their
+//! configurations are `configuration`'s, and what is said to those is `api`'s.
+
+mod api;
+mod configuration;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +17,10 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
+
+pub(crate) use api::call;
+pub(crate) use configuration::Timer;
+pub use configuration::{Configuration, Configurations};
 
 use crate::lab::{Caller, Lab, What};
 use crate::sandbox::Sandbox;
@@ -47,7 +55,7 @@ pub enum Code {
     Binary {
         /// The binary.
         path: PathBuf,
-        /// The function's own variables.
+        /// The function's own variables, until its configuration is changed.
         variables: BTreeMap<String, String>,
     },
 }
@@ -116,8 +124,14 @@ pub fn running_function() -> Option<String> {
 }
 
 impl Lab {
-    /// Adds a function, or replaces the one of this name; its processes end.
+    /// Adds a function, or replaces the one of this name; its processes end. A binary's variables are its
+    /// configuration's; a handler's are empty until [`World::set_variables`](crate::World::set_variables).
     pub fn add_function(&self, function: Function) {
+        let variables = match &function.code {
+            Code::Handler(_) => BTreeMap::new(),
+            Code::Binary { variables, .. } => variables.clone(),
+        };
+        self.world(|world| world.deploy(&function.name, function.time_limit.as_secs(), variables));
         let mut functions = self.functions();
         functions.idle.remove(&function.name);
         functions.by_name.insert(function.name.clone(), Arc::new(function));
@@ -185,11 +199,15 @@ impl Lab {
         self.notice(What::Started(run.clone()));
         let result = match &function.code {
             Code::Handler(handler) => handle(handler, &run, function.time_limit).await,
-            Code::Binary { path, variables } => {
-                let idle = self.functions().idle.get_mut(name).and_then(Vec::pop);
+            Code::Binary { path, .. } => {
+                let (environment, variables) = self.world(|world| world.functions.environment(name));
+                let idle = self.functions().idle.get_mut(name).and_then(|idle| {
+                    idle.retain(|sandbox| sandbox.environment == environment);
+                    idle.pop()
+                });
                 let sandbox = match idle.and_then(Sandbox::alive) {
                     Some(sandbox) => Ok(sandbox),
-                    None => Sandbox::start(self, name, path, variables).await,
+                    None => Sandbox::start(self, name, path, environment, &variables).await,
                 };
                 match sandbox {
                     Err(error) => Err(FunctionError::new("Runtime.StartError", error.to_string())),

@@ -1,0 +1,162 @@
+//! EC2: the instances that Auto Scaling launched, images, snapshots and their tags, a file for each matter. This
+//! module holds the state and says which action is whose. The rules are AWS's as documented in the user guide
+//! and the API reference; a comment says where they are not documented and the lab had to choose.
+
+mod filters;
+mod image_actions;
+mod images;
+mod instances;
+mod snapshots;
+mod tags;
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+pub use images::{Device, Image, ImageScript, ImageState};
+pub use instances::{Instance, InstanceState};
+pub use snapshots::Snapshot;
+
+use crate::query::{ApiError, Misfit, Request, Text, read};
+use crate::world::World;
+
+/// Tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+type Answer = Result<Option<Value>, ApiError>;
+
+/// The service's state.
+#[derive(Debug)]
+pub struct Ec2 {
+    /// The image of instances whose group does not say another.
+    pub default_image: String,
+    /// The devices of every instance, the root device first: an image of it has a snapshot of each.
+    pub devices: Vec<String>,
+    /// The longest page of a list, whatever a request asks for. AWS's own pages can be shorter than that
+    /// too.
+    pub page_size: usize,
+    instances: BTreeMap<String, Instance>,
+    images: BTreeMap<String, Image>,
+    snapshots: BTreeMap<String, Snapshot>,
+    scripts: BTreeMap<String, ImageScript>,
+}
+
+impl Default for Ec2 {
+    fn default() -> Self {
+        Self {
+            default_image: "ami-00000000000000001".to_owned(),
+            devices: vec!["/dev/xvda".to_owned()],
+            page_size: 1_000,
+            instances: BTreeMap::new(),
+            images: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+        }
+    }
+}
+
+/// Something that will happen by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Timer {
+    /// An image is made, or has failed.
+    ImageDone { image: String, failure: Option<String> },
+}
+
+impl World {
+    pub(crate) fn ec2_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::ImageDone { image, failure } => self.image_done(&image, failure),
+        }
+    }
+}
+
+/// Plays one action.
+pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
+    match request.action.as_str() {
+        "DescribeInstances" => run(world, request, instances::describe),
+        "CreateImage" => run(world, request, image_actions::create),
+        "DescribeImages" => run(world, request, image_actions::describe),
+        "DeregisterImage" => run(world, request, image_actions::deregister),
+        "DescribeSnapshots" => run(world, request, snapshots::describe),
+        "DeleteSnapshot" => run(world, request, snapshots::delete),
+        "CreateTags" => run(world, request, tags::create),
+        "DeleteTags" => run(world, request, tags::delete),
+        "DescribeTags" => run(world, request, tags::describe),
+        action => Err(ApiError::not_modelled(format!("ec2:{action}"))),
+    }
+}
+
+/// Plays an action with the parameters that it takes, or refuses them in EC2's words.
+fn run<T: DeserializeOwned>(
+    world: &mut World,
+    request: &Request,
+    play: impl FnOnce(&mut World, T) -> Answer,
+) -> Answer {
+    let parameters = read(request.parameters.clone()).map_err(|misfit| match misfit {
+        Misfit::Unknown(name) => {
+            ApiError::not_modelled(format!("the parameter {name} of {}", request.action))
+        }
+        Misfit::Missing(name) => {
+            ApiError::new("MissingParameter", format!("The request must contain the parameter {name}"))
+        }
+        Misfit::Wrong(text) => invalid(text),
+    });
+    play(world, parameters?)
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidParameterValue", message)
+}
+
+/// The answer of actions that have nothing to tell.
+fn done() -> Answer {
+    Ok(Some(json!({ "return": true })))
+}
+
+/// One page of a list, ordered by id; ids are random, so that is no order. The token is the id of the page's
+/// last item: what comes or goes meanwhile shifts nothing.
+fn page(
+    name: &str,
+    items: impl Iterator<Item = (String, Value)>,
+    most: usize,
+    size: Option<Text<usize>>,
+    token: Option<String>,
+) -> Answer {
+    let size = size.map_or(most, |Text(size)| size.clamp(1, most));
+    let mut items = items.filter(|(id, _)| token.as_ref().is_none_or(|last| id > last)).peekable();
+    let mut page = Vec::new();
+    let mut next = None;
+    while page.len() < size
+        && let Some((id, item)) = items.next()
+    {
+        page.push(item);
+        next = items.peek().map(|_| id);
+    }
+    Ok(Some(json!({ name: page, "nextToken": next })))
+}
+
+/// The refusal of ids that don't exist: `The image id '[ami-1]' does not exist`. Each kind of id has words of
+/// its own.
+fn not_found(code: &'static str, one: &str, many: &str, quoted: [&str; 2], ids: &[String]) -> ApiError {
+    let [open, close] = quoted;
+    let list = format!("{open}{}{close}", ids.join(", "));
+    ApiError::new(
+        code,
+        match ids {
+            [_] => format!("{one} {list} does not exist"),
+            _ => format!("{many} {list} do not exist"),
+        },
+    )
+}
+
+/// Refuses an id that can't be one: `ami-` and digits of base 16 are wanted, for example.
+fn well_formed(code: &'static str, prefix: &str, id: &str) -> Result<(), ApiError> {
+    let digits = id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+    if digits
+        .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_hexdigit()))
+    {
+        return Ok(());
+    }
+    Err(ApiError::new(code, format!("Invalid id: \"{id}\" (expecting \"{prefix}-...\")")))
+}
