@@ -153,7 +153,7 @@ struct Deployment {
 struct Task {
     id: u64,
     state: State,
-    /// The instance that it is on: none on Fargate.
+    /// The instance that it is on: none where it needs none, or waits for one.
     host: Option<String>,
 }
 
