@@ -61,7 +61,7 @@ const BEGINNINGS: [(&str, Cause); 9] = [
 
 /// What an instance was taken out of service in response to: how AWS's words begin, without the article,
 /// in lower case.
-const RESPONSES: [(&str, Cause); 16] = [
+const RESPONSES: [(&str, Cause); 14] = [
     ("ec2 health check", Cause::HealthCheckEc2),
     ("ec2 instance status check", Cause::HealthCheckEc2),
     ("system health-check", Cause::HealthCheckEc2),
@@ -71,8 +71,6 @@ const RESPONSES: [(&str, Cause); 16] = [
     ("instance refresh", Cause::InstanceRefresh),
     ("scheduled action", Cause::ScheduledAction),
     ("user request", Cause::UserRequest),
-    ("maximum instance lifetime", Cause::MaxLifetime),
-    ("max instance lifetime", Cause::MaxLifetime),
     ("ec2 instance rebalance recommendation", Cause::Rebalance),
     ("instance rebalance recommendation", Cause::Rebalance),
     ("ec2 spot", Cause::SpotInterruption),
@@ -113,6 +111,10 @@ impl Cause {
         let response = response.to_ascii_lowercase();
         let article = ["an ", "a ", "the ", "its "].iter().find_map(|article| response.strip_prefix(article));
         let response = article.unwrap_or(&response);
+        // No public text tells how AWS puts it; no name stands in this sentence.
+        if response.split('.').next().is_some_and(|sentence| sentence.contains("instance lifetime")) {
+            return Self::MaxLifetime;
+        }
         // A person or a program that sets the health of an instance reports a failure, and asks for nothing.
         let known = RESPONSES.iter().find(|(beginning, _)| response.starts_with(beginning));
         known.map_or(Self::Unknown, |(_, cause)| *cause)
@@ -226,6 +228,11 @@ mod tests {
             ),
             (
                 "At T an instance was taken out of service in response to its maximum instance lifetime.",
+                "max-lifetime",
+            ),
+            (
+                "At T an instance was taken out of service in response to an instance reaching the maximum instance \
+                 lifetime.",
                 "max-lifetime",
             ),
             // A failure, not a request.

@@ -50,7 +50,7 @@ const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(2);
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// The shortest pause before a second look: a fresh image can be invisible for a moment.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
+pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// Where an image stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,16 +187,18 @@ impl Images {
                 continue;
             }
             let pause = pause.max(SECOND_LOOK);
-            if !is_transient(&error) {
-                return Ok(Taken::Refused(Error::aws("CreateImage", &error)));
-            }
-            if pause > invocation.time_left() {
+            let refused = !is_transient(&error);
+            if !refused && pause > invocation.time_left() {
                 return Err(Error::aws("CreateImage", &error));
             }
-            tokio::time::sleep(pause).await;
+            // Another delivery of the event may have had more luck than this one.
+            tokio::time::sleep(pause.min(invocation.time_left() / 4)).await;
             let images = self.of_group(&wait.group).await?;
             if let Some(first) = images.into_iter().find(|image| image.belongs_to(wait, began)) {
                 return Ok(Taken::Before(first));
+            }
+            if refused {
+                return Ok(Taken::Refused(Error::aws("CreateImage", &error)));
             }
         }
         unreachable!("the pauses are without end")

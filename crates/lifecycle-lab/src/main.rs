@@ -12,8 +12,8 @@ use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
 use serde_json::Value;
 
 /// A model of AWS on a port of this machine: EC2 Auto Scaling with lifecycle hooks and their clock, EC2's
-/// instances, images, snapshots and tags, Lambda's function configuration, Systems Manager Run Command, and
-/// scalable targets of ECS services.
+/// instances, images, launch templates, snapshots and tags, Lambda's function configuration, Systems Manager
+/// Run Command, and scalable targets of ECS services.
 ///
 /// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do,
 /// so it listens on the loopback interface only. What it does not model it refuses with the error
@@ -107,6 +107,12 @@ fn line(moment: &Moment) -> String {
             format!("command   {command} on {instance} {status}")
         }
         What::Seen(Sight::Image { image, name, state }) => format!("image     {image} {name} {state}"),
+        What::Seen(Sight::TemplateVersion { template, name, version, state }) => {
+            format!("template  {template} {name} version {version} {state}")
+        }
+        What::Seen(Sight::TemplateDefault { template, name, version }) => {
+            format!("template  {template} {name} default version {version}")
+        }
         What::Seen(Sight::Service { cluster, service, desired, running }) => {
             format!("service   {cluster}/{service} {running} of {desired}")
         }

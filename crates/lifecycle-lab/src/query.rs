@@ -204,11 +204,13 @@ pub(crate) fn ec2_error(error: &ApiError, request_id: &str) -> String {
     )
 }
 
-/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing.
+/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing. A list whose elements have
+/// another name says so behind a slash: `groupSet/groupId`.
 fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
     if value.is_null() {
         return;
     }
+    let (name, item) = name.split_once('/').unwrap_or((name, item));
     *xml += &format!("<{name}>");
     match value {
         Value::Object(object) => object.iter().for_each(|(name, value)| element(xml, name, value, item)),

@@ -152,6 +152,26 @@ pub enum Sight {
         /// The state, as AWS spells it.
         state: &'static str,
     },
+    /// A launch template got a version, or lost one.
+    TemplateVersion {
+        /// The template's id.
+        template: String,
+        /// Its name.
+        name: String,
+        /// The version's number.
+        version: u64,
+        /// `created` or `deleted`.
+        state: &'static str,
+    },
+    /// A launch template has another default version.
+    TemplateDefault {
+        /// The template's id.
+        template: String,
+        /// Its name.
+        name: String,
+        /// The version's number.
+        version: u64,
+    },
     /// The counts of a service changed.
     Service {
         /// The cluster.

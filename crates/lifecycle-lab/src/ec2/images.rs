@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::snapshots::Snapshot;
-use super::{Ec2, Tags, Timer, instances, not_found, well_formed};
+use super::{Ec2, Tags, Timer, instances, not_found, well_formed, whole_second};
 use crate::query::ApiError;
 use crate::world::{ACCOUNT, Effect, REGION, Sight, World};
 
@@ -118,9 +118,9 @@ impl Image {
         self.state != ImageState::Deregistered
     }
 
-    /// When it was created, as AWS writes it in this place: to the second, with milliseconds that are zero.
+    /// When it was created, as AWS writes it in this place.
     pub(super) fn creation_date(&self) -> String {
-        self.created.trunc_subsecs(0).to_rfc3339_opts(SecondsFormat::Millis, true)
+        whole_second(self.created)
     }
 }
 

@@ -1,5 +1,5 @@
-//! EC2: the instances that Auto Scaling launched, images, snapshots and their tags, a file for each matter. This
-//! module holds the state and says which action is whose. The rules are AWS's as documented in the user guide
+//! EC2: the instances that Auto Scaling launched, images, snapshots, launch templates and their tags, a file for each
+//! matter. This module holds the state and says which action is whose. The rules are AWS's as documented in the user guide
 //! and the API reference; a comment says where they are not documented and the lab had to choose.
 
 mod filters;
@@ -8,15 +8,21 @@ mod images;
 mod instances;
 mod snapshots;
 mod tags;
+mod template_actions;
+mod template_data;
+mod template_lists;
+mod templates;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub use images::{Device, Image, ImageScript, ImageState};
 pub use instances::{Instance, InstanceState};
 pub use snapshots::Snapshot;
+pub use templates::{LaunchTemplate, TemplateVersion};
 
 use crate::query::{ApiError, Misfit, Request, Text, read};
 use crate::world::World;
@@ -36,10 +42,15 @@ pub struct Ec2 {
     /// The longest page of a list, whatever a request asks for. AWS's own pages can be shorter than that
     /// too.
     pub page_size: usize,
+    /// Most versions of one launch template.
+    pub versions_per_template: usize,
     instances: BTreeMap<String, Instance>,
     images: BTreeMap<String, Image>,
     snapshots: BTreeMap<String, Snapshot>,
     scripts: BTreeMap<String, ImageScript>,
+    templates: BTreeMap<String, LaunchTemplate>,
+    /// By action and client token: the parameters, and what was answered.
+    tokens: BTreeMap<(String, String), (Value, Option<Value>)>,
 }
 
 impl Default for Ec2 {
@@ -48,10 +59,13 @@ impl Default for Ec2 {
             default_image: "ami-00000000000000001".to_owned(),
             devices: vec!["/dev/xvda".to_owned()],
             page_size: 1_000,
+            versions_per_template: 10_000,
             instances: BTreeMap::new(),
             images: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            tokens: BTreeMap::new(),
         }
     }
 }
@@ -83,6 +97,13 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
         "CreateTags" => run(world, request, tags::create),
         "DeleteTags" => run(world, request, tags::delete),
         "DescribeTags" => run(world, request, tags::describe),
+        "CreateLaunchTemplate" => once(world, request, template_actions::create),
+        "CreateLaunchTemplateVersion" => once(world, request, template_actions::create_version),
+        "DescribeLaunchTemplates" => run(world, request, template_lists::describe),
+        "DescribeLaunchTemplateVersions" => run(world, request, template_lists::describe_versions),
+        "ModifyLaunchTemplate" => once(world, request, template_actions::modify),
+        "DeleteLaunchTemplateVersions" => run(world, request, template_actions::delete_versions),
+        "DeleteLaunchTemplate" => run(world, request, template_actions::delete),
         action => Err(ApiError::not_modelled(format!("ec2:{action}"))),
     }
 }
@@ -103,6 +124,41 @@ fn run<T: DeserializeOwned>(
         Misfit::Wrong(text) => invalid(text),
     });
     play(world, parameters?)
+}
+
+/// Plays an action that a client token makes safe to repeat: with the same parameters the token brings the first
+/// answer again, with others it is refused. For how long EC2 remembers a token is not documented; here, for good.
+fn once<T: DeserializeOwned>(
+    world: &mut World,
+    request: &Request,
+    play: impl FnOnce(&mut World, T) -> Answer,
+) -> Answer {
+    let mut request = request.clone();
+    let token = request.parameters.as_object_mut().and_then(|parameters| parameters.remove("ClientToken"));
+    let Some(Value::String(token)) = token else {
+        return run(world, &request, play);
+    };
+    if token.len() > 128 || !token.is_ascii() {
+        return Err(invalid("ClientToken exceeds the maximum of 128 ASCII characters"));
+    }
+    let key = (request.action.clone(), token);
+    if let Some((parameters, answer)) = world.ec2.tokens.get(&key) {
+        let text = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).";
+        let same = *parameters == request.parameters;
+        return if same {
+            Ok(answer.clone())
+        } else {
+            Err(ApiError::new("IdempotentParameterMismatch", text))
+        };
+    }
+    let answer = run(world, &request, play)?;
+    world.ec2.tokens.insert(key, (request.parameters, answer.clone()));
+    Ok(answer)
+}
+
+/// As EC2 writes the times of creations: to the second, with milliseconds that are zero.
+fn whole_second(time: DateTime<Utc>) -> String {
+    time.trunc_subsecs(0).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {

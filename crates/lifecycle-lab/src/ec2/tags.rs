@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::filters::{self, Filter};
-use super::{Answer, Tags, done, images, instances, invalid, page, snapshots};
+use super::{Answer, Tags, done, images, instances, invalid, page, snapshots, templates};
 use crate::query::{ApiError, Text};
 use crate::world::World;
 
@@ -96,6 +96,7 @@ impl World {
         match id.split('-').next() {
             Some("i") => instances::find_mut(self, id).map(|instance| &mut instance.tags),
             Some("ami") => images::find_mut(self, id).map(|image| &mut image.tags),
+            Some("lt") => templates::find_mut(self, Some(id), None).map(|template| &mut template.tags),
             Some("snap") => snapshots::find_mut(self, id).map(|snapshot| &mut snapshot.tags),
             _ => Err(ApiError::not_modelled(format!("tags of {id}"))),
         }
@@ -108,7 +109,9 @@ impl World {
         let images = ec2.images.values().filter(|image| image.is_own() && image.is_registered());
         let images = images.map(|one| (one.id.as_str(), ("image", &one.tags)));
         let snapshots = ec2.snapshots.values().map(|one| (one.id.as_str(), ("snapshot", &one.tags)));
-        instances.chain(images).chain(snapshots).collect()
+        let templates = ec2.templates.values();
+        let templates = templates.map(|one| (one.id.as_str(), ("launch-template", &one.tags)));
+        instances.chain(images).chain(snapshots).chain(templates).collect()
     }
 }
 
