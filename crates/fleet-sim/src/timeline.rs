@@ -156,6 +156,18 @@ fn describe(what: &What) -> Option<(Style, String)> {
             let style = if *state == "failed" { BAD } else { plain };
             (style, format!("image {name}: {state}"))
         }
+        What::Seen(Sight::TemplateVersion { name, version, state, .. }) => {
+            (plain, format!("launch template {name}: version {version} {state}"))
+        }
+        What::Seen(Sight::TemplateDefault { name, version, .. }) => {
+            (plain, format!("launch template {name}: version {version} is the default"))
+        }
+        What::Seen(Sight::Service { cluster, service, desired, running }) => {
+            (plain, format!("{running} of {desired} tasks of {cluster}/{service} run"))
+        }
+        What::Seen(Sight::Target { resource, min, max }) => {
+            (plain, format!("{resource} may have {min} to {max} tasks"))
+        }
         What::Sent(event) => match event["detail-type"].as_str() {
             Some(kind) if kind.ends_with("Lifecycle Action") => {
                 let instance = event["detail"]["EC2InstanceId"].as_str().unwrap_or_default();

@@ -4,7 +4,6 @@
 //! documented in the user guide; a comment says where they are not documented and the lab had to choose.
 
 mod api;
-mod bucket;
 mod capacity;
 mod engine;
 mod triggers;
@@ -16,8 +15,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 pub(crate) use api::{call, like};
-pub use bucket::Bucket;
 
+pub use crate::bucket::Bucket;
 use crate::world::timestamp;
 
 /// No wait lasts longer than this, whatever its heartbeats.
