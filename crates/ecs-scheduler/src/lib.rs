@@ -12,6 +12,7 @@ pub mod plan;
 mod targets;
 
 use std::io;
+use std::slice;
 
 use aws_types::SdkConfig;
 use futures::StreamExt;
@@ -165,11 +166,18 @@ impl Context {
         order: &Order,
         invocation: &Invocation,
     ) -> Result<TargetResult, Error> {
-        let before = target.capacity();
+        let mut target = target.clone();
         let tags = match &target.registered {
-            Some(registered) if rules.need_tags(before) => self.targets.tags(registered, invocation).await?,
+            Some(registered) if rules.need_tags(target.capacity()) => {
+                self.targets.tags(registered, invocation).await?
+            }
             _ => Tags::default(),
         };
+        if rules.may_be_outrun(target.capacity(), &tags) {
+            let again = self.targets.find(slice::from_ref(&target.resource), invocation).await?;
+            target = again.into_iter().next().unwrap_or(target);
+        }
+        let before = target.capacity();
         let plan = rules.plan(before, &tags);
         if plan.odd {
             let reason = plan.reason.as_deref().unwrap_or_default();
@@ -177,10 +185,10 @@ impl Context {
         }
         match order.dry_run {
             true => info!(resource.id = target.resource, "{}: a dry run, so not changed", target.resource),
-            false => self.targets.carry_out(&plan, target, invocation).await?,
+            false => self.targets.carry_out(&plan, &target, invocation).await?,
         }
         Ok(TargetResult {
-            resource_id: target.resource.clone(),
+            resource_id: target.resource,
             result: plan.verdict,
             before,
             after: plan.register.or(before),

@@ -154,6 +154,15 @@ impl Rules {
         }
     }
 
+    /// Whether the missing memory of a target that was found off may mean that another run has started it
+    /// since, and has forgotten the memory: then it must be looked at again before it is started.
+    pub fn may_be_outrun(&self, found: Option<Capacity>, tags: &Tags) -> bool {
+        self.wanted == Wanted::On
+            && self.remember
+            && found == Some(Capacity::OFF)
+            && tags.remembered.is_none()
+    }
+
     /// What is to be done with a target that was found with this capacity, if it is registered, and with
     /// these tags, if they were needed.
     pub fn plan(&self, found: Option<Capacity>, tags: &Tags) -> Plan {

@@ -262,6 +262,21 @@ async fn a_bad_memory_falls_back_to_the_configured_capacity_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_memory_a_start_looks_again_whether_another_run_was_faster() {
+    let scene = Scene::afternoon().await;
+    scene.register(WEB, 0, 0).await;
+    check_calls(&scene, &only(WEB), sample("start"), expect![[r#"
+        DescribeScalableTargets: ok
+        ListTagsForResource: ok
+        DescribeScalableTargets: ok
+        RegisterScalableTarget: ok
+        answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
+          {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"reason":"the configured capacity: nothing was remembered","resourceId":"service/shop/web","result":"started"}
+    "#]]).await;
+    assert_eq!(scene.bounds(WEB), "1/3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_works_late_is_not_put_to_sleep() {
     let scene = Scene::afternoon().await;
     scene.tag(WEB, KEEP_AWAKE, "2026-11-19T20:00:00+01:00").await;

@@ -6,8 +6,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{API, HOUR, REMEMBERED, Scene, WEB};
 use ecs_scheduler::NAME;
+use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::faults::CallFault::{self, *};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
@@ -115,6 +118,35 @@ async fn run(scene: &Scene, payload: &Value, doubled: bool, name: &str) {
     if first.is_err() {
         let again = scene.invoke(payload.clone()).await;
         assert!(again.is_ok(), "{name}: {again:?}");
+    }
+}
+
+/// Two runs of the same, one a little behind the other, with so many targets that the second gets to most
+/// of them long after it looked at them: the first has restored them by then, and forgotten the memory.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_delivered_twice_restores_every_size() {
+    for behind in [0, 40, 100, 150, 250] {
+        let scene = Scene::at("2026-11-20T08:00:00Z");
+        let resources: Vec<_> = (0..40).map(|number| format!("service/shop/s{number}")).collect();
+        for (number, resource) in (0..).zip(&resources) {
+            scene
+                .lab
+                .world(|world| world.add_service("shop", &resource[13..], Scheduling::Replica, 0))
+                .unwrap();
+            scene.register(resource, 0, 0).await;
+            scene.tag(resource, REMEMBERED, &format!("min=2,max={}", 4 + number)).await;
+        }
+        scene.deploy(&[("RESOURCE_IDS", &resources.join(","))]);
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(behind)).await;
+            scene.invoke(json!({ "action": "start" })).await
+        };
+        let (first, second) = tokio::join!(scene.invoke(json!({ "action": "start" })), late);
+        assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+        for (number, resource) in (0..).zip(&resources) {
+            assert_eq!(scene.bounds(resource), format!("2/{}", 4 + number), "{resource}, {behind} ms behind");
+            assert_eq!(scene.memory(resource), None);
+        }
     }
 }
 
