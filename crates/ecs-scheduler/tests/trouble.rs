@@ -10,9 +10,9 @@ use chrono::TimeDelta;
 use common::{API, JOBS, LOGS, Scene, WEB, check_calls, only, play, sample};
 use ecs_scheduler::NAME;
 use expect_test::{Expect, expect};
+use lifecycle_lab::Bucket;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::faults::CallFault::{self, *};
-use lifecycle_lab::scalable_targets::Bucket;
 
 #[tokio::test(start_paused = true)]
 async fn one_that_does_not_exist_and_a_daemon_are_named_after_all_others_were_done() {

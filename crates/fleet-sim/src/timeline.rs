@@ -152,6 +152,12 @@ fn describe(what: &What) -> Option<(Style, String)> {
             let style = if matches!(*status, "Failed" | "TimedOut") { BAD } else { plain };
             (style, format!("command on {instance}: {status}"))
         }
+        What::Seen(Sight::Service { cluster, service, desired, running }) => {
+            (plain, format!("{running} of {desired} tasks of {cluster}/{service} run"))
+        }
+        What::Seen(Sight::Target { resource, min, max }) => {
+            (plain, format!("{resource} may have {min} to {max} tasks"))
+        }
         What::Sent(event) => match event["detail-type"].as_str() {
             Some(kind) if kind.ends_with("Lifecycle Action") => {
                 let instance = event["detail"]["EC2InstanceId"].as_str().unwrap_or_default();

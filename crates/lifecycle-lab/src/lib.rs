@@ -25,6 +25,7 @@ pub mod scalable_targets;
 mod wire;
 mod world;
 
+pub use bucket::Bucket;
 pub use bus::Envelope;
 pub use lab::{Call, Lab, Moment, What};
 pub use lambda::{Code, Failure, Function, FunctionError, Handler, Run, running_function};

@@ -21,8 +21,8 @@ pub const REGION: &str = "us-east-1";
 /// The account that the lab plays.
 pub const ACCOUNT: &str = "123456789012";
 
-/// How long things take that AWS takes its time for. All of them are settings of the lab, not facts:
-/// where none is named, AWS publishes none.
+/// How long things take that AWS takes its time for. All of them are settings of the lab: AWS publishes a
+/// number only where one is named.
 #[derive(Debug, Clone)]
 pub struct Delays {
     /// From the start of an instance until its launching hooks begin; each instance takes up to half

@@ -311,7 +311,7 @@ impl World {
         let group = instance.group.clone();
         let sight = Sight::State { group: group.clone(), instance: id.to_owned(), state };
         self.send(Effect::Seen(sight));
-        self.instance_moved(&group);
+        self.group_moved(&group);
     }
 
     fn update_activity(&mut self, id: &str, update: impl FnOnce(&mut Activity)) {

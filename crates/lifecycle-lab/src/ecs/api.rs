@@ -139,12 +139,11 @@ fn update_service(world: &mut World, update: UpdateService) -> Answer {
         world.set_desired_count(&key.0, &key.1, desired)?;
     }
     let now = world.now();
-    let deployment = world.deployment();
-    let service = world.active_service(&key)?;
-    service.deployment.updated = now;
+    world.active_service(&key)?.deployment.updated = now;
     if update.force_new_deployment || update.task_definition.is_some() {
-        service.deployment = deployment;
+        world.active_service(&key)?.deployment = world.deployment();
     }
+    let service = world.active_service(&key)?;
     if let Some(task_definition) = update.task_definition {
         service.task_definition = task_definition;
     }

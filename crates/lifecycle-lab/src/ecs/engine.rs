@@ -72,11 +72,21 @@ impl World {
 
     /// Ties a cluster to an Auto Scaling group, as a capacity provider with managed scaling and a target
     /// of 100 % does: tasks wait until an instance is in service that has room for them, and the group's
-    /// desired capacity follows the number of tasks, within its minimum and maximum. Daemon tasks take no
-    /// room. AWS counts room by what tasks and instances need and have; here an instance has room for this
-    /// many tasks. (From no instance at all AWS's metric can ask for two; here it asks for what is
-    /// needed.)
-    pub fn set_capacity_provider(&mut self, cluster: &str, group: &str, tasks_per_instance: u32) {
+    /// desired capacity follows the number of tasks, within its minimum and maximum. AWS reckons with what
+    /// tasks need and instances have, and from no instance at all its metric can ask for two; here an
+    /// instance has room for this many tasks, daemons take none, and what is asked for is what is needed.
+    ///
+    /// # Errors
+    /// There is no such group.
+    pub fn set_capacity_provider(
+        &mut self,
+        cluster: &str,
+        group: &str,
+        tasks_per_instance: u32,
+    ) -> Result<(), ApiError> {
+        if self.autoscaling.group(group).is_none() {
+            return Err(ApiError::new("ClientException", format!("There is no Auto Scaling group {group}.")));
+        }
         self.add_cluster(cluster);
         let provider = Provider {
             group: group.to_owned(),
@@ -89,10 +99,11 @@ impl World {
             cluster.provider = Some(provider);
         }
         self.settle(cluster);
+        Ok(())
     }
 
-    /// An instance of this group came into another state.
-    pub(crate) fn instance_moved(&mut self, group: &str) {
+    /// The capacity of this group changed, or an instance of it came into another state.
+    pub(crate) fn group_moved(&mut self, group: &str) {
         let tied =
             |cluster: &Cluster| cluster.provider.as_ref().is_some_and(|provider| provider.group == group);
         let clusters = self.ecs.clusters.iter().filter(|(_, cluster)| tied(cluster));

@@ -9,6 +9,8 @@
 
 mod api;
 mod engine;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-pub use crate::bucket::Bucket;
-use crate::query::ApiError;
 pub(crate) use api::call;
+
+use crate::bucket::Bucket;
+use crate::query::ApiError;
 
 /// The service's state.
 #[derive(Debug, Default)]
