@@ -46,6 +46,29 @@ async fn a_memory_that_cannot_be_written_or_read_leaves_the_target_as_it_is() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_memory_that_aws_does_not_take_leaves_the_target_on() {
+    let scene = Scene::afternoon().await;
+    scene.lab.world(|world| world.scalable_targets.strict_tags = true);
+    let played = play(&scene, &only(WEB), sample("stop")).await;
+    assert!(
+        played.contains("TagResource failed: ValidationException: Tag values can only contain"),
+        "{played}"
+    );
+    assert_eq!((scene.bounds(WEB).as_str(), scene.desired("web")), ("2/6", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_is_under_way_is_waited_for() {
+    let scene = Scene::evening().await;
+    scene.lab.world(|world| world.delays.target_update = Duration::from_secs(3));
+    scene.register(WEB, 0, 0).await;
+    let played = play(&scene, &only(WEB), sample("start")).await;
+    assert!(played.contains("1 started"), "{played}");
+    assert!(scene.calls().contains(&"RegisterScalableTarget: ConcurrentUpdateException".to_owned()));
+    assert_eq!((scene.bounds(WEB).as_str(), scene.memory(WEB)), ("2/6", None));
+}
+
 /// Stops `web` while these faults meet the calls of `action`.
 async fn check_faults(action: &str, faults: &[CallFault], expected: Expect) {
     let scene = Scene::afternoon().await;
