@@ -60,6 +60,17 @@ impl<'a> Parser<'a> {
         })
     }
 
+    /// Whether the variable `name` is there at all.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.variables.0.contains_key(name)
+    }
+
+    /// Remembers that `name` is wrong in a way that its own value does not show: it is missing, or does
+    /// not go together with another one.
+    pub fn refuse(&mut self, name: &str, why: impl Display) {
+        self.errors.push(format!("{name}: {why}"));
+    }
+
     /// The configuration, if no variable was wrong.
     ///
     /// # Errors
@@ -219,7 +230,10 @@ mod tests {
         assert_eq!(parser.get("B", 0, str::parse::<u32>), 7);
         assert_eq!(parser.get("D", 4, str::parse::<u32>), 4);
         parser.get("C", Names::default(), names);
+        assert!(parser.is_set("C") && !parser.is_set("D"));
+        parser.refuse("D", "not set");
         let error = parser.finish(()).unwrap_err().chain();
         assert!(error.starts_with("A: \"soon\" is not a duration") && error.contains("; C: "), "{error}");
+        assert!(error.ends_with("; D: not set"), "{error}");
     }
 }
