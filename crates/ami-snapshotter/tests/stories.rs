@@ -81,7 +81,7 @@ async fn image_and_snapshots_say_what_they_are_evidence_of() {
             .map(|device| world.ec2.snapshot(&device.snapshot).unwrap().tags.clone())
             .collect::<Vec<_>>()
     });
-    assert_eq!(snapshots, [image.tags.clone()]);
+    assert_eq!(snapshots, std::slice::from_ref(&image.tags));
 }
 
 #[tokio::test(start_paused = true)]

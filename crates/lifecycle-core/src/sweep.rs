@@ -36,6 +36,9 @@ const SHORTEST_STEP: Duration = Duration::from_secs(1);
 /// the run; the next sweep asks again.
 const LONGEST_STEP: Duration = Duration::from_secs(10);
 
+/// EventBridge runs nothing more often.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(60);
+
 /// A scaling activity begins before its wait: by the load balancer's deregistration delay, of which this
 /// is the default.
 const DEREGISTRATION: Duration = Duration::from_secs(300);
@@ -134,14 +137,13 @@ impl Sweep {
     }
 
     /// A hook that times out between two sweeps is not kept alive by them. How often the sweep runs is
-    /// known once it has run twice in this process.
+    /// known once it has run twice in this process; until then, that it is no more often than a schedule can.
     fn warn_about_period(&self, found: &Found, now: DateTime<Utc>) {
         let Wait { group, hook, .. } = &found.wait;
         let heartbeat = found.timers.heartbeat;
         let mut memory = self.memory();
-        let Some(period) = memory.last.and_then(|last| (now - last).to_std().ok()) else {
-            return;
-        };
+        let period = memory.last.and_then(|last| (now - last).to_std().ok());
+        let period = period.unwrap_or_default().max(SHORTEST_PERIOD);
         if heartbeat < period * 2 && memory.warned.insert((group.clone(), hook.clone())) {
             warn!(
                 asg.name = group,
