@@ -4,6 +4,8 @@
 mod demo;
 mod drains;
 mod functions;
+mod measure;
+mod operator;
 mod timeline;
 
 use clap::{Parser, Subcommand};
@@ -23,7 +25,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// A group launches instances whose hooks launch-logger answers, and one launch fails; a group scales
-    /// in, and terminate-drainer stops its applications first.
+    /// in, and terminate-drainer stops its applications first; a group is replaced, fails and is refreshed,
+    /// and ami-snapshotter takes an image of what failed.
     ///
     /// This is what runs without a command. It runs `echo application stopped` in a shell of this machine.
     Demo {
