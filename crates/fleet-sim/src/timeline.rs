@@ -181,12 +181,6 @@ fn describe(what: &What) -> Option<(Style, String)> {
         What::Seen(Sight::TemplateDefault { name, version, .. }) => {
             (plain, format!("launch template {name}: version {version} is the default"))
         }
-        What::Seen(Sight::TemplateVersion { name, version, state, .. }) => {
-            (plain, format!("launch template {name}: version {version} {state}"))
-        }
-        What::Seen(Sight::TemplateDefault { name, version, .. }) => {
-            (plain, format!("launch template {name}: version {version} is the default"))
-        }
         What::Seen(Sight::Service { cluster, service, desired, running }) => {
             (plain, format!("{running} of {desired} tasks of {cluster}/{service} run"))
         }
