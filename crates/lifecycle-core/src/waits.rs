@@ -274,7 +274,9 @@ fn waiting_state(instance: &Instance) -> Option<(String, String)> {
     waits.then(|| (instance.instance_id().unwrap_or_default().to_owned(), state.to_owned()))
 }
 
-fn hooks_to_act_on<'a>(
+/// Those of a group's hooks that the sweep acts on: those `named`; without names the one terminating hook
+/// of a group that has exactly one.
+pub fn hooks_to_act_on<'a>(
     hooks: &'a [LifecycleHook],
     named: Option<&[String]>,
     transition: &Transition,
