@@ -5,9 +5,14 @@ mod deaths;
 mod demo;
 mod drains;
 mod functions;
+mod invoke;
 mod measure;
 mod operator;
+mod scenes;
 mod timeline;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
@@ -58,20 +63,43 @@ enum Command {
         #[arg(long, default_value_t = SEED)]
         seed: u64,
     },
+    /// Invokes a function's built binary with one event, as Lambda does.
+    ///
+    /// The binary lies beside this one. AWS is the lab, on the machine's clock, with what the event is about: an
+    /// instance that waits in the hook, two ECS services, a launch template and backups. The event gets the
+    /// instance, the token and the time of that scene. scripts/invoke builds both and finds the samples.
+    Invoke {
+        /// The function: launch-logger, terminate-drainer, ami-snapshotter, lt-ami-refresher or ecs-scheduler.
+        function: String,
+        /// A file with the event.
+        event: PathBuf,
+        /// Variables of the function.
+        #[arg(value_name = "NAME=VALUE")]
+        variables: Vec<String>,
+    },
 }
 
 /// Any number would do.
 const SEED: u64 = 7;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command.unwrap_or(Command::Demo { seed: SEED }) {
-        Command::Demo { seed } => paused_runtime()?.block_on(demo::play(seed)),
-        Command::Drains { seed } => drains::print(seed),
-        Command::Deaths { seed } => deaths::print(seed),
+        Command::Demo { seed } => paused_runtime()?.block_on(demo::play(seed))?,
+        Command::Drains { seed } => drains::print(seed)?,
+        Command::Deaths { seed } => deaths::print(seed)?,
+        Command::Invoke { function, event, variables } => {
+            return real_runtime()?.block_on(invoke::invoke(&function, &event, &variables));
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A runtime whose clock jumps from timer to timer. Of one thread, so that a seed is exact.
 fn paused_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
+}
+
+/// A runtime on the machine's clock, for the functions' binaries.
+fn real_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -188,7 +188,17 @@ pub async fn run(
 fn invocation(deadline: SystemTime) -> Invocation {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     let now = SystemTime::now();
-    Invocation::new(now.into(), deadline.duration_since(now).unwrap_or_default())
+    Invocation::new(now.into(), time_left(deadline, now))
+}
+
+/// `cargo lambda watch` says how long a run may take where Lambda says when it ends, which makes it a time of
+/// 1970; no run takes a day.
+fn time_left(deadline: SystemTime, now: SystemTime) -> Duration {
+    let day = Duration::from_secs(24 * 3_600);
+    match deadline.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(length) if length < day => length,
+        _ => deadline.duration_since(now).unwrap_or_default(),
+    }
 }
 
 /// A payload that is no JSON becomes a JSON text, so that it fails like every other wrong payload, by
@@ -210,4 +220,18 @@ impl From<Error> for Diagnostic {
 fn env_variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     env::var(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_a_time_or_the_length_of_a_run() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let now = at(1_795_000_000);
+        for (deadline, left) in [(1_795_000_030, 30), (1_794_999_999, 0), (600, 600)] {
+            assert_eq!(time_left(at(deadline), now), Duration::from_secs(left), "{deadline}");
+        }
+    }
 }

@@ -1,0 +1,224 @@
+//! The scenes in which a single event is tried: an instance that waits in the hook that the event names, a
+//! shop whose services are awake, a launch template with a newer backup.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
+use aws_sdk_autoscaling::Client;
+use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
+use lifecycle_lab::autoscaling::Instance;
+use lifecycle_lab::ec2::Image;
+use lifecycle_lab::ecs::Scheduling;
+use lifecycle_lab::{Lab, World};
+use serde_json::Value;
+
+use crate::operator::{create, desire, hook};
+
+/// How long before the event a scene begins: time for an instance to boot, and to be found failed.
+pub(crate) const PROLOGUE: Duration = Duration::from_secs(180);
+
+/// How far the lab's clock moves at a time.
+const STEP: Duration = Duration::from_secs(1);
+
+/// An hour, AWS's default: no hook's time ends while somebody tries out a function.
+const HEARTBEAT: i32 = 3_600;
+
+/// The group of the samples.
+const GROUP: &str = "web";
+
+/// The services of the samples.
+const SERVICES: [&str; 2] = ["web", "api"];
+
+/// What an event meets.
+pub(crate) struct Scene {
+    /// For the reader.
+    pub(crate) description: String,
+    /// What the function needs to know.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Keys of payloads, and what their values are in the scene.
+    pub(crate) names: Vec<(&'static str, String)>,
+    /// What it is about.
+    pub(crate) about: About,
+}
+
+/// What a scene is about.
+pub(crate) enum About {
+    /// An instance, by its id.
+    Instance(String),
+    /// Scalable targets, by their resource ids.
+    Targets(Vec<String>),
+    /// A launch template, by its name.
+    Template(&'static str),
+}
+
+impl About {
+    /// How it is now, line by line.
+    pub(crate) fn state(&self, world: &World) -> Vec<String> {
+        match self {
+            Self::Instance(id) => {
+                let state = world.autoscaling.instance(id).map_or("gone", |instance| instance.state);
+                vec![format!("the instance {id} is {state}")]
+            }
+            Self::Targets(ids) => {
+                let found = ids.iter().filter_map(|id| Some((id, world.scalable_targets.target(id)?)));
+                found.map(|(id, target)| format!("{id} is {} to {}", target.min, target.max)).collect()
+            }
+            Self::Template(name) => {
+                let found = world.ec2.launch_template(name).into_iter();
+                found
+                    .map(|found| format!("the template's default is version {}", found.default_version))
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Sets the scene for a function and an event; it takes [`PROLOGUE`].
+///
+/// # Errors
+/// There is no scene for this function.
+pub(crate) async fn set(lab: &Lab, function: &str, sample: &Value) -> anyhow::Result<Scene> {
+    let event = lab.now() + PROLOGUE;
+    let scene = match function {
+        "launch-logger" => wait(lab, sample, "record-launch", "LAUNCHING").await,
+        "terminate-drainer" => wait(lab, sample, "drain", "TERMINATING").await,
+        "ami-snapshotter" => wait(lab, sample, "dying", "TERMINATING").await,
+        "ecs-scheduler" => shop(lab).await,
+        "lt-ami-refresher" => backups(lab).await,
+        other => bail!("there is no scene for {other}"),
+    }?;
+    lab.skip((event - lab.now()).to_std().unwrap_or_default());
+    Ok(scene)
+}
+
+/// The first text under a key, at any depth, also inside texts that hold JSON.
+pub(crate) fn text(value: &Value, key: &str) -> Option<String> {
+    match value {
+        Value::Object(fields) => match fields.get(key) {
+            Some(Value::String(found)) => Some(found.clone()),
+            _ => fields.values().find_map(|field| text(field, key)),
+        },
+        Value::Array(items) => items.iter().find_map(|item| text(item, key)),
+        Value::String(inner) if inner.starts_with('{') => {
+            text(&serde_json::from_str::<Value>(inner).ok()?, key)
+        }
+        _ => None,
+    }
+}
+
+/// A group whose one instance waits in a hook: the one that the event names, else this one.
+async fn wait(lab: &Lab, sample: &Value, name: &str, transition: &str) -> anyhow::Result<Scene> {
+    let group = text(sample, "AutoScalingGroupName").unwrap_or_else(|| GROUP.to_owned());
+    let name = text(sample, "LifecycleHookName").unwrap_or_else(|| name.to_owned());
+    let named = text(sample, "LifecycleTransition");
+    let transition = named.as_deref().and_then(|named| named.rsplit('_').next()).unwrap_or(transition);
+
+    let operator = Client::new(&lab.sdk_config("operator"));
+    create(&operator, &group, &["us-east-1a"]).await?;
+    hook(&operator, &group, &name, transition, HEARTBEAT, "CONTINUE").await?;
+    desire(&operator, &group, 1).await?;
+    if transition == "TERMINATING" {
+        let instance = reach(lab, |world| in_state(world, "InService"))?;
+        lab.world(|world| world.fail_status_check(&instance));
+    }
+    let token = |instance: &Instance| Some((instance.id.clone(), instance.waits.get(&name)?.token.clone()));
+    let (instance, token) = reach(lab, |world| world.autoscaling.instances().find_map(token))?;
+
+    let description = format!("An instance of the group {group} waits in the hook {name}.");
+    Ok(Scene {
+        description,
+        variables: match transition {
+            "TERMINATING" => [("AUTO_SCALING_GROUPS".to_owned(), group)].into(),
+            _ => BTreeMap::new(),
+        },
+        names: vec![
+            ("EC2InstanceId", instance.clone()),
+            ("instance-id", instance.clone()),
+            ("LifecycleActionToken", token),
+        ],
+        about: About::Instance(instance),
+    })
+}
+
+/// A cluster with two services of two tasks each, whose scalable targets are 1 to 3.
+async fn shop(lab: &Lab) -> anyhow::Result<Scene> {
+    let operator = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
+    let targets = SERVICES.map(|service| format!("service/shop/{service}"));
+    for (service, target) in SERVICES.iter().zip(&targets) {
+        lab.world(|world| world.add_service("shop", service, Scheduling::Replica, 2))?;
+        let register = operator.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
+        let register = register.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+        register.resource_id(target).min_capacity(1).max_capacity(3).send().await?;
+    }
+    let variables = [
+        ("RESOURCE_IDS".to_owned(), targets.join(",")),
+        ("WORKING_HOURS".to_owned(), "MON-FRI 09:00-18:00".to_owned()),
+    ];
+    Ok(Scene {
+        description: "A cluster has two services of two tasks each.".to_owned(),
+        variables: variables.into(),
+        names: Vec::new(),
+        about: About::Targets(targets.into()),
+    })
+}
+
+/// A launch template with yesterday's backup of an instance; today's is there.
+async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
+    let day = Duration::from_secs(24 * 3_600);
+    let [old, new] = [lab.now() - day, lab.now()].map(|created| {
+        let mut image =
+            Image::new(&format!("AwsBackup_i-1234567890abcdef0_{}", created.timestamp()), created);
+        image.tags.insert("Name".to_owned(), GROUP.to_owned());
+        lab.world(|world| world.add_image(image))
+    });
+    let operator = aws_sdk_ec2::Client::new(&lab.sdk_config("operator"));
+    let data = RequestLaunchTemplateData::builder().image_id(&old).instance_type(InstanceType::T3Micro);
+    let create = operator.create_launch_template().launch_template_name(GROUP);
+    create.launch_template_data(data.build()).send().await?;
+    let variables = [("EC2_INSTANCE_NAME", GROUP), ("LAUNCH_TEMPLATE_NAME", GROUP)];
+    Ok(Scene {
+        description: format!("The launch template {GROUP} has yesterday's backup {old}; today's is {new}."),
+        variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        names: Vec::new(),
+        about: About::Template(GROUP),
+    })
+}
+
+fn in_state(world: &World, state: &str) -> Option<String> {
+    world.autoscaling.instances().find(|one| one.state == state).map(|one| one.id.clone())
+}
+
+/// Moves the lab's clock, by half the prologue at most, until the world shows this.
+fn reach<T>(lab: &Lab, look: impl Fn(&World) -> Option<T>) -> anyhow::Result<T> {
+    for _ in 0..PROLOGUE.as_secs() / STEP.as_secs() / 2 {
+        if let Some(found) = lab.world(|world| look(world)) {
+            return Ok(found);
+        }
+        lab.skip(STEP);
+    }
+    None.context("no instance came into the scene")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::text;
+
+    #[test]
+    fn a_text_is_found_in_every_envelope() {
+        let message = json!({ "EC2InstanceId": "i-1" });
+        let notification = json!({ "Message": message.to_string() });
+        for payload in [
+            json!({ "detail": message }),
+            json!({ "Records": [{ "body": "{broken" }, { "body": message.to_string() }] }),
+            json!({ "Records": [{ "Sns": notification }] }),
+            json!({ "Records": [{ "body": notification.to_string() }] }),
+        ] {
+            assert_eq!(text(&payload, "EC2InstanceId").as_deref(), Some("i-1"), "{payload}");
+        }
+        assert_eq!(text(&json!({ "EC2InstanceId": 1 }), "EC2InstanceId"), None);
+    }
+}
