@@ -1,0 +1,86 @@
+# What scripts/deploy and scripts/destroy share. To be sourced.
+
+# fail WHAT [HINT…]
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    if (($# > 1)); then printf '  %s\n' "${@:2}" >&2; fi
+    exit 1
+}
+
+headline() {
+    printf '\n== %s\n' "$1"
+}
+
+# Shows a command, and runs it unless this is a dry run.
+run() {
+    local word line=+
+    for word in "$@"; do
+        if [[ ! $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]]; then word=${word@Q}; fi
+        line+=" $word"
+    done
+    echo "$line"
+    if [[ $dry_run == false ]]; then "$@"; fi
+}
+
+# The text at the head of the script, which says how it is used.
+usage() {
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+}
+
+known_function() {
+    local template known=()
+    for template in infra/*.yaml; do
+        template=${template#infra/}
+        if [[ -d crates/${template%.yaml} ]]; then known+=("${template%.yaml}"); fi
+    done
+    if [[ -z $1 ]]; then usage; fi
+    [[ -n $1 && " ${known[*]} " == *" $1 "* ]] || fail "${1:-nothing} is no function" "There are: ${known[*]}"
+}
+
+# The name is the function's and the stack's; stacks allow less.
+legal_name() {
+    [[ $1 =~ ^[A-Za-z][A-Za-z0-9-]{0,63}$ ]] ||
+        fail "$1 is no name" "Letters, digits and hyphens, a letter first, at most 64."
+}
+
+# need COMMAND HINT…
+need() {
+    command -v "$1" >/dev/null || fail "$1 is not installed" "${@:2}"
+}
+
+need_aws() {
+    need aws "Install the AWS CLI: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html" \
+        "or let scripts/check tools put it into .venv."
+    export AWS_PAGER=
+    # The AWS CLI and cargo lambda look at different variables.
+    AWS_REGION=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
+    [[ -n $AWS_REGION ]] || fail "no Region is chosen" "export AWS_REGION=eu-west-1, or aws configure"
+    export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
+    local error
+    if ! account=$(aws sts get-caller-identity --query Account --output text 2>"$scratch/error"); then
+        error=$(tail -n 1 "$scratch/error")
+        fail "AWS does not know you: $error" "aws configure, aws sso login, or export AWS_PROFILE=…"
+    fi
+}
+
+# One value of an answer of AWS's; nothing where the thing does not exist. Other errors end the script.
+# ask NOT_FOUND QUERY COMMAND…
+ask() {
+    local answer
+    if answer=$(aws "${@:3}" --query "$2" --output text 2>"$scratch/error"); then
+        if [[ $answer != None ]]; then printf '%s\n' "$answer"; fi
+    elif ! grep -q "$1" "$scratch/error"; then
+        cat "$scratch/error" >&2
+        return 1
+    fi
+}
+
+stack_status() {
+    ask "does not exist" 'Stacks[0].StackStatus' cloudformation describe-stacks --stack-name "$name"
+}
+
+# output KEY
+output() {
+    ask "does not exist" "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue | [0]" \
+        cloudformation describe-stacks --stack-name "$name"
+}
