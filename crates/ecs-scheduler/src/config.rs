@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use jiff::tz::TimeZone;
 use lifecycle_core::Error;
-use lifecycle_core::config::{self, Parser, Variables, list};
+use lifecycle_core::config::{self, Parser, Variables, list, truth};
 
 use crate::hours::{self, WorkingHours};
 use crate::order::Action;
@@ -148,10 +148,6 @@ fn role(text: &str) -> Result<String, String> {
         ["arn", _, "iam", "", _, role] if role.starts_with("role/") => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is not the ARN of a role")),
     }
-}
-
-fn truth(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
 fn one_of(text: &str, values: &[&str]) -> String {

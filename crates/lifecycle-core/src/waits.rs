@@ -145,7 +145,11 @@ impl Groups {
         }
         let hooks = self.hooks(name).await?;
         let instances = waiting.iter().map(|(instance, _)| instance.as_str()).collect();
-        let mut activities = self.running_activities(name, &instances, now - OLDEST).await?;
+        let activities = self.running_activities(name, &instances, now - OLDEST).await;
+        let mut activities = activities.unwrap_or_else(|error| {
+            warn!(asg.name = name, "the scaling activities of {name} can't be read: {}", error.chain());
+            BTreeMap::new()
+        });
         let mut found = Vec::new();
         for (instance, state) in &waiting {
             let activity = activities.remove(instance);
@@ -274,7 +278,9 @@ fn waiting_state(instance: &Instance) -> Option<(String, String)> {
     waits.then(|| (instance.instance_id().unwrap_or_default().to_owned(), state.to_owned()))
 }
 
-fn hooks_to_act_on<'a>(
+/// Those of a group's hooks that the sweep acts on: those `named`; without names the one terminating hook
+/// of a group that has exactly one.
+pub fn hooks_to_act_on<'a>(
     hooks: &'a [LifecycleHook],
     named: Option<&[String]>,
     transition: &Transition,

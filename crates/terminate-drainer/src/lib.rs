@@ -18,10 +18,11 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_autoscaling::types::LifecycleHook;
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_core::runtime::tuned;
-use lifecycle_core::waits::{Groups, HookTimers, OLDEST};
+use lifecycle_core::waits::{Groups, HookTimers, OLDEST, hooks_to_act_on};
 use lifecycle_core::{
     Actions, Answer, Completion, Error, Event, Invocation, LifecycleAction, Message, Outcome, Output, Sweep,
     Transition, Wait, dispatch,
@@ -152,7 +153,7 @@ impl Context {
             Started::Refused => return self.unreachable(action, agent, invocation).await,
         };
 
-        let timers = self.check_timers(wait, invocation).await;
+        let timers = self.check_timers(wait, transition, invocation).await;
         match self.config.wait {
             WaitMode::Event => Ok(Answer::about(wait, outcome).with("command.id", command)),
             WaitMode::Poll => self.poll(action, command, timers, invocation).await,
@@ -332,8 +333,8 @@ impl Context {
         loop {
             let Standing { ending, detail, exit_code } =
                 self.commands.standing(&command, &wait.instance).await?;
-            let undelivered =
-                detail == "Pending" && invocation.elapsed() > self.config.delivery_timeout + DELIVERY_SLACK;
+            let undelivered = ["Pending", "Delayed"].contains(&detail.as_str())
+                && invocation.elapsed() > self.config.delivery_timeout + DELIVERY_SLACK;
             let ending = ending.or(undelivered.then_some(Ending::Unreachable));
             if let Some(ending) = ending {
                 let result = policy::result(&action.transition, ending, &self.config);
@@ -360,9 +361,14 @@ impl Context {
 
     /// At the first action of a hook in this process, and whenever polling needs them: the hook's timers,
     /// with a warning about what can't work. A failure here must not stop a drain that is under way.
-    async fn check_timers(&self, wait: &Wait, invocation: &Invocation) -> Option<HookTimers> {
-        let first = self.memory().checked.insert((wait.group.clone(), wait.hook.clone()));
-        if !first && self.config.wait == WaitMode::Event {
+    async fn check_timers(
+        &self,
+        wait: &Wait,
+        transition: &Transition,
+        invocation: &Invocation,
+    ) -> Option<HookTimers> {
+        let key = (wait.group.clone(), wait.hook.clone());
+        if self.config.wait == WaitMode::Event && self.memory().checked.contains(&key) {
             return None;
         }
         let hooks = match self.groups.hooks(&wait.group).await {
@@ -372,9 +378,11 @@ impl Context {
                 return None;
             }
         };
-        let hook = hooks.iter().find(|hook| hook.lifecycle_hook_name() == Some(&wait.hook))?;
-        let timers = HookTimers::of(hook);
-        let swept = self.config.groups.contain(&wait.group);
+        let first = self.memory().checked.insert(key);
+        let is_this = |hook: &&LifecycleHook| hook.lifecycle_hook_name() == Some(&wait.hook);
+        let timers = HookTimers::of(hooks.iter().find(is_this)?);
+        let acted_on = hooks_to_act_on(&hooks, self.config.hooks.as_deref(), transition);
+        let swept = self.config.groups.contain(&wait.group) && acted_on.iter().any(is_this);
         let limit = invocation.elapsed() + invocation.time_left();
         for conflict in timers::conflicts(timers, &self.config, limit, swept).iter().filter(|_| first) {
             warn!(
