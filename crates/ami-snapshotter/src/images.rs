@@ -16,6 +16,7 @@ use lifecycle_core::action::{is_transient, pauses};
 use lifecycle_core::waits::Activity;
 use lifecycle_core::{Error, Invocation, Wait};
 use sha2::{Digest, Sha256};
+use tracing::info;
 
 use crate::cause::Cause;
 
@@ -80,7 +81,7 @@ impl Image {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => self.created >= began - CLOCK_SLACK,
         };
-        let named = |wait: &Wait| (wait.group.clone(), wait.hook.clone(), wait.instance.clone());
+        let named = |wait: &Wait| [&wait.group, &wait.hook, &wait.instance].map(|name| tag_value(name));
         same_token && named(&self.wait) == named(wait)
     }
 }
@@ -136,7 +137,8 @@ impl Images {
 
     /// Those of one group.
     pub(crate) async fn of_group(&self, group: &str) -> Result<Vec<Image>, Error> {
-        let images = self.list(filter(&format!("tag:{GROUP}"), &literal(group))).await?;
+        let group = tag_value(group);
+        let images = self.list(filter(&format!("tag:{GROUP}"), &literal(&group))).await?;
         Ok(images.into_iter().filter(|image| image.wait.group == group).collect())
     }
 
@@ -150,11 +152,15 @@ impl Images {
     }
 
     async fn list(&self, filter: Filter) -> Result<Vec<Image>, Error> {
+        Ok(self.described(filter).await?.iter().filter_map(|image| self.read(image)).collect())
+    }
+
+    async fn described(&self, filter: Filter) -> Result<Vec<Ec2Image>, Error> {
         let request = self.client.describe_images().owners("self").filters(filter);
         let mut pages = request.into_paginator().items().send();
         let mut images = Vec::new();
         while let Some(image) = pages.next().await {
-            images.extend(self.read(&image.map_err(|error| Error::aws("DescribeImages", &error))?));
+            images.push(image.map_err(|error| Error::aws("DescribeImages", &error))?);
         }
         Ok(images)
     }
@@ -187,7 +193,7 @@ impl Images {
                 continue;
             }
             let pause = pause.max(SECOND_LOOK);
-            let refused = !is_transient(&error);
+            let refused = !is_transient(&error) && !is_snapshot_limit(&error);
             if !refused && pause > invocation.time_left() {
                 return Err(Error::aws("CreateImage", &error));
             }
@@ -195,6 +201,13 @@ impl Images {
             tokio::time::sleep(pause.min(invocation.time_left() / 4)).await;
             let images = self.of_group(&wait.group).await?;
             if let Some(first) = images.into_iter().find(|image| image.belongs_to(wait, began)) {
+                info!(
+                    instance.id = wait.instance,
+                    image.id = first.id,
+                    "{}: {} was requested, although this run was not told so",
+                    wait.instance,
+                    first.id
+                );
                 return Ok(Taken::Before(first));
             }
             if refused {
@@ -213,9 +226,13 @@ impl Images {
         invocation: &Invocation,
     ) -> Result<String, SdkError<CreateImageError, HttpResponse>> {
         let limit = ATTEMPT.min(invocation.time_left());
-        let once = Ec2Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(limit).build());
+        let once = Ec2Config::builder().retry_config(RetryConfig::disabled()).timeout_config(
+            TimeoutConfig::builder()
+                .read_timeout(limit)
+                .operation_attempt_timeout(limit)
+                .operation_timeout(limit)
+                .build(),
+        );
         let tagged = |resource| {
             TagSpecification::builder().resource_type(resource).set_tags(Some(tags.to_vec())).build()
         };
@@ -232,7 +249,8 @@ impl Images {
         Ok(answer.image_id.unwrap_or_default())
     }
 
-    /// The image that has the name already. It may be too fresh to be seen: then EC2's refusal tells its id.
+    /// The image that has the name already, which is the wait's own, whatever its tags say. It may be too
+    /// fresh to be seen: then EC2's refusal tells its id.
     async fn named(
         &self,
         name: &str,
@@ -240,16 +258,23 @@ impl Images {
         wait: &Wait,
         invocation: &Invocation,
     ) -> Result<Image, Error> {
-        let named = self.list(filter("name", &literal(name))).await?.into_iter().next();
-        Ok(named.unwrap_or_else(|| Image {
-            id: refusal
-                .split(|c: char| c != '-' && !c.is_ascii_alphanumeric())
-                .find(|word| word.starts_with("ami-"))
-                .unwrap_or_default()
-                .to_owned(),
-            standing: Standing::Pending,
-            reason: None,
-            created: invocation.now(),
+        let named = self.described(filter("name", &literal(name))).await?.into_iter().next();
+        let Some(named) = named else {
+            let in_id = |c: char| c == '-' || c.is_ascii_alphanumeric();
+            let id = refusal.split(|c| !in_id(c)).find(|word| word.starts_with("ami-")).unwrap_or_default();
+            return Ok(Image {
+                id: id.to_owned(),
+                standing: Standing::Pending,
+                reason: None,
+                created: invocation.now(),
+                wait: wait.clone(),
+            });
+        };
+        Ok(self.read(&named).unwrap_or_else(|| Image {
+            id: named.image_id().unwrap_or_default().to_owned(),
+            standing: Standing::of(&named),
+            reason: reason(&named),
+            created: named.creation_date().and_then(time).unwrap_or(invocation.now()),
             wait: wait.clone(),
         }))
     }
@@ -282,20 +307,44 @@ impl Images {
         }
         let wait =
             Wait { group: tag(GROUP)?, hook: tag(HOOK)?, instance: tag(INSTANCE)?, token: tag(ACTION) };
-        let time = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
         let created = image.creation_date().and_then(time).or_else(|| tag(TIME).as_deref().and_then(time));
         Some(Image {
             id: image.image_id()?.to_owned(),
-            standing: match image.state() {
-                Some(ImageState::Pending | ImageState::Transient) => Standing::Pending,
-                Some(ImageState::Available | ImageState::Disabled) => Standing::Ready,
-                _ => Standing::Failed,
-            },
-            reason: image.state_reason().and_then(|reason| reason.message()).map(str::to_owned),
+            standing: Standing::of(image),
+            reason: reason(image),
             created: created?,
             wait,
         })
     }
+}
+
+impl Standing {
+    fn of(image: &Ec2Image) -> Self {
+        match image.state() {
+            Some(ImageState::Pending | ImageState::Transient) => Self::Pending,
+            Some(ImageState::Available | ImageState::Disabled) => Self::Ready,
+            _ => Self::Failed,
+        }
+    }
+}
+
+fn reason(image: &Ec2Image) -> Option<String> {
+    image.state_reason().and_then(|reason| reason.message()).map(str::to_owned)
+}
+
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc())
+}
+
+/// Limits of EBS that pass within a minute; EC2 answers them as refusals (HTTP 400).
+/// <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-creating-snapshot.html>
+fn is_snapshot_limit(error: &SdkError<CreateImageError, HttpResponse>) -> bool {
+    let limits = [
+        "SnapshotCreationPerVolumeRateExceeded",
+        "ConcurrentSnapshotLimitExceeded",
+        "PendingSnapshotLimitExceeded",
+    ];
+    error.code().is_some_and(|code| limits.contains(&code))
 }
 
 /// The names that the image of `wait` may have, in the order of preference. The scaling activity is known

@@ -17,6 +17,7 @@ use std::io;
 
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
+use lifecycle_core::error::AwsFailure;
 use lifecycle_core::runtime::tuned;
 use lifecycle_core::waits::{Groups, OLDEST};
 use lifecycle_core::{
@@ -37,7 +38,7 @@ use retention::Retention;
 /// The function's name, as crate, binary and template carry it.
 pub const NAME: &str = "ami-snapshotter";
 
-/// An event of an image that is younger than this may be ahead of what EC2 tells about the image.
+/// No hook is shorter: an event that is older may be of a wait that has ended, or a repeat.
 const YOUNG: TimeDelta = TimeDelta::seconds(30);
 
 /// Over this time the images of a group are counted.
@@ -100,7 +101,7 @@ impl Context {
                 self.death(&action, invocation).await
             }
             Message::Event(event) if is_image_change(&event) => {
-                self.image_changed(event.detail()?, event.time, invocation).await
+                self.image_changed(event.detail()?, invocation).await
             }
             Message::Sweep => self.sweep(invocation).await,
             Message::Test => Ok(Answer::ignored("a hook's test notification")),
@@ -130,12 +131,19 @@ impl Context {
         if action.destination.as_deref() == Some("WarmPool") {
             return self.let_go(wait, "it returns to the warm pool", announced, invocation).await;
         }
+        // A late delivery: the group may have been replaced since, and the image is still awaited.
+        if invocation.now() - action.time > YOUNG
+            && let Some(image) = self.image_of(wait, action.time).await?
+        {
+            return self.settle(wait, &image, announced, invocation).await;
+        }
         let stored = self.current.stored().await?;
         if let Some(reason) = replaced(wait, stored.as_deref()) {
             return self.let_go(wait, &reason, announced, invocation).await;
         }
         let since = action.time - OLDEST;
-        let activity = self.groups.termination(&wait.group, &wait.instance, since, action.time).await;
+        let activity = self.groups.termination(&wait.group, &wait.instance, since, action.time);
+        let activity = in_time(invocation, "DescribeScalingActivities", activity).await;
         let activity = activity.unwrap_or_else(|error| {
             warn!(asg.name = wait.group, "the scaling activities can't be read: {}", error.chain());
             None
@@ -226,53 +234,62 @@ impl Context {
         announced: Option<DateTime<Utc>>,
         invocation: &Invocation,
     ) -> Result<Answer, Error> {
+        if image.standing == Standing::Failed {
+            return self.failed(wait, image, announced, invocation).await;
+        }
         let answer = match (image.standing, self.config.complete_on) {
             (Standing::Pending, CompleteOn::Available | CompleteOn::Timeout) => {
                 Answer::about(wait, Outcome::ImagePending)
             }
             (_, CompleteOn::Timeout) => Answer::about(wait, Outcome::Left)
                 .with("reason", "COMPLETE_ON=timeout leaves the action to the hook's timeout"),
-            (Standing::Failed, _) => {
-                let reason = image.reason.as_deref().unwrap_or("EC2 does not say why");
-                let error = Error::AwsError {
-                    call: "CreateImage",
-                    source: lifecycle_core::error::AwsFailure::told(format!(
-                        "{} has failed: {reason}",
-                        image.id
-                    )),
-                };
-                self.report(wait, &error, invocation);
-                let reason = format!("no image: {}", error.chain());
-                self.complete(wait, self.config.on_failure, announced, invocation)
-                    .await?
-                    .with("reason", reason)
-            }
-            (Standing::Ready, _) | (Standing::Pending, CompleteOn::Requested) => {
-                self.complete(wait, ActionResult::Continue, announced, invocation).await?
-            }
+            _ => self.complete(wait, ActionResult::Continue, announced, invocation).await?,
         };
         Ok(answer.with("image.id", image.id.as_str()))
     }
 
-    /// An image has changed its state: if it is ours and was waited for, the action is completed.
-    async fn image_changed(
+    /// The image that was accepted could not be made.
+    async fn failed(
         &self,
-        change: ImageChange,
-        time: DateTime<Utc>,
+        wait: &Wait,
+        image: &Image,
+        announced: Option<DateTime<Utc>>,
         invocation: &Invocation,
     ) -> Result<Answer, Error> {
-        if !["available", "failed"].contains(&change.state.as_str()) {
-            return Ok(Answer::ignored("the image has not ended").with("image.state", change.state));
-        }
+        let why = image.reason.as_deref().filter(|why| !why.is_empty()).unwrap_or("EC2 does not say why");
+        let source = AwsFailure::told(format!("{} has failed: {why}", image.id));
+        let error = Error::AwsError { call: "CreateImage", source };
+        self.report(wait, &error, invocation);
+        let answer = match self.config.complete_on {
+            CompleteOn::Timeout => Answer::about(wait, Outcome::Left),
+            _ => self.complete(wait, self.config.on_failure, announced, invocation).await?,
+        };
+        let reason = format!("no image: {}", error.chain());
+        Ok(answer.with("reason", reason).with("image.id", image.id.as_str()))
+    }
+
+    /// The image of a wait that did not begin before `began`, where one was taken.
+    async fn image_of(&self, wait: &Wait, began: DateTime<Utc>) -> Result<Option<Image>, Error> {
+        let images = self.images.of_group(&wait.group).await?;
+        Ok(images.into_iter().find(|image| image.belongs_to(wait, began)))
+    }
+
+    /// An image has changed its state: if it is ours and was waited for, the action is completed.
+    async fn image_changed(&self, change: ImageChange, invocation: &Invocation) -> Result<Answer, Error> {
+        let standing = match change.state.as_str() {
+            "available" => Standing::Ready,
+            "failed" => Standing::Failed,
+            _ => {
+                return Ok(Answer::ignored("an image that neither became available nor failed")
+                    .with("image.id", change.image_id)
+                    .with("image.state", change.state));
+            }
+        };
         let Some(image) = self.images.find(&change.image_id).await? else {
             return Ok(Answer::ignored("not an image of this function").with("image.id", change.image_id));
         };
-        if image.standing == Standing::Pending && invocation.now() - time < YOUNG {
-            return Err(Error::Timeout(format!(
-                "{} is still pending although its event says {}",
-                image.id, change.state
-            )));
-        }
+        // The event may be ahead of the list.
+        let image = Image { standing, reason: image.reason.or(change.error_message), ..image };
         let wait = &image.wait;
         if wait.token.is_none() && !self.still_waits(&image).await? {
             return Ok(Answer::about(wait, Outcome::AlreadyFinished).with("image.id", image.id.as_str()));
@@ -297,12 +314,13 @@ impl Context {
         began: DateTime<Utc>,
         invocation: &Invocation,
     ) -> Option<Option<String>> {
-        let answer =
-            self.autoscaling.describe_auto_scaling_instances().instance_ids(&wait.instance).send().await;
-        let answer = match answer {
+        let describe = async {
+            let answer = self.autoscaling.describe_auto_scaling_instances().instance_ids(&wait.instance);
+            answer.send().await.map_err(|error| Error::aws("DescribeAutoScalingInstances", &error))
+        };
+        let answer = match in_time(invocation, "DescribeAutoScalingInstances", describe).await {
             Ok(answer) => answer,
             Err(error) => {
-                let error = Error::aws("DescribeAutoScalingInstances", &error);
                 debug!(error = error.chain(), "the launch template version is not known");
                 return Some(None);
             }
@@ -362,6 +380,17 @@ impl Context {
     }
 }
 
+/// What the work can do without, within a quarter of the time that is left.
+async fn in_time<T>(
+    invocation: &Invocation,
+    call: &str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let limit = invocation.time_left() / 4;
+    let late = |_| Err(Error::Timeout(format!("{call} did not answer within {limit:?}")));
+    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+}
+
 /// Why the death is part of a planned replacement, if it is: another group than this one is in service.
 fn replaced(wait: &Wait, stored: Option<&str>) -> Option<String> {
     let successor = stored.filter(|stored| *stored != wait.group)?;
@@ -374,6 +403,7 @@ fn replaced(wait: &Wait, stored: Option<&str>) -> Option<String> {
 struct ImageChange {
     image_id: String,
     state: String,
+    error_message: Option<String>,
 }
 
 fn is_image_change(event: &Event) -> bool {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, SnapshotReturnCodes};
 use chrono::TimeDelta;
 use lifecycle_core::{Answer, Error, Invocation};
 use tracing::{error, info, warn};
@@ -51,7 +51,10 @@ impl Retention {
     /// and doesn't fail the sweep: the next one tries again.
     pub(crate) async fn apply(&self, images: &[Image], age: Duration, invocation: &Invocation) -> Removed {
         let mut removed = Removed::default();
-        let expires = invocation.now() - TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+        let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+        let Some(expires) = invocation.now().checked_sub_signed(age) else {
+            return removed;
+        };
         let old: Vec<&Image> = images
             .iter()
             .filter(|image| image.created < expires && image.standing != Standing::Pending)
@@ -59,7 +62,11 @@ impl Retention {
         if old.is_empty() {
             return removed;
         }
-        let used = match self.used(&old).await {
+        let limit = invocation.time_left().saturating_sub(SHORTEST_STEP);
+        let used = tokio::time::timeout(limit, self.used(&old)).await.unwrap_or_else(|_| {
+            Err(Error::Timeout("the account's launch templates take longer than this run".to_owned()))
+        });
+        let used = match used {
             Ok(used) => used,
             Err(error) => {
                 removed.failed.push(failure("old images were left alone", &error));
@@ -75,9 +82,10 @@ impl Retention {
                 break;
             }
             match self.remove(image).await {
-                Ok(snapshots) => {
+                Ok((deleted, kept)) => {
                     removed.images.push(image.id.clone());
-                    removed.snapshots += snapshots;
+                    removed.snapshots += deleted;
+                    removed.failed.extend(kept);
                 }
                 Err(error) => removed.failed.push(failure(&format!("{} was not removed", image.id), &error)),
             }
@@ -87,6 +95,11 @@ impl Retention {
 
     /// Those of the images that an instance or a version of a launch template uses.
     async fn used(&self, images: &[&Image]) -> Result<BTreeSet<String>, Error> {
+        let mut templates = Vec::new();
+        let mut pages = self.0.describe_launch_templates().into_paginator().items().send();
+        while let Some(template) = pages.next().await {
+            templates.push(template.map_err(|error| Error::aws("DescribeLaunchTemplates", &error))?);
+        }
         let mut used = BTreeSet::new();
         for some in images.chunks(VALUES_AT_ONCE) {
             let ids = some.iter().map(|image| image.id.clone()).collect();
@@ -98,11 +111,9 @@ impl Retention {
                 let instances = reservation.instances().iter();
                 used.extend(instances.filter_map(|instance| instance.image_id().map(str::to_owned)));
             }
-            let mut templates = self.0.describe_launch_templates().into_paginator().items().send();
-            while let Some(template) = templates.next().await {
-                let template = template.map_err(|error| Error::aws("DescribeLaunchTemplates", &error))?;
+            for template in &templates {
                 let versions = self.0.describe_launch_template_versions();
-                let versions = versions.set_launch_template_id(template.launch_template_id);
+                let versions = versions.set_launch_template_id(template.launch_template_id.clone());
                 let mut pages = versions.filters(with_image.clone()).into_paginator().items().send();
                 while let Some(version) = pages.next().await {
                     let version =
@@ -114,15 +125,16 @@ impl Retention {
         Ok(used)
     }
 
-    /// Deregisters an image and deletes its snapshots; says how many.
-    async fn remove(&self, image: &Image) -> Result<usize, Error> {
+    /// Deregisters an image and deletes its snapshots; says how many, and which were kept and why.
+    async fn remove(&self, image: &Image) -> Result<(usize, Vec<String>), Error> {
         let answer =
             self.0.deregister_image().image_id(&image.id).delete_associated_snapshots(true).send().await;
         let answer = answer.map_err(|error| Error::aws("DeregisterImage", &error))?;
-        let results = answer.delete_snapshot_results();
-        let (deleted, kept): (Vec<_>, Vec<_>) = results.iter().partition(|result| {
-            result.return_code().is_some_and(|code| code.as_str().eq_ignore_ascii_case("success"))
-        });
+        let (deleted, kept): (Vec<_>, Vec<_>) = answer
+            .delete_snapshot_results()
+            .iter()
+            .map(|result| (result.snapshot_id().unwrap_or_default(), result.return_code()))
+            .partition(|(_, code)| matches!(code, Some(SnapshotReturnCodes::Success)));
         info!(
             asg.name = image.wait.group,
             instance.id = image.wait.instance,
@@ -132,15 +144,21 @@ impl Retention {
             image.created.format("%F"),
             deleted.len()
         );
-        for result in kept {
-            let snapshot = result.snapshot_id().unwrap_or_default();
-            let code = result.return_code().map_or("no reason", |code| code.as_str());
-            warn!(
-                image.id = image.id,
-                "{snapshot} of {} was not deleted: {code}; delete it by hand", image.id
-            );
+        let kept = kept.into_iter().map(|(snapshot, code)| {
+            let why = match code {
+                Some(code) if code.as_str() == "skipped" => "another image uses it",
+                Some(SnapshotReturnCodes::ErrorMissingPermissions) => {
+                    "missing permissions; delete it by hand"
+                }
+                _ => "EC2 failed; delete it by hand",
+            };
+            format!("{snapshot} of {} was kept: {why}", image.id)
+        });
+        let kept: Vec<_> = kept.collect();
+        for text in &kept {
+            warn!(image.id = image.id, "the retention: {text}");
         }
-        Ok(deleted.len())
+        Ok((deleted.len(), kept))
     }
 }
 

@@ -26,15 +26,6 @@ impl Context {
             warn!("no group is stored and AUTO_SCALING_GROUPS is not set, so the sweep looks after no group");
         }
         let mut round = self.sweep.look(&names, invocation).await?;
-        let stored = match stored {
-            Some(gone) if !round.groups.iter().any(|group| is_named(group, &gone) && lives(group)) => {
-                if let Err(error) = self.current.forget(&gone).await {
-                    round.fail(&gone, error);
-                }
-                None
-            }
-            other => other,
-        };
         let waits = std::mem::take(&mut round.waits);
         let images = match (waits.is_empty(), self.config.image_retention) {
             (true, None) => Vec::new(),
@@ -58,15 +49,23 @@ impl Context {
             };
             (urgency, turn(&found.wait, now))
         });
+        let gone = |name: &&str| !round.groups.iter().any(|group| is_named(group, name) && lives(group));
+        let gone = stored.as_deref().filter(gone);
         let stored = stored.as_deref();
         let deal = |(found, image), invocation| self.deal_with(found, image, stored, invocation);
         round.deal_with(items, |(found, _)| &found.wait, invocation, deal).await;
 
-        let answer = self.sweep.answer(round)?;
-        match self.config.image_retention {
-            Some(age) => Ok(self.retention.apply(&images, age, invocation).await.explain(answer)),
-            None => Ok(answer),
+        // After a roll-back: the group that was stored is not in service any more.
+        if let Some(gone) = gone
+            && let Err(error) = self.current.forget(gone).await
+        {
+            round.fail(gone, error);
         }
+        let Some(age) = self.config.image_retention else {
+            return self.sweep.answer(round);
+        };
+        let removed = self.retention.apply(&images, age, invocation).await;
+        Ok(removed.explain(self.sweep.answer(round)?))
     }
 
     async fn deal_with(

@@ -238,8 +238,8 @@ async fn an_image_that_was_deregistered() {
         Setting::default(),
         sample,
         expect![[r#"
-        {"image.state":"deregistered","outcome":"ignored","reason":"the image has not ended"}
-    "#]],
+            {"image.id":"ami-0123456789abcdef0","image.state":"deregistered","outcome":"ignored","reason":"an image that neither became available nor failed"}
+        "#]],
     )
     .await;
 }

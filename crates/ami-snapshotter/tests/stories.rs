@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use ami_snapshotter::NAME;
+use aws_sdk_autoscaling::types::InstanceReusePolicy;
 use common::{DEATH_EVENT, IMAGE_EVENT, LAUNCH_EVENT, OTHER_VARIABLE, Setting, create_group};
 use lifecycle_lab::World;
 use lifecycle_lab::ec2::{Image, ImageState};
@@ -319,23 +320,76 @@ async fn past_the_storm_guard_deaths_go_through_and_say_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_return_to_the_warm_pool_is_not_a_death() {
-    let scene = Setting::default().scene().await;
-    let event = json!({
-        "version": "0", "id": "1", "detail-type": DEATH_EVENT, "source": "aws.autoscaling",
-        "account": "123456789012", "time": "2026-11-21T08:10:00Z", "region": "us-east-1", "resources": [],
-        "detail": {
-            "LifecycleActionToken": "87654321-4321-4321-4321-210987654321", "AutoScalingGroupName": "web",
-            "LifecycleHookName": "dying", "EC2InstanceId": scene.instance, "Origin": "AutoScalingGroup",
-            "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING", "Destination": "WarmPool",
-        },
+    for swept in [false, true] {
+        let setting = Setting { instances: 2, rules: !swept, ..Setting::default() };
+        let scene = setting.swept().with("LIFECYCLE_HOOKS", "dying").scene().await;
+        let reuse = InstanceReusePolicy::builder().reuse_on_scale_in(true).build();
+        let pool = scene.operator.put_warm_pool().auto_scaling_group_name("web").instance_reuse_policy(reuse);
+        pool.send().await.unwrap();
+        let set = scene.operator.set_desired_capacity().auto_scaling_group_name("web").desired_capacity(1);
+        set.send().await.unwrap();
+        scene.lab.sleep(Duration::from_secs(900)).await;
+        assert_eq!(scene.completions(), ["CONTINUE"], "swept {swept}: {:#?}", scene.calls());
+        assert_eq!(scene.lab.world(|world| world.ec2.images().len()), 0, "swept {swept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_image_is_an_error_although_its_action_is_left() {
+    let scene = Setting::default().with("COMPLETE_ON", "timeout").scene().await;
+    scene.script(60, Some("the snapshot failed"));
+    scene.fail();
+    let waited = scene.released(HOUR).await.unwrap();
+    assert_eq!(waited, 1_800);
+    let errors = scene.lab.logs().iter().filter(|line| line.contains(r#""outcome":"AwsError""#)).count();
+    assert_eq!(errors, 1, "{:#?}", scene.lab.logs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_cannot_read_why_takes_the_image() {
+    let scene = Setting { rules: false, ..Setting::default() }.swept().scene().await;
+    scene.lab.faults().deny("DescribeScalingActivities");
+    scene.fail();
+    let waited = scene.released(HOUR).await.unwrap();
+    assert!(waited < 900, "{waited}");
+    let [image] = &scene.images()[..] else { panic!("{:#?}", scene.calls()) };
+    assert_eq!(image.tags["lifecycle/cause"], "unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_the_function_took_under_another_name_still_releases_its_wait() {
+    let scene = Setting::default().swept().scene().await;
+    scene.lab.faults().script_events(IMAGE_EVENT, [EventFault::Lost]);
+    scene.fail();
+    scene.waits().await;
+    scene.lab.sleep(Duration::from_secs(5)).await;
+    let image = scene.images()[0].id.clone();
+    let ec2 = aws_sdk_ec2::Client::new(&scene.lab.sdk_config("operator"));
+    let another = aws_sdk_ec2::types::Tag::builder().key("lifecycle/function").value("before").build();
+    ec2.create_tags().resources(image).tags(another).send().await.unwrap();
+    let waited = scene.released(HOUR).await.unwrap();
+    assert!(waited < 900, "{waited}: {:#?}", scene.calls());
+    assert_eq!(scene.images().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_after_a_replacement_leaves_the_image_its_time() {
+    let scene = Setting { rules: false, ..Setting::default() }.scene().await;
+    let mut moments = scene.lab.observe();
+    scene.fail();
+    scene.waits().await;
+    let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
+        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
+        _ => None,
     });
-    let answer = scene.invoke(event).await.unwrap();
-    assert_eq!(answer["outcome"], "already-finished", "the lab's instance does not wait");
-    assert!(scene.images().is_empty());
-    assert_eq!(
-        scene.calls().iter().filter(|call| call.starts_with("CompleteLifecycleAction")).count(),
-        scene.calls().len()
-    );
+    let event = event.unwrap();
+    assert_eq!(scene.invoke(event.clone()).await.unwrap()["outcome"], "image-requested");
+    create_group(&scene.operator, "web-2", 0, 1_800, false).await;
+    assert_eq!(scene.invoke(launch_event("web-2")).await.unwrap()["outcome"], "group-stored");
+    scene.lab.sleep(Duration::from_secs(60)).await;
+    assert_eq!(scene.invoke(event.clone()).await.unwrap()["outcome"], "image-pending");
+    scene.lab.sleep(Duration::from_secs(180)).await;
+    assert_eq!(scene.invoke(event).await.unwrap()["outcome"], "completed");
 }
 
 #[tokio::test(start_paused = true)]

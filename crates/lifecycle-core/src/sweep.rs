@@ -83,7 +83,9 @@ pub struct Sweep {
 struct Memory {
     /// Hooks, by group and name, whose timeout was found too short for the sweep's period.
     warned: BTreeSet<(String, String)>,
-    /// When the last whole sweep began.
+    /// When the last sweep began.
+    began: Option<DateTime<Utc>>,
+    /// When the last one began that got to every wait.
     last: Option<DateTime<Utc>>,
 }
 
@@ -133,6 +135,7 @@ impl Sweep {
         for found in &round.waits {
             self.warn_about_period(found, began);
         }
+        self.memory().began = Some(began);
         Ok(round)
     }
 
@@ -142,7 +145,7 @@ impl Sweep {
         let Wait { group, hook, .. } = &found.wait;
         let heartbeat = found.timers.heartbeat;
         let mut memory = self.memory();
-        let period = memory.last.and_then(|last| (now - last).to_std().ok());
+        let period = memory.began.and_then(|last| (now - last).to_std().ok());
         let period = period.unwrap_or_default().max(SHORTEST_PERIOD);
         if heartbeat < period * 2 && memory.warned.insert((group.clone(), hook.clone())) {
             warn!(

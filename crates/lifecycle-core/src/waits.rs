@@ -145,7 +145,11 @@ impl Groups {
         }
         let hooks = self.hooks(name).await?;
         let instances = waiting.iter().map(|(instance, _)| instance.as_str()).collect();
-        let mut activities = self.running_activities(name, &instances, now - OLDEST).await?;
+        let activities = self.running_activities(name, &instances, now - OLDEST).await;
+        let mut activities = activities.unwrap_or_else(|error| {
+            warn!(asg.name = name, "the scaling activities of {name} can't be read: {}", error.chain());
+            BTreeMap::new()
+        });
         let mut found = Vec::new();
         for (instance, state) in &waiting {
             let activity = activities.remove(instance);

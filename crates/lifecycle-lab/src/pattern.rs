@@ -1,4 +1,4 @@
-//! EventBridge's event patterns: exact values, `prefix`, `suffix`, `anything-but`, `exists` and
+//! EventBridge's event patterns: exact values, `prefix`, `suffix`, `wildcard`, `anything-but`, `exists` and
 //! `equals-ignore-case`. Another operator is an error when the pattern is read, never a silent match.
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html>
 
@@ -22,6 +22,8 @@ enum Test {
     EqualsIgnoreCase(String),
     Prefix(String),
     Suffix(String),
+    /// What stands between the asterisks.
+    Wildcard(Vec<String>),
     AnythingBut(Vec<Test>),
     Exists(bool),
 }
@@ -76,6 +78,7 @@ impl Test {
             }
             (Self::Prefix(prefix), Some(Value::String(text))) => text.starts_with(prefix),
             (Self::Suffix(suffix), Some(Value::String(text))) => text.ends_with(suffix),
+            (Self::Wildcard(pieces), Some(Value::String(text))) => has_pieces(text, pieces),
             _ => false,
         }
     }
@@ -124,6 +127,7 @@ fn parse_test(test: &Value, path: &str) -> Result<Test, PatternError> {
     match operator.as_str() {
         "prefix" => Ok(Test::Prefix(text()?)),
         "suffix" => Ok(Test::Suffix(text()?)),
+        "wildcard" => wildcard(&text()?).map(Test::Wildcard).or_else(|reason| wrong(path, &reason)),
         "equals-ignore-case" => Ok(Test::EqualsIgnoreCase(text()?)),
         "exists" => {
             operand.as_bool().map(Test::Exists).ok_or(()).or_else(|()| wrong(path, "exists takes a boolean"))
@@ -139,6 +143,42 @@ fn parse_test(test: &Value, path: &str) -> Result<Test, PatternError> {
         }
         other => wrong(path, &format!("lifecycle-lab does not model the operator {other}")),
     }
+}
+
+/// The pieces of a text between its asterisks; `\*` and `\\` mean the characters themselves.
+fn wildcard(text: &str) -> Result<Vec<String>, String> {
+    let (mut pieces, mut piece) = (Vec::new(), String::new());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' if characters.peek() == Some(&'*') => return Err("two asterisks in a row".to_owned()),
+            '*' => pieces.push(std::mem::take(&mut piece)),
+            '\\' => match characters.next() {
+                Some(literal @ ('*' | '\\')) => piece.push(literal),
+                _ => return Err("a backslash stands before * and \\ only".to_owned()),
+            },
+            literal => piece.push(literal),
+        }
+    }
+    pieces.push(piece);
+    Ok(pieces)
+}
+
+/// Whether these pieces stand in the text in their order, the first at its beginning and the last at its end.
+fn has_pieces(text: &str, pieces: &[String]) -> bool {
+    let [first, inner @ .., last] = pieces else {
+        return pieces.first().is_none_or(|only| only == text);
+    };
+    let Some(mut rest) = text.strip_prefix(first.as_str()) else {
+        return false;
+    };
+    for piece in inner {
+        match rest.split_once(piece.as_str()) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last.as_str())
 }
 
 fn wrong<T>(path: &str, reason: &str) -> Result<T, PatternError> {
@@ -190,6 +230,25 @@ mod tests {
         check(json!({"a": [{"prefix": "aws."}]}), json!({"a": "ec2"}), false);
         check(json!({"a": [{"suffix": ".png"}]}), json!({"a": "x.png"}), true);
         check(json!({"a": [{"prefix": "1"}]}), json!({"a": 12}), false);
+    }
+
+    #[test]
+    fn an_asterisk_stands_for_any_characters() {
+        let fits = |wildcard: &str, text: &str, expected| {
+            check(json!({"a": [{"wildcard": wildcard}]}), json!({ "a": text }), expected);
+        };
+        fits("web", "web", true);
+        fits("web", "web-1", false);
+        fits("web-*", "web-1", true);
+        fits("web-*", "web-", true);
+        fits("web-*", "my-web-1", false);
+        fits("*", "", true);
+        fits("*-a-*-a", "x-a-a", false);
+        fits("*-a-*-a", "x-a--a", true);
+        fits(r"we\*", "we*", true);
+        fits(r"we\*", "web", false);
+        refused(json!({"a": [{"wildcard": "a**"}]}), "two asterisks in a row");
+        refused(json!({"a": [{"wildcard": r"a\b"}]}), "a backslash");
     }
 
     #[test]
