@@ -1,7 +1,8 @@
 """MiniStack, an emulator of AWS, for scripts/test_deploy.py: on loopback, with its port as argument.
 
-With one correction: CloudFormation's change sets, which `aws cloudformation deploy` goes by, leave out resources
-whose condition is false. MiniStack's compare all of them, so that a condition that becomes true changes nothing.
+With two corrections to CloudFormation's change sets, which `aws cloudformation deploy` goes by. Theirs leave out
+resources whose condition is false, where MiniStack compares all of them, so that a condition that becomes true
+changes nothing. And theirs can be executed when only outputs change, as a set without changes.
 """
 
 import os
@@ -27,5 +28,22 @@ def resolve_what_conditions_allow(template, params, *stack):
     return resolved
 
 
+class Executable(list):
+    """Changes that can be executed, be there any or none."""
+
+    def __bool__(self):
+        return True
+
+
+diff = changesets._diff_resources
+
+
+def diff_with_outputs(old, new, resources, template, changed_parameters, retagged):
+    changes = diff(old, new, resources, template, changed_parameters, retagged)
+    # Every parameter of the templates is in a resource or in an output.
+    return Executable(changes) if changed_parameters else changes
+
+
 changesets._resolve_props_for_diff = resolve_what_conditions_allow
+changesets._diff_resources = diff_with_outputs
 app.main()
