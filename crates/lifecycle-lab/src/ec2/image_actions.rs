@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::filters::{self, Filter};
 use super::images::{self, Image, Order};
-use super::snapshots::SIZE;
 use super::tags::{self, TagSpecification, tag_set};
 use super::{Answer, InstanceState, instances, invalid, page, well_formed};
 use crate::query::{ApiError, Text};
@@ -157,7 +156,7 @@ fn image_json(image: &Image) -> Value {
     let devices = image.devices.iter().map(|device| {
         let ebs = json!({
             "snapshotId": device.snapshot,
-            "volumeSize": SIZE,
+            "volumeSize": device.size,
             "volumeType": "gp3",
             "deleteOnTermination": true,
             "encrypted": false,
