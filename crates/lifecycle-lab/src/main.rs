@@ -12,10 +12,11 @@ use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
 use serde_json::Value;
 
 /// A model of AWS on a port of this machine: EC2 Auto Scaling with lifecycle hooks and their clock, EC2's
-/// instances, images, launch templates, snapshots and tags, Lambda's function configuration, and Systems Manager Run Command.
+/// instances, images, launch templates, snapshots and tags, Lambda's function configuration, and Systems
+/// Manager Run Command.
 ///
-/// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do,
-/// so it listens on the loopback interface only. What it does not model it refuses with the error
+/// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do, so
+/// it listens on the loopback interface only. What it does not model it refuses with the error
 /// LabNotModelled.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -149,6 +150,20 @@ mod tests {
             assert!(error.contains("lifecycle-lab has no authentication"), "{address}: {error}");
         }
         assert!(listens("localhost").is_err());
+    }
+
+    #[test]
+    fn an_image_and_its_event_are_a_line_each() {
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        let told = |what| line(&Moment { at, what });
+        let (image, name) = ("ami-1".to_owned(), "post-mortem".to_owned());
+        let seen = told(What::Seen(Sight::Image { image, name, state: "pending" }));
+        assert_eq!(seen, "12:00:00.000 image     ami-1 post-mortem pending");
+        let event = serde_json::json!({
+            "detail-type": "EC2 AMI State Change",
+            "detail": { "ImageId": "ami-1", "State": "available" },
+        });
+        assert_eq!(told(What::Sent(event)), "12:00:00.000 event     EC2 AMI State Change ami-1 available");
     }
 
     #[test]

@@ -212,8 +212,8 @@ pub(crate) fn ec2_error(error: &ApiError, request_id: &str) -> String {
     )
 }
 
-/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing. A list whose elements have
-/// another name says so behind a slash: `groupSet/groupId`.
+/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing. A list whose
+/// elements have another name says so behind a slash: `groupSet/groupId`.
 fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
     if value.is_null() {
         return;

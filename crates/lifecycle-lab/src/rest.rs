@@ -23,17 +23,19 @@ pub(crate) fn request(method: &Method, uri: &Uri, body: &[u8]) -> Request {
         let named = labels(template, &steps).filter(|_| of == method)?;
         Some((*action, named))
     });
-    let mut parameters = match serde_json::from_slice(body) {
-        Ok(parameters @ Value::Object(_)) => parameters,
-        _ => json!({}),
+    let mut parameters = match body {
+        [] => json!({}),
+        // What can't be read is refused later, as no action takes it.
+        body => serde_json::from_slice(body).unwrap_or_default(),
     };
     let (action, named) = match route {
         Some((action, named)) => (action.to_owned(), named),
         None => (format!("{method} {}", uri.path()), Vec::new()),
     };
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned();
-    for (name, value) in named.into_iter().chain(query) {
-        parameters[name] = Value::String(value);
+    if let Value::Object(parameters) = &mut parameters {
+        let texts = named.into_iter().chain(query);
+        parameters.extend(texts.map(|(name, value)| (name, Value::String(value))));
     }
     let mut lines = Vec::new();
     flatten("", &parameters, &mut lines);
@@ -111,5 +113,11 @@ mod tests {
         ] {
             assert_eq!(read(method.clone(), path, "").0, format!("{method} {path}"));
         }
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_not_taken_for_an_empty_one() {
+        let uri = Uri::from_static("/2015-03-31/functions/f/configuration");
+        assert_eq!(request(&Method::PUT, &uri, b"{").parameters, Value::Null);
     }
 }

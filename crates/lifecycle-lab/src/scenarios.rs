@@ -1,6 +1,6 @@
-//! What CloudFormation does to Auto Scaling groups, in its order: a stack update that replaces a group, one that
-//! fails and is rolled back, a deletion. Made of the calls that it makes; each ends when CloudFormation would
-//! say that it is done.
+//! What CloudFormation does to Auto Scaling groups, in its order: a stack update that replaces a group,
+//! one that fails and is rolled back, a deletion. Made of the calls that it makes; each ends when
+//! CloudFormation would say that it is done.
 
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use crate::world::World;
 /// Longer than the longest wait of a hook: whoever still waits then, waits for ever.
 const PATIENCE: Duration = Duration::from_secs(72 * 3600);
 
-/// A stack update replaces the group `old` by `new`: a group like the old one is created; when it is filled, the
-/// old one is deleted. `false` if the new group was not filled, or the old one not emptied, in three days.
+/// A stack update replaces the group `old` by `new`: a group like the old one is created; when it is
+/// filled, the old one is deleted. `false` if the new group was not filled, or the old one not emptied,
+/// in three days.
 ///
 /// # Errors
 /// What Auto Scaling answers to one of the calls.
@@ -26,8 +27,9 @@ pub async fn replace_group(lab: &Lab, old: &str, new: &str) -> Result<bool, ApiE
     Ok(filled.await && delete_group(lab, old).await?)
 }
 
-/// A stack update fails and is rolled back: a group `new` like `old` is created, never succeeds, and is deleted
-/// after `timeout`, while the old one lives on. `false` if the new group was not emptied in three days.
+/// A stack update fails and is rolled back: a group `new` like `old` is created, never succeeds, and is
+/// deleted after `timeout`, while the old one lives on. `false` if the new group was not emptied in
+/// three days.
 ///
 /// # Errors
 /// What Auto Scaling answers to one of the calls.

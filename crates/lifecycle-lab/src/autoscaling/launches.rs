@@ -1,5 +1,5 @@
-//! How a group launches an instance, and what becomes of launches that fail: a scaling activity that says why, and a
-//! pause before the next try.
+//! How a group launches an instance, and what becomes of launches that fail: a scaling activity that says
+//! why, and a pause before the next try.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use super::{Activity, Instance, Journey, Timer};
 use crate::query::ApiError;
 use crate::world::World;
 
-/// The longest pause between launches of a group whose launches come to nothing. AWS slows such groups down but
-/// publishes no numbers.
+/// The longest pause between launches of a group whose launches come to nothing. AWS slows such groups
+/// down but publishes no numbers.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
 
 impl World {
@@ -51,8 +51,9 @@ impl World {
         true
     }
 
-    /// EC2 did not accept a launch: there is no instance, but an activity that has failed. A running instance refresh
-    /// fails with it; AWS says that launches that fail can do that, but not how many it takes.
+    /// EC2 did not accept a launch: there is no instance, but an activity that has failed. A running
+    /// instance refresh fails with it; AWS says that launches that fail can do that, but not how many it
+    /// takes.
     fn launch_refused(&mut self, group: &str, zone: String, what: &str, cause: String, error: &ApiError) {
         let now = self.now();
         let message = format!("{}. Launching EC2 instance failed.", error.message.trim_end_matches('.'));

@@ -1,8 +1,8 @@
-//! EC2 Auto Scaling: groups, instances, lifecycle hooks with their clock, scaling activities, warm
-//! pools, instance refreshes. This module holds the state; `capacity` decides what a group wants, `sources`
-//! what it launches from, `launches` launches; `triggers` is what befalls it, `engine` moves its instances, `api` is
-//! the Query protocol. The rules are AWS's as
-//! documented in the user guide; a comment says where they are not documented and the lab had to choose.
+//! EC2 Auto Scaling: groups, instances, lifecycle hooks with their clock, scaling activities, warm pools,
+//! instance refreshes. This module holds the state; `capacity` decides what a group wants, `sources` what
+//! it launches from, `launches` launches; `triggers` is what befalls it, `engine` moves its instances,
+//! `api` is the Query protocol. The rules are AWS's as documented in the user guide; a comment says where
+//! they are not documented and the lab had to choose.
 
 mod api;
 mod bucket;

@@ -1,5 +1,6 @@
-//! What groups launch instances from: launch configurations, which the lab takes at their name, launch templates, and
-//! mixed instances policies over templates. Which version is meant is found out anew at each launch.
+//! What groups launch instances from: launch configurations, which the lab takes at their name, launch
+//! templates, and mixed instances policies over templates. Which version is meant is found out anew at
+//! each launch.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -191,8 +192,8 @@ impl LaunchSource {
 }
 
 impl World {
-    /// What an instance would be launched with now. Of a mixed instances policy it is the first override, the
-    /// one of the highest priority, for the lab never runs short of a type.
+    /// What an instance would be launched with now. Of a mixed instances policy it is the first override,
+    /// the one of the highest priority, for the lab never runs short of a type.
     pub(super) fn plan(
         &self,
         source: &LaunchSource,
@@ -252,7 +253,8 @@ impl World {
         subnets.iter().find(there).map(String::as_str)
     }
 
-    /// Whether an instance is what would be launched now: of the same version and of a type that the source has.
+    /// Whether an instance is what would be launched now: of the same version and of a type that the
+    /// source has.
     pub(super) fn matches(
         &self,
         source: &LaunchSource,

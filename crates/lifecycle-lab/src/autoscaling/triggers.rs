@@ -98,7 +98,7 @@ impl World {
     /// An instance has reached the group's maximum instance lifetime, and is replaced. No public text of this
     /// cause was found; the words are the lab's.
     pub fn expire_lifetime(&mut self, id: &str) {
-        let why = "an instance reaching the maximum instance lifetime";
+        let why = "the maximum instance lifetime";
         if let Some(instance) = self.autoscaling.instances.get(id).filter(|one| one.state == "InService") {
             let group = instance.group.clone();
             let launch = format!("an instance was launched in response to {why}");

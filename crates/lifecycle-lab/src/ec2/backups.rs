@@ -1,5 +1,5 @@
-//! AWS Backup, as far as EC2's images show it: a backup of an instance is an image of it, and events tell how the
-//! backup's job goes. <https://docs.aws.amazon.com/aws-backup/latest/devguide/eventbridge.html>
+//! AWS Backup, as far as EC2's images show it: a backup of an instance is an image of it, and events tell
+//! how the backup's job goes. <https://docs.aws.amazon.com/aws-backup/latest/devguide/eventbridge.html>
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -19,8 +19,9 @@ pub(super) struct Backup {
 
 impl World {
     /// AWS Backup makes a backup of an instance; answers the image's id. The image is named
-    /// `AwsBackup_<instance>_<uuid>`, has the instance's tags, and goes as [`super::Ec2::set_image_script`] says; at
-    /// its end both EC2 and AWS Backup send an event. `None` if there is no such instance.
+    /// `AwsBackup_<instance>_<uuid>`, has the instance's tags, and goes as
+    /// [`super::Ec2::set_image_script`] says; at its end both EC2 and AWS Backup send an event. `None` if
+    /// there is no such instance.
     pub fn backup(&mut self, instance: &str) -> Option<String> {
         let mut tags = self.ec2.instance(instance)?.tags.clone();
         // Nobody but AWS itself can give a resource such a tag.

@@ -1,4 +1,5 @@
-//! What is said to images: `CreateImage`, `DescribeImages`, `DeregisterImage`. How they go then is `images`'s.
+//! What is said to images: `CreateImage`, `DescribeImages`, `DeregisterImage`. How they go then is the
+//! matter of `images`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

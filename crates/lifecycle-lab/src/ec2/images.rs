@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::snapshots::{SIZE, Snapshot};
-use super::{Ec2, Tags, Timer, instances, not_found, well_formed, whole_second};
+use super::{Ec2, InstanceState, Tags, Timer, instances, not_found, well_formed, whole_second};
 use crate::query::ApiError;
 use crate::world::{ACCOUNT, Effect, REGION, Sight, World};
 
@@ -18,7 +18,8 @@ pub struct Image {
     pub id: String,
     /// Its name, unique in its owner's account.
     pub name: String,
-    /// Its owner's account. An image of another account is here because it is public or shared with this one.
+    /// Its owner's account. An image of another account is here because it is public or shared with this
+    /// one.
     pub owner: String,
     /// What AWS calls the owner, for example `aws-backup-vault`.
     pub owner_alias: Option<String>,
@@ -231,7 +232,8 @@ impl World {
         }
         let script = self.ec2.scripts.get(&source).cloned();
         let script = script.unwrap_or(ImageScript { pending: self.delays.image, failure: None });
-        if let Some(instance) = self.ec2.instances.get_mut(&source).filter(|_| !no_reboot) {
+        let rebooted = self.ec2.instances.get_mut(&source);
+        if let Some(instance) = rebooted.filter(|one| !no_reboot && one.state == InstanceState::Running) {
             instance.reboots += 1;
         }
         let image = Image {

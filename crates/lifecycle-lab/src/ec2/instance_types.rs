@@ -1,5 +1,5 @@
-//! Instance types, as far as it matters whether an image can be launched on them: `DescribeInstanceTypes`. A few of
-//! each kind.
+//! Instance types, as far as it matters whether an image can be launched on them:
+//! `DescribeInstanceTypes`. A few of each kind.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
-//! What EC2 finds out about a launch only when it is made: whether image, instance type, network and block devices
-//! exist and fit one another. The texts are EC2's where public logs show them; in which order EC2 looks is not
-//! documented.
+//! What EC2 finds out about a launch only when it is made: whether image, instance type, network and
+//! block devices exist and fit one another. The texts are EC2's where public logs show them; in which
+//! order EC2 looks is not documented.
 
 use serde_json::Value;
 
@@ -26,7 +26,8 @@ pub(crate) struct Launch {
     pub(super) architecture: String,
     pub(super) virtualization_type: String,
     pub(super) root_device_type: String,
-    /// Its devices and their sizes in GiB, the root device first; without them, those of [`Ec2::devices`].
+    /// Its devices and their sizes in GiB, the root device first; without them, those of
+    /// [`Ec2::devices`].
     pub(super) devices: Option<Vec<(String, u32)>>,
     pub(super) subnet: Option<String>,
     pub(super) vpc: Option<String>,

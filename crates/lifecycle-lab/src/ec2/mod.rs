@@ -1,6 +1,7 @@
-//! EC2: the instances that Auto Scaling launched, images, snapshots, launch templates and their tags, a file for each
-//! matter. This module holds the state and says which action is whose. The rules are AWS's as documented in the user guide
-//! and the API reference; a comment says where they are not documented and the lab had to choose.
+//! EC2: the instances that Auto Scaling launched, images, snapshots, launch templates, networks and their
+//! tags, a file for each matter, and AWS Backup, which makes images. This module holds the state and says
+//! which action is whose. The rules are AWS's as documented in the user guide and the API reference; a
+//! comment says where they are not documented and the lab had to choose.
 
 mod backups;
 mod filters;
@@ -44,8 +45,8 @@ type Answer = Result<Option<Value>, ApiError>;
 pub struct Ec2 {
     /// The image of instances whose group does not say another.
     pub default_image: String,
-    /// The devices of instances whose group does not say others, the root device first: an image of an instance
-    /// has a snapshot of each.
+    /// The devices of instances whose group does not say others, the root device first: an image of an
+    /// instance has a snapshot of each.
     pub devices: Vec<String>,
     /// The longest page of a list, whatever a request asks for. AWS's own pages can be shorter than that
     /// too.
@@ -144,8 +145,9 @@ fn run<T: DeserializeOwned>(
     play(world, parameters?)
 }
 
-/// Plays an action that a client token makes safe to repeat: with the same parameters the token brings the first
-/// answer again, with others it is refused. For how long EC2 remembers a token is not documented; here, for good.
+/// Plays an action that a client token makes safe to repeat: with the same parameters the token brings
+/// the first answer again, with others it is refused. For how long EC2 remembers a token is not
+/// documented; here, for good.
 fn once<T: DeserializeOwned>(
     world: &mut World,
     request: &Request,

@@ -1,6 +1,7 @@
 //! Security groups and subnets, as far as it matters whether instances can be launched into them:
-//! `DescribeSecurityGroups`, `DescribeSubnets`. A default VPC with a subnet for each Availability Zone and the group
-//! `default` is there; others come from [`World::add_subnet`] and [`World::add_security_group`].
+//! `DescribeSecurityGroups`, `DescribeSubnets`. A default VPC with a subnet for each Availability Zone
+//! and the group `default` is there; others come from [`World::add_subnet`] and
+//! [`World::add_security_group`].
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Snapshots: what an image's devices are made of. `DescribeSnapshots`, `DeleteSnapshot`. The lab has those of
-//! this account.
+//! Snapshots: what an image's devices are made of. `DescribeSnapshots`, `DeleteSnapshot`. The lab has
+//! those of this account.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;

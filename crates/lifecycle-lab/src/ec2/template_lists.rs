@@ -1,4 +1,5 @@
-//! Launch templates and their versions, described: `DescribeLaunchTemplates`, `DescribeLaunchTemplateVersions`.
+//! Launch templates and their versions, described: `DescribeLaunchTemplates`,
+//! `DescribeLaunchTemplateVersions`.
 
 use std::collections::BTreeSet;
 
@@ -124,7 +125,8 @@ pub(super) fn describe_versions(world: &mut World, describe: DescribeVersions) -
     page("launchTemplateVersionSet", items.into_iter(), most, describe.max_results, describe.next_token)
 }
 
-/// The versions that a request names: of one template any, of all templates the latest and the default ones.
+/// The versions that a request names: of one template any, of all templates the latest and the default
+/// ones.
 fn versions<'a>(
     world: &'a World,
     describe: &DescribeVersions,
@@ -154,8 +156,8 @@ fn versions<'a>(
     Ok(found)
 }
 
-/// A key by which versions come in no order, and always in the same one: multiplication by an odd number scatters
-/// the numbers without making two of them one.
+/// A key by which versions come in no order, and always in the same one: multiplication by an odd number
+/// scatters the numbers without making two of them one.
 fn scattered(template: &LaunchTemplate, number: u64) -> String {
     format!("{:016x} {}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15), template.id)
 }

@@ -77,8 +77,8 @@ fn get_function(world: &mut World, get: FunctionName) -> Answer {
     Ok(Some(json!({ "Configuration": configuration, "Code": { "RepositoryType": "S3" } })))
 }
 
-/// The function of a name, an ARN or a part of an ARN, with or without a qualifier. The lab has no versions but
-/// `$LATEST`, and no aliases.
+/// The function of a name, an ARN or a part of an ARN, with or without a qualifier. The lab has no
+/// versions but `$LATEST`, and no aliases.
 fn find<'a>(world: &'a World, named: &FunctionName) -> Result<&'a Configuration, ApiError> {
     let name = named.function_name.as_str();
     let account = format!("{ACCOUNT}:");

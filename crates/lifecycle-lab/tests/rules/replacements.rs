@@ -1,4 +1,5 @@
-//! How AWS itself replaces instances and CloudFormation groups, when others can read of it, and in what words.
+//! How AWS itself replaces instances and CloudFormation groups, when others can read of it, and in what
+//! words.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const TAKEN: &str = "At T an instance was taken out of service in response to";
 #[tokio::test(start_paused = true)]
 async fn an_impaired_or_an_old_instance_is_replaced_past_its_hooks() {
     type Trigger = fn(&mut World, &str);
-    let lifetime = "an instance reaching the maximum instance lifetime";
+    let lifetime = "the maximum instance lifetime";
     let triggers: [(Trigger, &str, &str); 2] = [
         (
             |world, id| world.fail_status_check(id),

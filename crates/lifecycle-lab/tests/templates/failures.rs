@@ -10,8 +10,8 @@ use lifecycle_lab::ec2::{Image, ImageState};
 use crate::scene::*;
 
 impl Scene {
-    /// The group follows `$Latest` into a version from which nothing can be launched; answers what the scaling
-    /// activity says.
+    /// The group follows `$Latest` into a version from which nothing can be launched; answers what the
+    /// scaling activity says.
     async fn failure(&self, subnet: Option<&str>, data: RequestLaunchTemplateDataBuilder) -> String {
         let id = self.template(self.data()).await;
         let group = self.group().launch_template(named("web", "$Latest"));

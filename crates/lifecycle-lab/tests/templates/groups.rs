@@ -1,4 +1,5 @@
-//! Groups that launch from a template: which version they take, and what they and their instances say of it.
+//! Groups that launch from a template: which version they take, and what they and their instances say of
+//! it.
 
 use std::time::Duration;
 

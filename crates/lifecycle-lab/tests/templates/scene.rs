@@ -1,4 +1,5 @@
-//! An account with an image that can be launched, and short words for what tests do with templates and groups.
+//! An account with an image that can be launched, and short words for what tests do with templates and
+//! groups.
 
 use std::cell::RefCell;
 use std::fmt::Debug;

@@ -169,7 +169,8 @@ fn zones_of(world: &World, named: Vec<String>, subnets: &[String]) -> Result<Vec
     }
 }
 
-/// The parameters of [`create`] that make a group of this name like another one; its warm pool they leave out.
+/// The parameters of [`create`] that make a group of this name like another one; its warm pool they
+/// leave out.
 pub(crate) fn like(group: &Group, name: &str) -> Value {
     let hooks = group.hooks.values().map(|hook| {
         json!({

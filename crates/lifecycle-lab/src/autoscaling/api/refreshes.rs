@@ -1,4 +1,5 @@
-//! Instance refreshes, of the strategy `Rolling`, to what the group launches from anyway: started, described, cancelled.
+//! Instance refreshes, of the strategy `Rolling`, to what the group launches from anyway: started,
+//! described, cancelled.
 
 use serde::Deserialize;
 use serde_json::json;
