@@ -100,7 +100,9 @@ impl World {
                 self.begin(&warmed, Journey::OutOfPool, what, cause);
             } else if !self.launch(name, Journey::Launch, "Launching a new EC2 instance", cause) {
                 // The next try is for the same reason.
-                self.group_mut(name).replacements.extend(replacement);
+                if let Some(replacement) = replacement {
+                    self.group_mut(name).replacements.push_front(replacement);
+                }
                 return;
             }
         }

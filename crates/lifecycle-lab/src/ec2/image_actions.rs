@@ -119,8 +119,11 @@ pub(super) fn describe(world: &mut World, describe: DescribeImages) -> Answer {
     let current = |image: &Image| {
         deprecated_too || image.is_own() || image.deprecated.is_none_or(|from| from > world.now())
     };
+    // There can be thousands: what earlier pages had is not put into words again.
+    let last = next_token.clone().unwrap_or_default();
     let wanted = ec2.images.values().filter(|image| {
-        (ids.is_empty() || ids.contains(&image.id))
+        image.id > last
+            && (ids.is_empty() || ids.contains(&image.id))
             && image.is_registered()
             && shown(image)
             && of_owner(image)
