@@ -1,11 +1,13 @@
 //! The demo: AWS's tutorial on lifecycle hooks that invoke a function, played to its end; what happens
-//! when the function can't do its work; and a scale-in whose instances take their time to stop.
+//! when the function can't do its work; a scale-in whose instances take their time to stop; and three
+//! deaths, one of which nobody planned.
+
+mod deaths;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_core::config::Variables;
@@ -19,6 +21,7 @@ use crate::functions::{
     STATUS_EVENT, deploy_launch_logger, deploy_terminate_drainer, on_ended_commands, on_terminations,
     show_logs,
 };
+use crate::operator::{create, desire, hook};
 use crate::timeline::Timeline;
 
 /// The group whose instances launch-logger records.
@@ -39,11 +42,11 @@ const COMMAND: &str = "echo application stopped";
 /// The drainer's time limit: it starts or finishes a drain in a fraction of a second.
 const DRAINER_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often the sweep runs.
+/// How often the sweeps run.
 const SWEEP: Duration = Duration::from_secs(300);
 
-/// From a command's end to the completion of its action: one event's journey and two calls. What takes
-/// longer was not woken by the event.
+/// From a command's or an image's end to the completion of its action: one event's journey and two calls. What
+/// takes longer was not woken by the event.
 const JOURNEY: TimeDelta = TimeDelta::seconds(5);
 
 /// Nothing in the story takes longer than a hook, a replacement and some time to boot, but for a drain.
@@ -60,7 +63,8 @@ pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
     let operator = Client::new(&lab.sdk_config("operator"));
     let told = async {
         launches(&lab, &operator, &mut timeline).await?;
-        scale_in(&lab, &operator, &mut timeline).await
+        scale_in(&lab, &operator, &mut timeline).await?;
+        deaths::deaths(&lab, &operator, &mut timeline).await
     };
     let told = told.await;
     timeline.catch_up();
@@ -88,21 +92,19 @@ fn figures(lab: &Lab) -> String {
             world.autoscaling.activities().iter().filter_map(|activity| activity.message.as_deref());
         messages.filter(|message| message.ends_with("Heartbeat Timeout")).count()
     });
-    let mut figures = format!(
-        "{} actions completed, {given_up} given up by the hook, {} kept by the failure queue",
+    let calls: Vec<_> =
+        by_function.iter().map(|(function, calls)| format!("{calls} by {function}")).collect();
+    format!(
+        "{} actions completed, {given_up} given up by the hook, {} kept by the failure queue\nAWS calls: {}",
         completions(lab, None).len(),
-        lab.failures().len()
-    );
-    for (function, calls) in by_function {
-        // Writing to a string can't fail.
-        let _ = write!(figures, " · {calls} AWS calls by {function}");
-    }
-    figures
+        lab.failures().len(),
+        calls.join(", ")
+    )
 }
 
 /// A group launches, with launch-logger at its hook.
 async fn launches(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyhow::Result<()> {
-    deploy_launch_logger(lab)?;
+    deploy_launch_logger(lab, WEB)?;
     timeline.headline(
         "A group with a launching hook: 300 s, then ABANDON. launch-logger is deployed with its rule.",
     );
@@ -243,7 +245,7 @@ fn deploy_drainer(lab: &Lab, variables: &Variables) -> anyhow::Result<()> {
     use terminate_drainer::NAME;
 
     deploy_terminate_drainer(lab, NAME, DRAINER_LIMIT, variables)?;
-    on_terminations(lab, NAME)?;
+    on_terminations(lab, NAME, SHOP)?;
     on_ended_commands(lab, NAME)?;
     lab.schedule(SWEEP, NAME, json!({ "action": "reconcile" }));
     Ok(())
@@ -275,34 +277,6 @@ async fn ends(lab: &Lab, timeline: &mut Timeline, part: &Part, limit: Duration) 
         "expected that {id} is let go within {} s, found {after:?}",
         part.within.num_seconds()
     );
-    Ok(())
-}
-
-async fn create(operator: &Client, group: &str, zones: &[&str]) -> anyhow::Result<()> {
-    let zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
-    let create = operator.create_auto_scaling_group().auto_scaling_group_name(group);
-    let create = create.launch_configuration_name(group).set_availability_zones(Some(zones));
-    create.min_size(0).max_size(6).send().await?;
-    Ok(())
-}
-
-async fn hook(
-    operator: &Client,
-    group: &str,
-    name: &str,
-    transition: &str,
-    heartbeat: i32,
-    result: &str,
-) -> anyhow::Result<()> {
-    let put = operator.put_lifecycle_hook().auto_scaling_group_name(group).lifecycle_hook_name(name);
-    let put = put.lifecycle_transition(format!("autoscaling:EC2_INSTANCE_{transition}"));
-    put.heartbeat_timeout(heartbeat).default_result(result).send().await?;
-    Ok(())
-}
-
-async fn desire(operator: &Client, group: &str, capacity: i32) -> anyhow::Result<()> {
-    let desire = operator.set_desired_capacity().auto_scaling_group_name(group).desired_capacity(capacity);
-    desire.send().await.with_context(|| format!("setting the desired capacity to {capacity}"))?;
     Ok(())
 }
 

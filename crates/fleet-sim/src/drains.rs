@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use lifecycle_core::config::Variables;
 use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Lab, Moment, What};
 use serde_json::json;
 use terminate_drainer::NAME;
 use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_TIMEOUT, WAIT};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::functions::{deploy_terminate_drainer, on_ended_commands, on_terminations};
+use crate::measure::{billed_ms, median, until_idle};
 
 const MODES: [&str; 2] = ["event", "poll"];
 
@@ -134,12 +134,6 @@ fn usd(runs: u64, billed_ms: u64) -> f64 {
     runs as f64 * USD_PER_REQUEST + billed_ms as f64 / 1_000.0 * GIGABYTES * USD_PER_GB_SECOND
 }
 
-fn median<T: Ord + Copy + Default>(values: impl Iterator<Item = T>) -> T {
-    let mut values: Vec<T> = values.collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
 /// A lab with a group, its hook, the function and its sweep.
 async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
     let lab = Lab::new("2026-11-23T09:00:00Z".parse()?, seed);
@@ -147,7 +141,7 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
         [(WAIT, mode), (DRAIN_TIMEOUT, "4h"), (AUTO_SCALING_GROUPS, "shop")].into_iter().collect();
     deploy_terminate_drainer(&lab, NAME, TIME_LIMIT, &variables)?;
     deploy_terminate_drainer(&lab, SWEEPER, TIME_LIMIT, &variables)?;
-    on_terminations(&lab, NAME)?;
+    on_terminations(&lab, NAME, "shop")?;
     // Polling needs no second rule.
     if mode == "event" {
         on_ended_commands(&lab, NAME)?;
@@ -193,27 +187,6 @@ async fn measure(seed: u64, mode: &str, duration: Duration) -> anyhow::Result<Ve
     let commands = lab.world(|world| world.run_command.commands().len());
     ensure!(commands == drains.len(), "expected one command a drain, found {commands}");
     Ok(drains)
-}
-
-/// What was seen when no run is under way any more: where the sweep was first, a run that polls ends later
-/// than its instance.
-async fn until_idle(lab: &Lab, moments: &mut UnboundedReceiver<Moment>) -> Vec<Moment> {
-    let mut seen = Vec::new();
-    let mut under_way = 0;
-    loop {
-        while let Ok(moment) = moments.try_recv() {
-            match moment.what {
-                What::Started(_) => under_way += 1,
-                What::Ended(..) => under_way -= 1,
-                _ => {}
-            }
-            seen.push(moment);
-        }
-        if under_way == 0 {
-            return seen;
-        }
-        lab.sleep(Duration::from_secs(1)).await;
-    }
 }
 
 /// The account of one drain: what happened from the scale-in to the instance's end.
@@ -276,11 +249,6 @@ fn account(moments: &[Moment], ended: DateTime<Utc>) -> Option<Drain> {
     drain.waiting_calls += since;
     drain.completed_after_ms = (completed? - ended).num_milliseconds();
     Some(drain)
-}
-
-/// As Lambda bills: every run rounded up to a millisecond.
-fn billed_ms(time: TimeDelta) -> u64 {
-    u64::try_from(time.num_microseconds().unwrap_or(i64::MAX)).unwrap_or_default().div_ceil(1_000)
 }
 
 /// What a sweep is billed when nothing waits.

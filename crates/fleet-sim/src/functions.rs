@@ -18,17 +18,20 @@ use tracing_subscriber::prelude::*;
 /// launch-logger's time limit, ten seconds: one slow answer of AWS and a second attempt.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
 
+/// ami-snapshotter's time limit, half a minute: enough for a slow `CreateImage` and the look after it.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(30);
+
 /// Statuses that end a command. terminate-drainer has nothing to do for the others, so its rule does not
 /// wake it for them.
 const ENDED: [&str; 4] = ["Success", "Failed", "TimedOut", "Cancelled"];
 
-/// Deploys launch-logger with its defaults and with its rule.
-pub(crate) fn deploy_launch_logger(lab: &Lab) -> anyhow::Result<()> {
+/// Deploys launch-logger with its defaults and with its rule for the groups whose names begin so.
+pub(crate) fn deploy_launch_logger(lab: &Lab, groups: &str) -> anyhow::Result<()> {
     use launch_logger::{Config, Context, NAME};
 
     let mut context = Context::new(Config::parse(&Variables::default())?, &lab.sdk_config(NAME))?;
     context.output = written_to(lab, NAME);
-    lab.add_rule(&lifecycle_actions("EC2 Instance-launch Lifecycle Action"), NAME)?;
+    lab.add_rule(&lifecycle_actions(&[LAUNCH_EVENT], groups), NAME)?;
     deploy(lab, NAME, LAUNCH_LIMIT, move |payload, invocation| {
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
@@ -55,9 +58,9 @@ pub(crate) fn deploy_terminate_drainer(
     Ok(())
 }
 
-/// terminate-drainer's rule for instances that are about to die.
-pub(crate) fn on_terminations(lab: &Lab, function: &str) -> anyhow::Result<()> {
-    Ok(lab.add_rule(&lifecycle_actions("EC2 Instance-terminate Lifecycle Action"), function)?)
+/// terminate-drainer's rule for instances that are about to die, of the groups whose names begin so.
+pub(crate) fn on_terminations(lab: &Lab, function: &str, groups: &str) -> anyhow::Result<()> {
+    Ok(lab.add_rule(&lifecycle_actions(&[DEATH_EVENT], groups), function)?)
 }
 
 /// terminate-drainer's rule for commands that have ended.
@@ -70,11 +73,48 @@ pub(crate) fn on_ended_commands(lab: &Lab, function: &str) -> anyhow::Result<()>
     Ok(lab.add_rule(&ended, function)?)
 }
 
+/// Deploys ami-snapshotter without a rule, under a name of the caller's choice: the lab's calls and runs
+/// carry it. What it remembers is in the configuration of the function of its own name.
+pub(crate) fn deploy_ami_snapshotter(
+    lab: &Lab,
+    name: &'static str,
+    variables: &[(&'static str, &str)],
+) -> anyhow::Result<()> {
+    use ami_snapshotter::{Config, Context};
+
+    let config = Config::parse(&variables.iter().copied().collect())?;
+    let mut context = Context::new(config, &lab.sdk_config(name))?;
+    context.output = written_to(lab, name);
+    deploy(lab, name, SNAPSHOT_LIMIT, move |payload, invocation| {
+        let context = context.clone();
+        async move { context.invoke(payload, &invocation).await }
+    });
+    lab.world(|world| world.set_variables(name, variables.iter().copied()));
+    Ok(())
+}
+
+/// ami-snapshotter's rules: births and deaths in the groups whose names begin so, and images that have
+/// changed their state.
+pub(crate) fn on_lives_and_images(lab: &Lab, function: &str, groups: &str) -> anyhow::Result<()> {
+    lab.add_rule(&lifecycle_actions(&[LAUNCH_EVENT, DEATH_EVENT], groups), function)?;
+    Ok(lab.add_rule(&json!({ "source": ["aws.ec2"], "detail-type": [IMAGE_EVENT] }), function)?)
+}
+
+const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
+
+const DEATH_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
+
+const IMAGE_EVENT: &str = "EC2 AMI State Change";
+
 /// The detail-type of the event that tells of a command on one instance.
 pub(crate) const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
 
-fn lifecycle_actions(detail_type: &str) -> Value {
-    json!({ "source": ["aws.autoscaling"], "detail-type": [detail_type] })
+fn lifecycle_actions(kinds: &[&str], groups: &str) -> Value {
+    json!({
+        "source": ["aws.autoscaling"],
+        "detail-type": kinds,
+        "detail": { "AutoScalingGroupName": [{ "prefix": groups }] },
+    })
 }
 
 fn deploy<F>(

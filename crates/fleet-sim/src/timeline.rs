@@ -40,8 +40,10 @@ pub(crate) struct Timeline {
     lanes: Vec<(String, &'static str)>,
     /// What the viewer knows an instance by.
     names: BTreeMap<String, &'static str>,
-    /// When an instance first came into a state.
+    /// When an instance or an image first came into a state.
     reached: BTreeMap<(String, &'static str), DateTime<Utc>>,
+    /// What functions answered about an instance.
+    answers: BTreeMap<String, Vec<Value>>,
     /// Sweeps since the last line, and the heartbeats that they sent.
     sweeps: (u64, u64),
 }
@@ -57,6 +59,7 @@ impl Timeline {
             lanes: Vec::new(),
             names: BTreeMap::new(),
             reached: BTreeMap::new(),
+            answers: BTreeMap::new(),
             sweeps: (0, 0),
         }
     }
@@ -81,9 +84,14 @@ impl Timeline {
         self.names.insert(instance.to_owned(), name);
     }
 
-    /// When the instance first came into this state, as far as it is drawn.
-    pub(crate) fn reached(&self, instance: &str, state: &'static str) -> Option<DateTime<Utc>> {
-        self.reached.get(&(instance.to_owned(), state)).copied()
+    /// When the instance or the image first came into this state, as far as it is drawn.
+    pub(crate) fn reached(&self, id: &str, state: &'static str) -> Option<DateTime<Utc>> {
+        self.reached.get(&(id.to_owned(), state)).copied()
+    }
+
+    /// What functions answered about the instance, as far as it is drawn.
+    pub(crate) fn answers(&self, instance: &str) -> &[Value] {
+        self.answers.get(instance).map_or(&[], Vec::as_slice)
     }
 
     /// Draws what has happened so far.
@@ -102,17 +110,27 @@ impl Timeline {
                     None => self.lanes.push((instance.clone(), state)),
                 }
             }
+            What::Seen(Sight::Image { image, state, .. }) => {
+                self.reached.entry((image.clone(), state)).or_insert(moment.at);
+            }
             What::Ended(_, Ok(answer)) if answer["outcome"] == "swept" && answer["waiting"] != 0 => {
                 self.sweeps.0 += 1;
                 self.sweeps.1 += answer["heartbeats"].as_u64().unwrap_or_default();
+            }
+            What::Ended(_, Ok(answer)) => {
+                if let Some(instance) = answer["instance.id"].as_str() {
+                    self.answers.entry(instance.to_owned()).or_default().push(answer.clone());
+                }
             }
             _ => {}
         }
         if let Some((style, text)) = describe(&moment.what) {
             if let (sweeps @ 1.., heartbeats) = std::mem::take(&mut self.sweeps) {
                 let times = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-                let text =
-                    format!("meanwhile {}, {}", times(sweeps, "sweep"), times(heartbeats, "heartbeat"));
+                let mut text = format!("meanwhile {}", times(sweeps, "sweep"));
+                if heartbeats > 0 {
+                    text = format!("{text}, {}", times(heartbeats, "heartbeat"));
+                }
                 self.line(moment.at, DIM, &text);
             }
             let text = self.names.iter().fold(text, |text, (instance, name)| {
@@ -133,7 +151,8 @@ impl Timeline {
     }
 }
 
-/// One line for what happened; nothing for what another line tells already.
+/// One line for what happened; nothing for what another line tells already. That a death was planned is told by
+/// the answer alone; other reasons stand in the log too.
 fn describe(what: &What) -> Option<(Style, String)> {
     let plain = Style::new();
     Some(match what {
@@ -152,9 +171,21 @@ fn describe(what: &What) -> Option<(Style, String)> {
             let style = if matches!(*status, "Failed" | "TimedOut") { BAD } else { plain };
             (style, format!("command on {instance}: {status}"))
         }
-        What::Seen(Sight::Image { name, state, .. }) => {
+        What::Seen(Sight::Image { image, state, .. }) => {
             let style = if *state == "failed" { BAD } else { plain };
-            (style, format!("image {name}: {state}"))
+            (style, format!("image {image} is {state}"))
+        }
+        What::Seen(Sight::TemplateVersion { name, version, state, .. }) => {
+            (plain, format!("launch template {name}: version {version} is {state}"))
+        }
+        What::Seen(Sight::TemplateDefault { name, version, .. }) => {
+            (plain, format!("launch template {name}: version {version} is the default"))
+        }
+        What::Seen(Sight::Service { cluster, service, desired, running }) => {
+            (plain, format!("{running} of {desired} tasks of {cluster}/{service} run"))
+        }
+        What::Seen(Sight::Target { resource, min, max }) => {
+            (plain, format!("{resource} may have {min} to {max} tasks"))
         }
         What::Sent(event) => match event["detail-type"].as_str() {
             Some(kind) if kind.ends_with("Lifecycle Action") => {
@@ -178,7 +209,12 @@ fn describe(what: &What) -> Option<(Style, String)> {
         What::Started(run) if run.attempt > 1 => {
             (plain, format!("Lambda runs {} again, attempt {}", run.function, run.attempt))
         }
-        What::Started(_) | What::Ended(_, Ok(_)) => return None,
+        What::Started(_) => return None,
+        What::Ended(run, Ok(answer)) => {
+            let reason = answer["reason"].as_str().filter(|reason| reason.starts_with("planned: "))?;
+            let outcome = answer["outcome"].as_str().unwrap_or("?");
+            (plain, format!("{} answers {outcome}, {reason}", run.function))
+        }
         What::Ended(run, Err(error)) if run.attempt > 1 => {
             (BAD, format!("{} answers {} again", run.function, error.error_type))
         }
@@ -189,13 +225,20 @@ fn describe(what: &What) -> Option<(Style, String)> {
     })
 }
 
+/// Changes that functions log.
+const TOLD: [&str; 5] = [
+    "CompleteLifecycleAction",
+    "RecordLifecycleActionHeartbeat",
+    "SendCommand",
+    "CreateImage",
+    "UpdateFunctionConfiguration",
+];
+
 /// Looks change nothing, and a function logs what it changed.
 fn is_told(call: &Call) -> bool {
     let looks = ["Describe", "List", "Get"];
     call.caller != "operator"
-        && (looks.iter().any(|look| call.action.starts_with(look))
-            || ["CompleteLifecycleAction", "RecordLifecycleActionHeartbeat", "SendCommand"]
-                .contains(&call.action.as_str()))
+        && (looks.iter().any(|look| call.action.starts_with(look)) || TOLD.contains(&call.action.as_str()))
 }
 
 /// A record by its main fields, and what a function says about its work. What it says of the event, of a

@@ -60,6 +60,17 @@ impl<'a> Parser<'a> {
         })
     }
 
+    /// Whether the variable `name` is there at all.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.variables.0.contains_key(name)
+    }
+
+    /// Remembers that `name` is wrong in a way that its own value does not show: it is missing, or does
+    /// not go together with another one.
+    pub fn refuse(&mut self, name: &str, why: impl Display) {
+        self.errors.push(format!("{name}: {why}"));
+    }
+
     /// The configuration, if no variable was wrong.
     ///
     /// # Errors
@@ -103,6 +114,14 @@ pub fn duration_within(shortest: Duration, longest: Duration) -> impl Fn(&str) -
     }
 }
 
+/// `true` or `false`.
+///
+/// # Errors
+/// The text is neither.
+pub fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+}
+
 /// A list separated by commas; spaces around its items don't matter.
 ///
 /// # Errors
@@ -112,27 +131,35 @@ pub fn list(text: &str) -> Result<Vec<String>, String> {
     if items.iter().any(String::is_empty) { Err(format!("{text:?} has an empty item")) } else { Ok(items) }
 }
 
-/// Names, and beginnings of names that end in `*`.
+/// Names, and beginnings of names, which are written with a `*` at their end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names(Vec<String>);
+pub struct Names {
+    whole: Vec<String>,
+    beginnings: Vec<String>,
+}
 
 impl Names {
+    /// The same with one more whole name, whatever characters it has.
+    #[must_use]
+    pub fn and(mut self, name: Option<String>) -> Self {
+        self.whole.extend(name);
+        self
+    }
+
     /// Whether nothing was named.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.whole.is_empty() && self.beginnings.is_empty()
     }
 
     /// Whether `name` is one of them.
     pub fn contain(&self, name: &str) -> bool {
-        self.0.iter().any(|known| match known.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => known == name,
-        })
+        self.whole.iter().any(|known| known == name)
+            || self.beginnings.iter().any(|beginning| name.starts_with(beginning))
     }
 
     /// The names, if all of them are whole.
     pub fn whole(&self) -> Option<&[String]> {
-        (!self.0.iter().any(|name| name.ends_with('*'))).then_some(self.0.as_slice())
+        self.beginnings.is_empty().then_some(self.whole.as_slice())
     }
 }
 
@@ -141,11 +168,17 @@ impl Names {
 /// # Errors
 /// As [`list`], or a `*` stands elsewhere than at the end.
 pub fn names(text: &str) -> Result<Names, String> {
-    let names = list(text)?;
-    match names.iter().find(|name| name.trim_end_matches('*').contains('*') || name.ends_with("**")) {
-        Some(wrong) => Err(format!("{wrong:?}: a * can stand at the end only")),
-        None => Ok(Names(names)),
+    let mut names = Names::default();
+    for name in list(text)? {
+        match name.strip_suffix('*') {
+            _ if name.trim_end_matches('*').contains('*') || name.ends_with("**") => {
+                return Err(format!("{name:?}: a * can stand at the end only"));
+            }
+            Some(beginning) => names.beginnings.push(beginning.to_owned()),
+            None => names.whole.push(name),
+        }
     }
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -182,6 +215,8 @@ mod tests {
         assert_eq!(some.whole(), None);
         assert_eq!(names("a,b").unwrap().whole(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert!(names("*").unwrap().contain("anything"));
+        let literal = Names::default().and(Some("we*".to_owned()));
+        assert!(literal.contain("we*") && !literal.contain("web") && literal.whole().is_some());
         for text in ["", "a,", "a,,b", "a*b", "a**"] {
             assert!(names(text).is_err(), "{text:?}");
         }
@@ -195,7 +230,10 @@ mod tests {
         assert_eq!(parser.get("B", 0, str::parse::<u32>), 7);
         assert_eq!(parser.get("D", 4, str::parse::<u32>), 4);
         parser.get("C", Names::default(), names);
+        assert!(parser.is_set("C") && !parser.is_set("D"));
+        parser.refuse("D", "not set");
         let error = parser.finish(()).unwrap_err().chain();
         assert!(error.starts_with("A: \"soon\" is not a duration") && error.contains("; C: "), "{error}");
+        assert!(error.ends_with("; D: not set"), "{error}");
     }
 }

@@ -1,11 +1,13 @@
 //! From a payload to the answer: one code path for every envelope. Each message is handled alone,
 //! within the deadline, and ends in one log line and one metric.
 
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use std::future::Future;
 use tracing::{error, info};
 
 use crate::event::{self, Payload};
@@ -32,6 +34,18 @@ pub enum Outcome {
     CommandRunning,
     /// They outlive this run; the sweep goes on with them.
     LeftToSweep,
+    /// The group is now remembered as the one in service.
+    GroupStored,
+    /// The group in service stays the one that it was.
+    GroupUnchanged,
+    /// EC2 accepted an image of the instance; its end will wake the function.
+    ImageRequested,
+    /// An image was requested before, and is not ready yet.
+    ImagePending,
+    /// The action is deliberately left to the hook's timeout.
+    Left,
+    /// Every target is as it should be.
+    Scheduled,
 }
 
 impl Outcome {
@@ -45,6 +59,12 @@ impl Outcome {
             Self::CommandSent => "command-sent",
             Self::CommandRunning => "command-running",
             Self::LeftToSweep => "left-to-sweep",
+            Self::GroupStored => "group-stored",
+            Self::GroupUnchanged => "group-unchanged",
+            Self::ImageRequested => "image-requested",
+            Self::ImagePending => "image-pending",
+            Self::Left => "left",
+            Self::Scheduled => "scheduled",
         }
     }
 }
@@ -66,10 +86,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer without any field yet.
+    pub fn new(outcome: Outcome) -> Self {
+        Self { outcome, fields: Map::new() }
+    }
+
     /// An answer about `wait`, with what identifies it.
     pub fn about(wait: &Wait, outcome: Outcome) -> Self {
-        let answer = Self { outcome, fields: Map::new() };
-        let answer = answer.with("asg.name", wait.group.as_str()).with("hook.name", wait.hook.as_str());
+        let answer = Self::new(outcome).with("asg.name", wait.group.as_str());
+        let answer = answer.with("hook.name", wait.hook.as_str());
         answer.with("instance.id", wait.instance.as_str()).with("action.id", wait.id())
     }
 
@@ -85,7 +110,7 @@ impl Answer {
 
     /// A message that asks for nothing, and why.
     pub fn ignored(reason: &str) -> Self {
-        Self { outcome: Outcome::Ignored, fields: Map::new() }.with("reason", reason)
+        Self::new(Outcome::Ignored).with("reason", reason)
     }
 
     /// The same with one more field.
@@ -114,28 +139,15 @@ where
     F: Future<Output = Result<Answer, Error>>,
 {
     let one = async |message: Result<Message, Error>| {
-        let time = message.as_ref().ok().and_then(Message::time);
         let wait = match &message {
             Ok(Message::Action(action)) => Some(action.wait.clone()),
             _ => None,
         };
-        let wait = wait.as_ref();
+        let about = About { wait: wait.as_ref(), time: message.as_ref().ok().and_then(Message::time) };
         if let Ok(message) = &message {
-            accept(wait, message);
+            accept(about.wait, message);
         }
-        let result = match message {
-            Ok(message) => invocation.guard(handle(message)).await,
-            Err(error) => Err(error),
-        };
-        let outcome = report(wait, &result, invocation);
-        let to_completion = time
-            .filter(|_| outcome == Outcome::Completed.as_str())
-            .map(|time| (invocation.now() - time).num_milliseconds().max(0));
-        let metric = metrics::emf(function, outcome, to_completion, invocation);
-        if let Err(error) = output.line(&metric) {
-            error!(%error, "the metric could not be written to standard output");
-        }
-        result
+        conclude(function, about, message.map(&handle), invocation, output).await
     };
     match Payload::parse(payload) {
         Ok(Payload::Single(value)) => Ok(json!(one(event::message(value)).await?)),
@@ -154,6 +166,47 @@ where
             Ok(json!({ "batchItemFailures": failures }))
         }
     }
+}
+
+/// What is known of a message before it is handled.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct About<'a> {
+    /// The wait that a lifecycle action is about.
+    pub wait: Option<&'a Wait>,
+    /// When AWS sent the message.
+    pub time: Option<DateTime<Utc>>,
+}
+
+/// Awaits what handles one message, within the deadline, and ends it in one log line and one metric.
+/// `work` is an error where the message could not be read. For a function whose payload is its own;
+/// [`dispatch`] does it for each message.
+///
+/// # Errors
+/// Those of `work`, [`Error::Timeout`] or [`Error::Panic`].
+pub async fn conclude<F>(
+    function: &str,
+    about: About<'_>,
+    work: Result<F, Error>,
+    invocation: &Invocation,
+    output: &Output,
+) -> Result<Answer, Error>
+where
+    F: Future<Output = Result<Answer, Error>>,
+{
+    let result = match work {
+        Ok(work) => invocation.guard(work).await,
+        Err(error) => Err(error),
+    };
+    let outcome = report(about.wait, &result, invocation);
+    let to_completion = about
+        .time
+        .filter(|_| outcome == Outcome::Completed.as_str())
+        .map(|time| (invocation.now() - time).num_milliseconds().max(0));
+    let metric = metrics::emf(function, outcome, to_completion, invocation);
+    if let Err(error) = output.line(&metric) {
+        error!(%error, "the metric could not be written to standard output");
+    }
+    result
 }
 
 fn accept(wait: Option<&Wait>, message: &Message) {
@@ -189,6 +242,8 @@ fn report(wait: Option<&Wait>, result: &Result<Answer, Error>, invocation: &Invo
                 action.result = field("action.result"),
                 command.id = field("command.id"),
                 command.status = field("command.status"),
+                image.id = field("image.id"),
+                cause = field("cause"),
                 exit_code = answer.fields.get("exit_code").and_then(|code| code.as_i64()),
                 outcome,
                 duration_ms,

@@ -34,6 +34,14 @@ pub enum Error {
     /// The function's time was over before the work was done.
     #[error("{0}")]
     Timeout(String),
+    /// Some of many targets were not dealt with; all others were.
+    #[error("{} of {all} targets failed: {}", failed.len(), failed.join("; "))]
+    TargetsFailed {
+        /// How many there were.
+        all: usize,
+        /// What failed: a target's name, a colon, and why.
+        failed: Vec<String>,
+    },
     /// A defect in this function. The message is the panic's.
     #[error("{0}")]
     Panic(String),
@@ -48,6 +56,7 @@ impl Error {
             Self::UnsupportedEvent(_) => "UnsupportedEvent",
             Self::AwsError { .. } => "AwsError",
             Self::Timeout(_) => "Timeout",
+            Self::TargetsFailed { .. } => "TargetsFailed",
             Self::Panic(_) => "Panic",
         }
     }
@@ -98,6 +107,11 @@ impl AwsFailure {
         let message = without_tokens(service.message().unwrap_or("no message"));
         let request = error.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
         Self(format!("{code}: {message}{request}"))
+    }
+
+    /// A failure that AWS tells in the text of an answer.
+    pub fn told(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 
     /// The same without this token, whatever it looks like.

@@ -317,7 +317,10 @@ fn nested(text: &Value) -> Result<Message, Error> {
 
 /// Deserializes with the path of the field in the error. A text in the wrong place is not quoted: it
 /// may hold the token.
-fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+///
+/// # Errors
+/// [`Error::InvalidPayload`].
+pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let reason = error.inner().to_string();

@@ -42,6 +42,12 @@ impl Invocation {
         }
     }
 
+    /// The same run, of which a piece of work may take at most `limit`.
+    #[must_use]
+    pub fn at_most(self, limit: Duration) -> Self {
+        Self { work_ends: self.work_ends.min(Instant::now() + limit), ..self }
+    }
+
     /// The time of day.
     pub fn now(&self) -> DateTime<Utc> {
         self.wall + TimeDelta::from_std(self.elapsed()).unwrap_or(TimeDelta::MAX)

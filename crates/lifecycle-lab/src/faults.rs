@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::query::ApiError;
+use crate::scalable_targets;
 use crate::world::uuid;
 
 /// What can happen to a call to AWS.
@@ -17,8 +18,9 @@ pub enum CallFault {
     Throttle,
     /// HTTP 500 `InternalFailure`, or what the service calls it.
     ServerError,
-    /// HTTP 500 `ResourceContention`: another update of the group is pending. Auto Scaling only: others
-    /// have nothing like it, and play the call.
+    /// HTTP 500 `ResourceContention`: another update of the group is pending. Of Application Auto Scaling
+    /// 400 `ConcurrentUpdateException`, but not of its actions for tags. Others have nothing like it, and
+    /// play the call.
     Contention,
     /// HTTP 403 `AccessDenied`, or what the service calls it.
     AccessDenied,
@@ -208,13 +210,26 @@ impl CallFault {
                 Some(with(500, "ServiceException", "The AWS Lambda service encountered an internal error."))
             }
             ("lambda", Self::AccessDenied) => Some(with(403, "AccessDeniedException", &denied())),
-            ("ssm", Self::Throttle) => Some(ApiError::new("ThrottlingException", "Rate exceeded")),
+            ("ssm" | "ecs" | "application-autoscaling", Self::Throttle) => {
+                Some(ApiError::new("ThrottlingException", "Rate exceeded"))
+            }
             ("ssm", Self::ServerError) => Some(ApiError {
                 status: 500,
                 code: "InternalServerError",
                 message: "An error occurred on the server side.".to_owned(),
             }),
-            ("ssm", Self::AccessDenied) => Some(ApiError::new("AccessDeniedException", denied())),
+            ("ecs", Self::ServerError) => {
+                Some(with(500, "ServerException", "Service Unavailable. Please try again later."))
+            }
+            ("application-autoscaling", Self::ServerError) => {
+                Some(with(500, "InternalServiceException", "The service encountered an internal error."))
+            }
+            ("ssm" | "ecs" | "application-autoscaling", Self::AccessDenied) => {
+                Some(ApiError::new("AccessDeniedException", denied()))
+            }
+            ("application-autoscaling", Self::Contention) if !action.contains("Tag") => {
+                Some(scalable_targets::concurrent_update())
+            }
             (_, Self::Throttle) => Some(ApiError::throttling()),
             (_, Self::ServerError) => Some(ApiError {
                 status: 500,

@@ -15,10 +15,12 @@ use tokio::time::Instant;
 use crate::autoscaling;
 use crate::bus::Bus;
 use crate::ec2;
+use crate::ecs;
 use crate::faults::{CallFault, EventFault, Faults};
 use crate::lambda::{self, FunctionError, Functions, Run};
 use crate::query::ApiError;
 use crate::run_command;
+use crate::scalable_targets;
 use crate::wire::{Answer, HttpRequest};
 use crate::world::{Sight, World};
 
@@ -96,7 +98,8 @@ pub struct Call {
     pub caller: String,
     /// HTTP's method.
     pub method: String,
-    /// The service's name in IAM: `autoscaling`, `ec2`, `lambda`, `ssm`.
+    /// The service's name in IAM: `autoscaling`, `application-autoscaling`, `ec2`, `ecs`, `lambda`,
+    /// `ssm`.
     pub service: String,
     /// The action.
     pub action: String,
@@ -356,6 +359,8 @@ impl Lab {
                 "autoscaling" => autoscaling::call(world, &request),
                 "ec2" => ec2::call(world, &request),
                 "lambda" => lambda::call(world, &request),
+                "application-autoscaling" => scalable_targets::call(world, &request),
+                "ecs" => ecs::call(world, &request),
                 "ssm" => run_command::call(world, &request),
                 other => Err(ApiError::not_modelled(format!("the service {other}"))),
             }),

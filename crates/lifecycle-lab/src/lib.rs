@@ -1,5 +1,6 @@
-//! A model of AWS for code that acts at the moment an instance is born or dies: the clock of lifecycle
-//! hooks, commands on instances, and the slowness and the faults of everything around them.
+//! A model of AWS for code that acts at the moment an instance is born or dies, or that lets services
+//! sleep: the clock of lifecycle hooks, commands on instances, scalable targets and the tasks behind them,
+//! and the slowness and the faults of everything around them.
 //!
 //! One state machine ([`World`]) behind two doors ([`Lab::sdk_config`] in this process, [`Lab::tcp`]
 //! over TCP); functions that run as processes or as handlers ([`Function`]); rules and queues that
@@ -8,9 +9,12 @@
 //! by name.
 
 pub mod autoscaling;
+mod aws_json;
+mod bucket;
 mod bus;
 mod door;
 pub mod ec2;
+pub mod ecs;
 pub mod faults;
 mod lab;
 mod lambda;
@@ -19,10 +23,12 @@ mod query;
 mod rest;
 pub mod run_command;
 mod sandbox;
+pub mod scalable_targets;
 pub mod scenarios;
 mod wire;
 mod world;
 
+pub use bucket::Bucket;
 pub use bus::Envelope;
 pub use lab::{Call, Lab, Moment, What};
 pub use lambda::{

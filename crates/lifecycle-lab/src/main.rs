@@ -12,8 +12,8 @@ use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
 use serde_json::Value;
 
 /// A model of AWS on a port of this machine: EC2 Auto Scaling with lifecycle hooks and their clock, EC2's
-/// instances, images, launch templates, snapshots and tags, Lambda's function configuration, and Systems
-/// Manager Run Command.
+/// instances, images, launch templates, snapshots and tags, Lambda's function configuration, Systems Manager
+/// Run Command, and scalable targets of ECS services.
 ///
 /// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do, so
 /// it listens on the loopback interface only. What it does not model it refuses with the error
@@ -83,6 +83,13 @@ fn usage(address: SocketAddr) -> String {
   aws autoscaling describe-auto-scaling-instances
   aws ssm describe-instance-information
   aws ec2 describe-instances
+
+  aws ecs create-cluster --cluster-name demo
+  aws ecs create-service --cluster demo --service-name web --task-definition web --desired-count 2
+  aws application-autoscaling register-scalable-target --service-namespace ecs \
+      --scalable-dimension ecs:service:DesiredCount --resource-id service/demo/web \
+      --min-capacity 0 --max-capacity 0
+  aws ecs describe-services --cluster demo --services web
 "
     )
 }
@@ -106,6 +113,10 @@ fn line(moment: &Moment) -> String {
         What::Seen(Sight::TemplateDefault { template, name, version }) => {
             format!("template  {template} {name} default version {version}")
         }
+        What::Seen(Sight::Service { cluster, service, desired, running }) => {
+            format!("service   {cluster}/{service} {running} of {desired}")
+        }
+        What::Seen(Sight::Target { resource, min, max }) => format!("target    {resource} {min} to {max}"),
         What::Called(call) => {
             let parameters = call.parameters.join(" ");
             format!("call      {}:{} {parameters} => {}", call.service, call.action, call.outcome)

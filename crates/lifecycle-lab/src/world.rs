@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 
 use crate::autoscaling::{self, AutoScaling};
 use crate::ec2::{self, Ec2};
+use crate::ecs::{self, Ecs};
 use crate::lambda::{self, Configurations};
 use crate::run_command::{self, RunCommand};
+use crate::scalable_targets::ScalableTargets;
 
 /// The Region that the lab plays.
 pub const REGION: &str = "us-east-1";
@@ -21,8 +23,8 @@ pub const REGION: &str = "us-east-1";
 /// The account that the lab plays.
 pub const ACCOUNT: &str = "123456789012";
 
-/// How long things take that AWS takes its time for. All of them are settings of the lab, not facts:
-/// AWS publishes none of these.
+/// How long things take that AWS takes its time for. All of them are settings of the lab: AWS publishes a
+/// number only where one is named.
 #[derive(Debug, Clone)]
 pub struct Delays {
     /// From the start of an instance until its launching hooks begin; each instance takes up to half
@@ -42,6 +44,18 @@ pub struct Delays {
     /// Pause before a launch after the second launch in a row that a hook abandoned; it doubles with
     /// each further one, up to 15 minutes.
     pub launch_backoff: Duration,
+    /// From a task's place on an instance, or on Fargate, until it runs.
+    pub task_start: Duration,
+    /// From the decision to stop a task until it no longer runs.
+    pub task_stop: Duration,
+    /// From tasks that wait for instances until managed scaling asks the group for them. AWS's alarm
+    /// takes one datapoint of one minute.
+    pub capacity_alarm_high: Duration,
+    /// From instances that no task needs until managed scaling lets go of them. AWS's alarm takes 15
+    /// datapoints of one minute.
+    pub capacity_alarm_low: Duration,
+    /// From an update of a scalable target until the next one is accepted.
+    pub target_update: Duration,
     /// From `SendCommand`, or an agent's return, until the agent has the command; and from
     /// `CancelCommand` until it has stopped it.
     pub command_delivery: Duration,
@@ -73,6 +87,11 @@ impl Default for Delays {
             health_check: Duration::from_secs(45),
             acceptance: Duration::ZERO,
             launch_backoff: Duration::from_secs(30),
+            task_start: Duration::from_secs(30),
+            task_stop: Duration::from_secs(30),
+            capacity_alarm_high: Duration::from_secs(60),
+            capacity_alarm_low: Duration::from_secs(15 * 60),
+            target_update: Duration::ZERO,
             command_delivery: Duration::from_secs(1),
             command_visible: Duration::from_millis(500),
             command_listed: Duration::ZERO,
@@ -153,6 +172,26 @@ pub enum Sight {
         /// The version's number.
         version: u64,
     },
+    /// The counts of a service changed.
+    Service {
+        /// The cluster.
+        cluster: String,
+        /// The service.
+        service: String,
+        /// How many tasks it should have.
+        desired: u32,
+        /// How many run.
+        running: u32,
+    },
+    /// A scalable target was registered or updated.
+    Target {
+        /// The resource: `service/CLUSTER/SERVICE`.
+        resource: String,
+        /// Its minimum capacity.
+        min: u32,
+        /// Its maximum capacity.
+        max: u32,
+    },
 }
 
 /// Something that will happen by itself.
@@ -161,6 +200,7 @@ pub(crate) enum Timer {
     AutoScaling(autoscaling::Timer),
     Ec2(ec2::Timer),
     Lambda(lambda::Timer),
+    Ecs(ecs::Timer),
     RunCommand(run_command::Timer),
 }
 
@@ -179,6 +219,10 @@ pub struct World {
     pub ec2: Ec2,
     /// The configurations of Lambda functions.
     pub functions: Configurations,
+    /// ECS.
+    pub ecs: Ecs,
+    /// Application Auto Scaling.
+    pub scalable_targets: ScalableTargets,
     /// Systems Manager Run Command.
     pub run_command: RunCommand,
     effects: Vec<(DateTime<Utc>, Effect)>,
@@ -196,6 +240,8 @@ impl World {
             autoscaling: AutoScaling::default(),
             ec2: Ec2::default(),
             functions: Configurations::new(seed),
+            ecs: Ecs::default(),
+            scalable_targets: ScalableTargets::default(),
             run_command: RunCommand::default(),
             effects: Vec::new(),
         }
@@ -228,6 +274,7 @@ impl World {
                 Timer::AutoScaling(timer) => self.autoscaling_timer(timer),
                 Timer::Ec2(timer) => self.ec2_timer(timer),
                 Timer::Lambda(timer) => self.lambda_timer(timer),
+                Timer::Ecs(timer) => self.ecs_timer(timer),
                 Timer::RunCommand(timer) => self.run_command_timer(timer),
             }
         }

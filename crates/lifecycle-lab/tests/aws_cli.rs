@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
+use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Code, Function, Lab, World};
 use serde_json::{Value, json};
@@ -254,6 +255,86 @@ async fn the_cli_runs_a_command_on_an_instance() {
     );
     let error = aws.run("ssm list-documents").await.unwrap_err();
     assert!(error.contains("lifecycle-lab does not model ssm:ListDocuments"), "{error}");
+}
+
+#[tokio::test]
+async fn the_cli_runs_a_service() {
+    let lab = new_lab();
+    let Some(aws) = Cli::of(&lab).await else { return };
+    let counts = |service: &Value| {
+        json!([service["status"], service["desiredCount"], service["runningCount"], service["pendingCount"]])
+    };
+
+    let cluster = aws.run("ecs create-cluster --cluster-name demo").await.unwrap();
+    assert_eq!(cluster["cluster"]["clusterArn"], "arn:aws:ecs:us-east-1:123456789012:cluster/demo");
+    let create = "ecs create-service --cluster demo --service-name web --task-definition web --desired-count 2 \
+                  --launch-type FARGATE --network-configuration awsvpcConfiguration={subnets=[subnet-1]}";
+    let created = aws.run(create).await.unwrap();
+    assert_eq!(counts(&created["service"]), json!(["ACTIVE", 2, 0, 2]));
+    lab.skip(Duration::from_secs(60));
+
+    let described = aws.run("ecs describe-services --cluster demo --services web nobody").await.unwrap();
+    assert_eq!(counts(&described["services"][0]), json!(["ACTIVE", 2, 2, 0]));
+    assert_eq!(
+        described["failures"],
+        json!([{ "arn": "arn:aws:ecs:us-east-1:123456789012:service/demo/nobody", "reason": "MISSING" }])
+    );
+    let deploy = "ecs update-service --cluster demo --service web --desired-count 3 --task-definition web:2 \
+                  --force-new-deployment";
+    assert_eq!(counts(&aws.run(deploy).await.unwrap()["service"]), json!(["ACTIVE", 3, 2, 1]));
+    let clusters = aws.run("ecs describe-clusters --clusters demo").await.unwrap();
+    assert_eq!(clusters["clusters"][0]["runningTasksCount"], 2);
+    let services = aws.run("ecs list-services --cluster demo").await.unwrap();
+    assert_eq!(services, json!({ "serviceArns": [created["service"]["serviceArn"]] }));
+    assert_eq!(
+        aws.run("ecs delete-service --cluster demo --service web").await.unwrap_err(),
+        "An error occurred (InvalidParameterException) when calling the DeleteService operation: The service \
+         cannot be stopped while it is scaled above 0."
+    );
+    let deleted = aws.run("ecs delete-service --cluster demo --service web --force").await.unwrap();
+    assert_eq!(deleted["service"]["status"], "DRAINING");
+}
+
+#[tokio::test]
+async fn the_cli_lets_a_service_sleep_and_wakes_it() {
+    let lab = new_lab();
+    let Some(aws) = Cli::of(&lab).await else { return };
+    lab.world(|world| world.add_service("demo", "web", Scheduling::Replica, 2)).unwrap();
+    let desired = || lab.world(|world| world.ecs.service("demo", "web").map(|service| service.desired));
+    let target = "--service-namespace ecs --scalable-dimension ecs:service:DesiredCount --resource-id";
+    let register = format!("application-autoscaling register-scalable-target {target} service/demo");
+
+    assert_eq!(
+        aws.run(&format!("{register}/nobody --min-capacity 0 --max-capacity 0")).await.unwrap_err(),
+        "An error occurred (ValidationException) when calling the RegisterScalableTarget operation: ECS service \
+         doesn't exist: service/demo/nobody"
+    );
+    let asleep = format!("{register}/web --min-capacity 0 --max-capacity 0 --tags team=blue");
+    let registered = aws.run(&asleep).await.unwrap();
+    let arn = registered["ScalableTargetARN"].as_str().unwrap_or_default();
+    assert_eq!(desired(), Some(0));
+
+    let describe = "application-autoscaling describe-scalable-targets --service-namespace ecs --resource-ids";
+    let targets = aws.run(&format!("{describe} service/demo/web")).await.unwrap();
+    let found = &targets["ScalableTargets"][0];
+    assert_eq!(found["ScalableTargetARN"], arn);
+    assert_eq!((&found["MinCapacity"], &found["MaxCapacity"]), (&json!(0), &json!(0)));
+    assert_eq!(found.get("Tags"), None, "AWS tells them only to ListTagsForResource");
+    let tag =
+        format!("application-autoscaling tag-resource --resource-arn {arn} --tags team=green,night=off");
+    assert_eq!(aws.run(&tag).await, Ok(Value::Null));
+    let untag = format!("application-autoscaling untag-resource --resource-arn {arn} --tag-keys night");
+    assert_eq!(aws.run(&untag).await, Ok(Value::Null));
+    let tags = format!("application-autoscaling list-tags-for-resource --resource-arn {arn}");
+    assert_eq!(aws.run(&tags).await, Ok(json!({ "Tags": { "team": "green" } })));
+
+    let awake = format!("{register}/web --min-capacity 1 --max-capacity 3");
+    assert_eq!(aws.run(&awake).await, Ok(registered.clone()));
+    assert_eq!(desired(), Some(1));
+    let deregister = format!("application-autoscaling deregister-scalable-target {target} service/demo/web");
+    assert_eq!(aws.run(&deregister).await, Ok(Value::Null));
+    let error = aws.run(&deregister).await.unwrap_err();
+    assert!(error.contains("(ObjectNotFoundException)"), "{error}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use aws_sdk_ssm::types::{
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use lifecycle_core::action::{is_throttle, is_transient, pauses};
 use lifecycle_core::{Error, Invocation, Transition, Wait};
+use tracing::warn;
 
 use crate::Config;
 use crate::comment::{self, Comment};
@@ -76,13 +77,15 @@ impl Drain {
         same_token && self.instance == wait.instance && self.comment.is_about(&wait.group, &wait.hook)
     }
 
-    /// How it ended; `None` while it may still run. Run Command can call a command pending until its
+    /// How it ended; `None` while it may still run. Run Command can call a command pending or delayed until its
     /// execution timeout is over as well, although no agent picks it up any more after
     /// `TimeoutSeconds`: then it was never delivered.
     pub(crate) fn ending(&self, config: &Config, now: DateTime<Utc>) -> Option<Ending> {
         let age = (now - self.requested).to_std().unwrap_or_default();
         match Ending::of(&self.status, &self.detail) {
-            None if self.status == "Pending" && age > config.delivery_timeout + DELIVERY_SLACK => {
+            None if ["Pending", "Delayed"].contains(&self.status.as_str())
+                && age > config.delivery_timeout + DELIVERY_SLACK =>
+            {
                 Some(Ending::Unreachable)
             }
             ending => ending,
@@ -156,8 +159,21 @@ impl Commands {
     pub(crate) async fn first(&self, wait: &Wait, began: DateTime<Utc>) -> Result<Option<Drain>, Error> {
         let since = self.client.list_command_invocations().instance_id(&wait.instance);
         let drains = self.list(since.filters(invoked_after(began))).await?;
-        let ours = drains.into_iter().filter(|drain| drain.belongs_to(wait, began));
-        Ok(ours.min_by_key(|drain| drain.requested))
+        let ours: Vec<_> = drains.into_iter().filter(|drain| drain.belongs_to(wait, began)).collect();
+        if ours.len() > 1 {
+            let ids: Vec<_> = ours.iter().map(|drain| drain.command.as_str()).collect();
+            warn!(
+                asg.name = wait.group,
+                hook.name = wait.hook,
+                instance.id = wait.instance,
+                action.id = wait.id(),
+                "{}: the commands were sent {} times, by deliveries that came together: {}",
+                wait.instance,
+                ids.len(),
+                ids.join(", ")
+            );
+        }
+        Ok(ours.into_iter().min_by_key(|drain| drain.requested))
     }
 
     async fn send(

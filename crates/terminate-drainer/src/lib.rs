@@ -4,8 +4,7 @@
 //! it runs bootstrap commands in the same way.
 //!
 //! This module starts and finishes drains. AWS calls: those of `commands`, `sweep` and
-//! `lifecycle_core::action`; here `autoscaling:DescribeAutoScalingInstances` and
-//! `autoscaling:DescribeLifecycleHooks`.
+//! `lifecycle_core::action`; here `autoscaling:DescribeAutoScalingInstances`.
 
 mod commands;
 mod comment;
@@ -19,11 +18,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_autoscaling::types::LifecycleHook;
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_core::runtime::tuned;
+use lifecycle_core::waits::{Groups, HookTimers, OLDEST, hooks_to_act_on};
 use lifecycle_core::{
-    Actions, Answer, Completion, Error, Event, Invocation, LifecycleAction, Message, Outcome, Output,
+    Actions, Answer, Completion, Error, Event, Invocation, LifecycleAction, Message, Outcome, Output, Sweep,
     Transition, Wait, dispatch,
 };
 use serde::Deserialize;
@@ -35,7 +36,6 @@ pub use config::Config;
 use commands::{Agent, Commands, DELIVERY_SLACK, Drain, Standing, Started};
 use config::WaitMode;
 use policy::Ending;
-use timers::HookTimers;
 
 /// The function's name, as crate, binary and template carry it.
 pub const NAME: &str = "terminate-drainer";
@@ -61,7 +61,9 @@ pub struct Context {
     pub output: Output,
     config: Config,
     autoscaling: aws_sdk_autoscaling::Client,
+    groups: Groups,
     actions: Actions,
+    sweep: Sweep,
     commands: Commands,
     memory: Arc<Mutex<Memory>>,
 }
@@ -71,8 +73,6 @@ pub struct Context {
 struct Memory {
     /// Hooks, by group and name, whose timers were looked at.
     checked: BTreeSet<(String, String)>,
-    /// When the last whole sweep began.
-    last_sweep: Option<DateTime<Utc>>,
     /// Instances whose drain is being started: a batch can hold one event twice.
     starting: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
@@ -85,9 +85,12 @@ impl Context {
     pub fn new(config: Config, sdk: &SdkConfig) -> io::Result<Self> {
         let sdk = &tuned(sdk);
         let autoscaling = aws_sdk_autoscaling::Client::new(sdk);
+        let (groups, actions) = (Groups::new(autoscaling.clone()), Actions::new(autoscaling.clone()));
         Ok(Self {
             output: Output::stdout()?,
-            actions: Actions::new(autoscaling.clone()),
+            sweep: Sweep::new(groups.clone(), actions.clone(), config.hooks.clone()),
+            groups,
+            actions,
             commands: Commands::new(aws_sdk_ssm::Client::new(sdk), &config.function),
             memory: Arc::default(),
             autoscaling,
@@ -150,7 +153,7 @@ impl Context {
             Started::Refused => return self.unreachable(action, agent, invocation).await,
         };
 
-        let timers = self.check_timers(wait, invocation).await;
+        let timers = self.check_timers(wait, transition, invocation).await;
         match self.config.wait {
             WaitMode::Event => Ok(Answer::about(wait, outcome).with("command.id", command)),
             WaitMode::Poll => self.poll(action, command, timers, invocation).await,
@@ -238,7 +241,7 @@ impl Context {
         };
 
         let Some(wait) = self.wait_of(&drain).await? else {
-            return Ok(Answer { outcome: Outcome::AlreadyFinished, fields: Default::default() }
+            return Ok(Answer::new(Outcome::AlreadyFinished)
                 .with("instance.id", drain.instance)
                 .with("command.id", drain.command)
                 .with("reason", "the instance waits in no hook that this command was sent for"));
@@ -259,8 +262,9 @@ impl Context {
         };
         let wait = Wait { group, hook, instance: drain.instance.clone(), token: drain.comment.token.clone() };
         if wait.token.is_none() {
+            let instance = [wait.instance.as_str()].into();
             let present =
-                self.activities(&wait.group, &[wait.instance.as_str()].into(), drain.requested).await?;
+                self.groups.running_activities(&wait.group, &instance, drain.requested - OLDEST).await?;
             let began = present.get(&wait.instance).map(|activity| activity.began);
             if !began.is_some_and(|began| drain.belongs_to(&wait, began)) {
                 return Ok(None);
@@ -278,7 +282,7 @@ impl Context {
         else {
             return Ok(None);
         };
-        let hooks = self.hooks(group).await?;
+        let hooks = self.groups.hooks(group).await?;
         let names = hooks.iter().filter_map(|hook| hook.lifecycle_hook_name());
         let hook = names.into_iter().find(|hook| drain.comment.is_about(group, hook));
         Ok(hook.map(|hook| (group.to_owned(), hook.to_owned())))
@@ -329,8 +333,8 @@ impl Context {
         loop {
             let Standing { ending, detail, exit_code } =
                 self.commands.standing(&command, &wait.instance).await?;
-            let undelivered =
-                detail == "Pending" && invocation.elapsed() > self.config.delivery_timeout + DELIVERY_SLACK;
+            let undelivered = ["Pending", "Delayed"].contains(&detail.as_str())
+                && invocation.elapsed() > self.config.delivery_timeout + DELIVERY_SLACK;
             let ending = ending.or(undelivered.then_some(Ending::Unreachable));
             if let Some(ending) = ending {
                 let result = policy::result(&action.transition, ending, &self.config);
@@ -357,21 +361,28 @@ impl Context {
 
     /// At the first action of a hook in this process, and whenever polling needs them: the hook's timers,
     /// with a warning about what can't work. A failure here must not stop a drain that is under way.
-    async fn check_timers(&self, wait: &Wait, invocation: &Invocation) -> Option<HookTimers> {
-        let first = self.memory().checked.insert((wait.group.clone(), wait.hook.clone()));
-        if !first && self.config.wait == WaitMode::Event {
+    async fn check_timers(
+        &self,
+        wait: &Wait,
+        transition: &Transition,
+        invocation: &Invocation,
+    ) -> Option<HookTimers> {
+        let key = (wait.group.clone(), wait.hook.clone());
+        if self.config.wait == WaitMode::Event && self.memory().checked.contains(&key) {
             return None;
         }
-        let hooks = match self.hooks(&wait.group).await {
+        let hooks = match self.groups.hooks(&wait.group).await {
             Ok(hooks) => hooks,
             Err(error) => {
                 debug!(error = error.chain(), "the hook's timers could not be read");
                 return None;
             }
         };
-        let hook = hooks.iter().find(|hook| hook.lifecycle_hook_name() == Some(&wait.hook))?;
-        let timers = HookTimers::of(hook);
-        let swept = self.config.groups.contain(&wait.group);
+        let first = self.memory().checked.insert(key);
+        let is_this = |hook: &&LifecycleHook| hook.lifecycle_hook_name() == Some(&wait.hook);
+        let timers = HookTimers::of(hooks.iter().find(is_this)?);
+        let acted_on = hooks_to_act_on(&hooks, self.config.hooks.as_deref(), transition);
+        let swept = self.config.groups.contain(&wait.group) && acted_on.iter().any(is_this);
         let limit = invocation.elapsed() + invocation.time_left();
         for conflict in timers::conflicts(timers, &self.config, limit, swept).iter().filter(|_| first) {
             warn!(
@@ -383,13 +394,6 @@ impl Context {
             );
         }
         Some(timers)
-    }
-
-    /// The hooks of a group.
-    async fn hooks(&self, group: &str) -> Result<Vec<aws_sdk_autoscaling::types::LifecycleHook>, Error> {
-        let answer = self.autoscaling.describe_lifecycle_hooks().auto_scaling_group_name(group).send().await;
-        let answer = answer.map_err(|error| Error::aws("DescribeLifecycleHooks", &error))?;
-        Ok(answer.lifecycle_hooks.unwrap_or_default())
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {

@@ -1,31 +1,11 @@
-//! The timers around a drain must fit each other: the hook's, the command's and the function's. AWS
-//! call: `autoscaling:DescribeLifecycleHooks`.
+//! The timers around a drain must fit each other: the hook's, the command's and the function's.
 
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::LifecycleHook;
+use lifecycle_core::waits::HookTimers;
 
 use crate::Config;
 use crate::config::WaitMode;
-
-/// A hook's timers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HookTimers {
-    /// How long a wait lasts without a heartbeat.
-    pub(crate) heartbeat: Duration,
-    /// How long it lasts with heartbeats.
-    pub(crate) global: Duration,
-}
-
-impl HookTimers {
-    /// Of a hook as AWS describes it; what it leaves out is AWS's default.
-    pub(crate) fn of(hook: &LifecycleHook) -> Self {
-        let seconds = |seconds: i32| Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-        let heartbeat = hook.heartbeat_timeout().map_or(Duration::from_secs(3_600), seconds);
-        let longest = Duration::from_secs(48 * 3_600).min(heartbeat * 100);
-        Self { heartbeat, global: hook.global_timeout().map_or(longest, seconds) }
-    }
-}
 
 /// What can't work with these timers, in words and numbers; empty if all is well. `limit` is the
 /// function's own time limit, `swept` whether the sweep looks after the group.

@@ -21,6 +21,7 @@ impl World {
             ));
             group.desired = desired;
         }
+        self.group_moved(name);
         self.reconcile_soon(name);
     }
 

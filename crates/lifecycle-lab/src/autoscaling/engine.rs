@@ -294,10 +294,12 @@ impl World {
     fn enter(&mut self, id: &str, state: &'static str) {
         let instance = self.instance_mut(id);
         instance.state = state;
-        let sight = Sight::State { group: instance.group.clone(), instance: id.to_owned(), state };
+        let group = instance.group.clone();
+        let sight = Sight::State { group: group.clone(), instance: id.to_owned(), state };
         let now = self.now();
         self.ec2.follow(id, state, now);
         self.send(Effect::Seen(sight));
+        self.group_moved(&group);
     }
 
     fn update_activity(&mut self, id: &str, update: impl FnOnce(&mut Activity)) {

@@ -5,7 +5,6 @@
 //! they are not documented and the lab had to choose.
 
 mod api;
-mod bucket;
 mod capacity;
 mod engine;
 mod launches;
@@ -19,10 +18,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 pub(crate) use api::{call, like};
-pub use bucket::Bucket;
 use sources::LaunchSource;
 pub use sources::LaunchedFrom;
 
+pub use crate::bucket::Bucket;
 use crate::world::timestamp;
 
 /// No wait lasts longer than this, whatever its heartbeats.

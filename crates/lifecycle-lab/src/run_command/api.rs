@@ -2,7 +2,6 @@
 //! seconds since 1970, except where the API has texts. What the lab does not play it refuses by name.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::engine::Order;
 use super::{Command, DOCUMENTS, Invocation, Ping, delta};
-use crate::query::{ApiError, Request, parameters};
+use crate::aws_json::{self, Answer, constraint, epoch, in_range};
+use crate::query::{ApiError, Request};
 use crate::world::{World, timestamp};
 
 /// `TimeoutSeconds` of a command that has none, and `executionTimeout` of one that has none.
@@ -22,8 +22,6 @@ const DEFAULT_TIMEOUT: u64 = 3_600;
 /// The longest `executionTimeout` of AWS's documents, in seconds.
 const LONGEST_RUN: u64 = 172_800;
 
-type Answer = Result<Option<Value>, ApiError>;
-
 /// Plays one action.
 pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
     fn run<T: DeserializeOwned>(
@@ -31,12 +29,7 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
         request: &Request,
         play: impl FnOnce(&mut World, T) -> Answer,
     ) -> Answer {
-        let request = parameters(&request.action, request.parameters.clone());
-        let request = request.map_err(|error| match error.code {
-            "ValidationError" => ApiError { code: "ValidationException", ..error },
-            _ => error,
-        });
-        play(world, request?)
+        play(world, aws_json::parameters(request, "ValidationException")?)
     }
     match request.action.as_str() {
         "SendCommand" => run(world, request, send),
@@ -415,7 +408,7 @@ fn invocation_json(command: &Command, invocation: &Invocation, details: bool) ->
     })
 }
 
-/// One page of a list. A token is the number of the first item.
+/// One page of a list.
 fn page(
     name: &str,
     items: Vec<Value>,
@@ -426,41 +419,8 @@ fn page(
 ) -> Answer {
     let size = size.unwrap_or(usual);
     in_range("maxResults", size, sizes)?;
-    let first: usize = match token {
-        None => 0,
-        Some(token) => token
-            .parse()
-            .map_err(|_| ApiError::new("InvalidNextToken", "The specified token isn't valid."))?,
+    let Some((items, token)) = aws_json::page(items, size, token.as_deref()) else {
+        return Err(ApiError::new("InvalidNextToken", "The specified token isn't valid."));
     };
-    let next = first.saturating_add(size as usize);
-    let token = (next < items.len()).then(|| next.to_string());
-    let items: Vec<_> = items.into_iter().skip(first).take(size as usize).collect();
     Ok(Some(json!({ name: items, "NextToken": token })))
-}
-
-/// Seconds since 1970, with milliseconds.
-fn epoch(time: DateTime<Utc>) -> f64 {
-    time.timestamp_millis() as f64 / 1_000.0
-}
-
-fn in_range(name: &str, value: u64, range: RangeInclusive<u64>) -> Result<(), ApiError> {
-    if value < *range.start() {
-        let must = format!("have value greater than or equal to {}", range.start());
-        return Err(constraint(name, value, must));
-    }
-    if value > *range.end() {
-        return Err(constraint(name, value, format!("have value less than or equal to {}", range.end())));
-    }
-    Ok(())
-}
-
-/// AWS's text for a value that breaks a constraint of its type.
-fn constraint(name: &str, value: impl Display, must: impl Display) -> ApiError {
-    ApiError::new(
-        "ValidationException",
-        format!(
-            "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must \
-             {must}"
-        ),
-    )
 }

@@ -1,4 +1,4 @@
-//! AWS's throttle: a token bucket per account and Region, which all actions of the service share.
+//! AWS's throttle: a token bucket per service, account and Region, which all actions of the service share.
 
 use chrono::{DateTime, Utc};
 
@@ -25,7 +25,7 @@ impl Bucket {
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn draw(&mut self, now: DateTime<Utc>) -> bool {
+    pub(crate) fn draw(&mut self, now: DateTime<Utc>) -> bool {
         let passed = (now - self.filled.unwrap_or(now)).as_seconds_f64();
         self.filled = Some(now);
         self.tokens = (self.tokens + passed * self.refill_per_second).min(self.capacity);

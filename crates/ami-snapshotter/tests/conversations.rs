@@ -1,0 +1,278 @@
+//! Conversations with AWS, word for word: each test plays one payload and compares every call and the
+//! answer. That a call was not made shows too.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use common::{DEATH_EVENT, Setting, create_group};
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "87654321-4321-4321-4321-210987654321";
+
+/// What differs from run to run of nothing but the lab's seed: ids stay, because the seed is fixed.
+fn played(scene: &common::Scene, answer: &Value) -> String {
+    format!("{}{answer}\n", scene.lab.transcript(ami_snapshotter::NAME))
+}
+
+/// Lets the instance of a scene die of an EC2 health check and plays the event of its wait.
+async fn check_death(setting: Setting, expected: Expect) {
+    let scene = Setting { rules: false, ..setting }.scene().await;
+    let mut moments = scene.lab.observe();
+    scene.fail();
+    scene.waits().await;
+    let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
+        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
+        _ => None,
+    });
+    let answer = scene.invoke(event.unwrap()).await.unwrap();
+    expected.assert_eq(&played(&scene, &answer));
+}
+
+async fn check_sample(setting: Setting, sample: &str, expected: Expect) {
+    let scene = Setting { rules: false, ..setting }.scene().await;
+    create_group(&scene.operator, "web-2026", 0, 1_800, false).await;
+    let answer = scene.invoke(serde_json::from_str(sample).unwrap()).await;
+    let answer = answer.unwrap_or_else(|error| json!({ "error": error }));
+    let text = played(&scene, &answer);
+    assert!(!answer.to_string().contains(TOKEN), "{answer}");
+    expected.assert_eq(&text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unexpected_death() {
+    check_death(Setting::default(), expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        POST autoscaling DescribeScalingActivities
+          AutoScalingGroupName=web
+          => ok
+        POST ec2 DescribeImages
+          Filter.1.Name=tag:lifecycle/group
+          Filter.1.Value.1=web
+          Owner.1=self
+          => ok
+        POST autoscaling DescribeAutoScalingInstances
+          InstanceIds.member.1=i-0412a4de2c53d7454
+          => ok
+        POST ec2 CreateImage
+          Description=Taken before i-0412a4de2c53d7454 was terminated: health-check-ec2
+          InstanceId=i-0412a4de2c53d7454
+          Name=lifecycle/web/i-0412a4de2c53d7454/d5bdd9a4040008fb
+          NoReboot=true
+          TagSpecification.1.ResourceType=image
+          TagSpecification.1.Tag.1.Key=lifecycle/function
+          TagSpecification.1.Tag.1.Value=ami-snapshotter
+          TagSpecification.1.Tag.2.Key=lifecycle/group
+          TagSpecification.1.Tag.2.Value=web
+          TagSpecification.1.Tag.3.Key=lifecycle/hook
+          TagSpecification.1.Tag.3.Value=dying
+          TagSpecification.1.Tag.4.Key=lifecycle/instance
+          TagSpecification.1.Tag.4.Value=i-0412a4de2c53d7454
+          TagSpecification.1.Tag.5.Key=lifecycle/action
+          TagSpecification.1.Tag.5.Value=63f8fe17-7f55-44a4-a46d-13fb359a76c9
+          TagSpecification.1.Tag.6.Key=lifecycle/cause
+          TagSpecification.1.Tag.6.Value=health-check-ec2
+          TagSpecification.1.Tag.7.Key=lifecycle/cause-text
+          TagSpecification.1.Tag.7.Value=At 2026-11-21T08:01:17Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
+          TagSpecification.1.Tag.8.Key=lifecycle/time
+          TagSpecification.1.Tag.8.Value=2026-11-21T08:01:22Z
+          TagSpecification.2.ResourceType=snapshot
+          TagSpecification.2.Tag.1.Key=lifecycle/function
+          TagSpecification.2.Tag.1.Value=ami-snapshotter
+          TagSpecification.2.Tag.2.Key=lifecycle/group
+          TagSpecification.2.Tag.2.Value=web
+          TagSpecification.2.Tag.3.Key=lifecycle/hook
+          TagSpecification.2.Tag.3.Value=dying
+          TagSpecification.2.Tag.4.Key=lifecycle/instance
+          TagSpecification.2.Tag.4.Value=i-0412a4de2c53d7454
+          TagSpecification.2.Tag.5.Key=lifecycle/action
+          TagSpecification.2.Tag.5.Value=63f8fe17-7f55-44a4-a46d-13fb359a76c9
+          TagSpecification.2.Tag.6.Key=lifecycle/cause
+          TagSpecification.2.Tag.6.Value=health-check-ec2
+          TagSpecification.2.Tag.7.Key=lifecycle/cause-text
+          TagSpecification.2.Tag.7.Value=At 2026-11-21T08:01:17Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
+          TagSpecification.2.Tag.8.Key=lifecycle/time
+          TagSpecification.2.Tag.8.Value=2026-11-21T08:01:22Z
+          => ok
+        {"action.id":"63f8fe17","asg.name":"web","cause":"health-check-ec2","hook.name":"dying","image.id":"ami-09bc3246c7d5b1f08","instance.id":"i-0412a4de2c53d7454","outcome":"image-requested"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_in_a_group_that_was_replaced() {
+    let setting = Setting::default().with("CURRENT_ASG_NAME", "web-2");
+    let scene = Setting { rules: false, ..setting }.scene().await;
+    create_group(&scene.operator, "web-2", 0, 1_800, false).await;
+    let mut moments = scene.lab.observe();
+    scene.fail();
+    scene.waits().await;
+    let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
+        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
+        _ => None,
+    });
+    let answer = scene.invoke(event.unwrap()).await.unwrap();
+    expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-0412a4de2c53d7454
+          LifecycleActionResult=CONTINUE
+          LifecycleActionToken=43ca903f-5082-440f-9bc3-246c7d5b1f08
+          LifecycleHookName=dying
+          => ok
+        {"action.id":"43ca903f","action.result":"CONTINUE","asg.name":"web","hook.name":"dying","instance.id":"i-0412a4de2c53d7454","outcome":"completed","reason":"planned: web-2 is in service in place of web"}
+    "#]].assert_eq(&played(&scene, &answer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planned_death() {
+    let setting = Setting::default().with("SKIP_CAUSES", "health-check-ec2");
+    check_death(setting, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        POST autoscaling DescribeScalingActivities
+          AutoScalingGroupName=web
+          => ok
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-0412a4de2c53d7454
+          LifecycleActionResult=CONTINUE
+          LifecycleActionToken=63f8fe17-7f55-44a4-a46d-13fb359a76c9
+          LifecycleHookName=dying
+          => ok
+        {"action.id":"63f8fe17","action.result":"CONTINUE","asg.name":"web","cause":"health-check-ec2","hook.name":"dying","instance.id":"i-0412a4de2c53d7454","outcome":"completed","reason":"planned: health-check-ec2"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_launch() {
+    let sample = include_str!("../../../events/ami-snapshotter/launch.json");
+    check_sample(Setting::default().fresh(), sample, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        PUT lambda UpdateFunctionConfiguration
+          Environment.Variables.CURRENT_ASG_NAME=web-2026
+          Environment.Variables.TEAM=fleet
+          FunctionName=ami-snapshotter
+          RevisionId=c4f8a6d3-153c-4ead-b03f-3917744f10b1
+          => ok
+        {"action.id":"87654321","asg.name":"web-2026","hook.name":"born","instance.id":"i-1234567890abcdef0","outcome":"group-stored"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_launch_of_a_younger_group() {
+    let sample = include_str!("../../../events/ami-snapshotter/launch.json");
+    check_sample(Setting::default(), sample, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        POST autoscaling DescribeAutoScalingGroups
+          AutoScalingGroupNames.member.1=web-2026
+          AutoScalingGroupNames.member.2=web
+          => ok
+        PUT lambda UpdateFunctionConfiguration
+          Environment.Variables.CURRENT_ASG_NAME=web-2026
+          Environment.Variables.TEAM=fleet
+          FunctionName=ami-snapshotter
+          RevisionId=c4f8a6d3-153c-4ead-b03f-3917744f10b1
+          => ok
+        {"action.id":"87654321","asg.name":"web-2026","hook.name":"born","instance.id":"i-1234567890abcdef0","outcome":"group-stored"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_in_the_stored_group() {
+    let sample = include_str!("../../../events/ami-snapshotter/launch.json");
+    check_sample(Setting::default().with("CURRENT_ASG_NAME", "web-2026"), sample, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        {"action.id":"87654321","asg.name":"web-2026","hook.name":"born","instance.id":"i-1234567890abcdef0","outcome":"group-unchanged"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_return_to_the_warm_pool() {
+    let sample = include_str!("../../../events/ami-snapshotter/return-to-warm-pool.json");
+    check_sample(Setting::default(), sample, expect![[r#"
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-1234567890abcdef0
+          LifecycleActionResult=CONTINUE
+          LifecycleActionToken=87654321-4321-4321-4321-210987654321
+          LifecycleHookName=dying
+          => ValidationError
+        {"action.id":"87654321","asg.name":"web","hook.name":"dying","instance.id":"i-1234567890abcdef0","outcome":"already-finished","reason":"it returns to the warm pool"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_image() {
+    let sample = include_str!("../../../events/ami-snapshotter/image-available.json");
+    check_sample(
+        Setting::default(),
+        sample,
+        expect![[r#"
+            POST ec2 DescribeImages
+              ImageId.1=ami-0123456789abcdef0
+              Owner.1=self
+              => InvalidAMIID.NotFound
+            {"image.id":"ami-0123456789abcdef0","outcome":"ignored","reason":"not an image of this function"}
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_was_deregistered() {
+    let sample = include_str!("../../../events/ami-snapshotter/image-deregistered.json");
+    check_sample(
+        Setting::default(),
+        sample,
+        expect![[r#"
+        {"image.state":"deregistered","outcome":"ignored","reason":"the image has not ended"}
+    "#]],
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_finds_nothing() {
+    let sample = include_str!("../../../events/ami-snapshotter/reconcile.json");
+    check_sample(Setting::default(), sample, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        POST autoscaling DescribeAutoScalingGroups
+          AutoScalingGroupNames.member.1=web
+          => ok
+        {"already_finished":0,"completed":0,"groups":1,"heartbeats":0,"left":0,"outcome":"swept","started":0,"waiting":0}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_without_a_group() {
+    let sample = include_str!("../../../events/ami-snapshotter/scheduled.json");
+    check_sample(Setting::default().fresh(), sample, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        {"already_finished":0,"completed":0,"groups":0,"heartbeats":0,"left":0,"outcome":"swept","started":0,"waiting":0}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_another_kind() {
+    let sample = include_str!("../../../events/ami-snapshotter/stopped-refused.json");
+    check_sample(Setting::default(), sample, expect![[r#"
+        {"error":{"errorMessage":"ami-snapshotter handles lifecycle actions, state changes of images and scheduled runs, not an event \"EC2 Instance State-change Notification\" of \"aws.ec2\"; correct the rule or the hook that sent it","errorType":"UnsupportedEvent"}}
+    "#]]).await;
+}

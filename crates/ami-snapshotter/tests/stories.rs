@@ -1,0 +1,404 @@
+//! Births and deaths from beginning to end, in the lab's time.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::time::Duration;
+
+use ami_snapshotter::NAME;
+use common::{DEATH_EVENT, IMAGE_EVENT, LAUNCH_EVENT, OTHER_VARIABLE, Setting, create_group};
+use lifecycle_lab::World;
+use lifecycle_lab::ec2::{Image, ImageState};
+use lifecycle_lab::faults::CallFault::{AccessDenied, CutAfter, ServerError, Throttle};
+use lifecycle_lab::faults::EventFault;
+use serde_json::{Value, json};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+type Way = fn(&mut World, &str);
+
+#[tokio::test(start_paused = true)]
+async fn each_way_to_die_gets_an_image_or_a_reason() {
+    let ways: [(&str, Way, Option<&str>); 9] = [
+        ("EC2 health check", |world, id| world.fail_instance(id), Some("health-check-ec2")),
+        ("status check", |world, id| world.fail_status_check(id), Some("health-check-ec2")),
+        ("load balancer", |world, id| world.fail_load_balancer_check(id), Some("health-check-elb")),
+        (
+            "alarm",
+            |world, _| world.raise_alarm("web", "user request", "in response to a user request", 0),
+            Some("scaling-policy"),
+        ),
+        ("rebalance", |world, id| world.recommend_rebalance(id), Some("rebalance")),
+        ("zones", |world, id| world.rebalance_zones(id), Some("rebalance")),
+        ("schedule", |world, _| world.run_scheduled_action("web", 0), None),
+        ("lifetime", |world, id| world.expire_lifetime(id), None),
+        ("user", |_, _| (), None),
+    ];
+    for (way, act, image) in ways {
+        let scene = Setting::default().scene().await;
+        scene.lab.world(|world| act(world, &scene.instance));
+        if way == "user" {
+            let set = scene.operator.set_desired_capacity().auto_scaling_group_name("web");
+            set.desired_capacity(0).send().await.unwrap();
+        }
+        let waited = scene.released(HOUR).await.unwrap();
+        let images = scene.images();
+        match image {
+            Some(cause) => {
+                assert_eq!(images.len(), 1, "{way}: {:#?}", scene.calls());
+                assert_eq!(images[0].tags["lifecycle/cause"], cause, "{way}: {:?}", images[0].tags);
+                assert!((180..190).contains(&waited), "{way}: {waited}");
+            }
+            None => {
+                assert!(images.is_empty(), "{way}: {images:?}");
+                assert!(waited < 5, "{way}: {waited}");
+            }
+        }
+        assert_eq!(scene.completions(), ["CONTINUE"], "{way}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn image_and_snapshots_say_what_they_are_evidence_of() {
+    let scene = Setting::default().scene().await;
+    scene.fail();
+    scene.released(HOUR).await.unwrap();
+    let [image] = &scene.images()[..] else { panic!() };
+    let tag = |key: &str| image.tags.get(key).map_or("", String::as_str);
+    assert_eq!(tag("lifecycle/group"), "web");
+    assert_eq!(tag("lifecycle/hook"), "dying");
+    assert_eq!(tag("lifecycle/instance"), scene.instance);
+    assert_eq!(tag("lifecycle/action").len(), 36);
+    assert_eq!(tag("lifecycle/cause"), "health-check-ec2");
+    assert!(tag("lifecycle/cause-text").contains("in response to an EC2 health check"), "{:?}", image.tags);
+    assert!(tag("lifecycle/time").starts_with("2026-11-21T08:"), "{:?}", image.tags);
+    assert_eq!(image.no_reboot, Some(true));
+    let snapshots = scene.lab.world(|world| {
+        image
+            .devices
+            .iter()
+            .map(|device| world.ec2.snapshot(&device.snapshot).unwrap().tags.clone())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(snapshots, std::slice::from_ref(&image.tags));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_group_goes_through_without_images() {
+    let scene = Setting { launching_hook: true, ..Setting::default() }.fresh().scene().await;
+    assert_eq!(scene.variable("CURRENT_ASG_NAME").as_deref(), Some("web"));
+    assert!(lifecycle_lab::scenarios::replace_group(&scene.lab, "web", "web-2").await.unwrap());
+    assert_eq!(scene.variable("CURRENT_ASG_NAME").as_deref(), Some("web-2"));
+    assert_eq!(scene.variable(OTHER_VARIABLE.0).as_deref(), Some(OTHER_VARIABLE.1));
+    assert!(scene.images().is_empty());
+    assert_eq!(scene.completions(), ["CONTINUE"]);
+    assert_eq!(scene.lab.failures(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_roll_back_the_old_group_is_the_one_in_service() {
+    let scene = Setting { launching_hook: true, ..Setting::default() }.fresh().swept().scene().await;
+    let lab = &scene.lab;
+    assert!(
+        lifecycle_lab::scenarios::roll_back_group(lab, "web", "web-2", Duration::from_secs(600))
+            .await
+            .unwrap()
+    );
+    assert!(scene.images().is_empty());
+    // The sweep finds that the stored group is gone.
+    lab.sleep(Duration::from_secs(301)).await;
+    assert_eq!(scene.variable("CURRENT_ASG_NAME"), None);
+    assert_eq!(scene.variable(OTHER_VARIABLE.0).as_deref(), Some(OTHER_VARIABLE.1));
+    scene.fail();
+    scene.released(HOUR).await.unwrap();
+    assert_eq!(scene.images().len(), 1, "{:#?}", scene.calls());
+    // The replacement's launch puts the old group back.
+    lab.sleep(HOUR).await;
+    assert_eq!(scene.variable("CURRENT_ASG_NAME").as_deref(), Some("web"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_launch_of_the_old_group_does_not_put_it_back() {
+    let scene = Setting { launching_hook: true, rules: false, ..Setting::default() }.fresh().scene().await;
+    let mut launches = Vec::new();
+    for group in ["web", "web-2"] {
+        if group == "web-2" {
+            create_group(&scene.operator, group, 1, 1_800, true).await;
+        }
+        launches.push(launch_event(group));
+    }
+    let outcome = async |event: &Value| scene.invoke(event.clone()).await.unwrap()["outcome"].clone();
+    assert_eq!(outcome(&launches[0]).await, "group-stored");
+    scene.lab.sleep(Duration::from_secs(60)).await;
+    assert_eq!(outcome(&launches[1]).await, "group-stored");
+    scene.lab.sleep(Duration::from_secs(60)).await;
+    assert_eq!(outcome(&launches[0]).await, "group-unchanged");
+    assert_eq!(outcome(&launches[1]).await, "group-unchanged");
+    assert_eq!(scene.variable("CURRENT_ASG_NAME").as_deref(), Some("web-2"));
+    assert!(scene.completions().is_empty(), "launching actions are left to their timeout");
+}
+
+fn launch_event(group: &str) -> Value {
+    json!({
+        "version": "0", "id": "1", "detail-type": LAUNCH_EVENT, "source": "aws.autoscaling",
+        "account": "123456789012", "time": "2026-11-21T08:10:00Z", "region": "us-east-1", "resources": [],
+        "detail": {
+            "LifecycleActionToken": "87654321-4321-4321-4321-210987654321",
+            "AutoScalingGroupName": group, "LifecycleHookName": "born", "EC2InstanceId": "i-0123456789abcdef0",
+            "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING",
+        },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_groups_that_launch_at_once_end_with_the_younger_one_and_every_other_variable() {
+    for update in [0, 5] {
+        let scene = Setting { rules: false, ..Setting::default() }.fresh().scene().await;
+        scene.lab.world(|world| world.delays.function_update = Duration::from_secs(update));
+        scene.lab.sleep(Duration::from_secs(60)).await;
+        create_group(&scene.operator, "web-2", 1, 1_800, false).await;
+        let (old, new) = (launch_event("web"), launch_event("web-2"));
+        let (first, second, third) =
+            tokio::join!(scene.invoke(old.clone()), scene.invoke(new), scene.invoke(old));
+        for answer in [first, second, third] {
+            answer.unwrap();
+        }
+        assert_eq!(scene.variable("CURRENT_ASG_NAME").as_deref(), Some("web-2"), "{:#?}", scene.calls());
+        assert_eq!(scene.variable(OTHER_VARIABLE.0).as_deref(), Some(OTHER_VARIABLE.1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_is_completed_only_where_that_is_wanted() {
+    let setting =
+        Setting { launching_hook: true, ..Setting::default() }.fresh().with("COMPLETE_LAUNCH", "true");
+    let scene = setting.scene().await;
+    assert_eq!(scene.completions(), ["CONTINUE"]);
+    assert_eq!(scene.variable("CURRENT_ASG_NAME").as_deref(), Some("web"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn variables_that_lambda_does_not_show_are_never_overwritten_and_an_image_is_taken() {
+    let scene = Setting { launching_hook: true, ..Setting::default() }.scene().await;
+    scene.lab.world(|world| {
+        let error = Some(("AccessDeniedException", "Lambda was unable to decrypt the environment variables"));
+        world.functions.set_decryption_error(NAME, error);
+    });
+    let error = scene.invoke(launch_event("web-2")).await.unwrap_err();
+    assert_eq!(error.error_type, "AwsError");
+    assert!(error.error_message.contains("AccessDeniedException"), "{error:?}");
+    scene.fail();
+    scene.released(HOUR).await.unwrap();
+    assert_eq!(scene.images().len(), 1);
+    assert_eq!(scene.variable(OTHER_VARIABLE.0).as_deref(), Some(OTHER_VARIABLE.1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_stored_every_groups_death_is_looked_at() {
+    let scene = Setting::default().fresh().scene().await;
+    scene.fail();
+    scene.released(HOUR).await.unwrap();
+    assert_eq!(scene.images().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn complete_on_says_when_the_instance_is_released() {
+    for (complete_on, seconds, outcome) in [
+        ("available", 480..485, "image-requested"),
+        ("requested", 0..2, "completed"),
+        ("timeout", 1_799..1_802, "image-requested"),
+    ] {
+        let setting = Setting::default().with("COMPLETE_ON", complete_on).swept();
+        let scene = setting.scene().await;
+        scene.script(480, None);
+        let mut moments = scene.lab.observe();
+        scene.fail();
+        let waited = scene.released(HOUR).await.unwrap();
+        assert!(seconds.contains(&waited), "{complete_on}: {waited}, {:#?}", scene.calls());
+        let mut outcomes = Vec::new();
+        while let Ok(moment) = moments.try_recv() {
+            if let lifecycle_lab::What::Ended(run, Ok(answer)) = moment.what
+                && run.payload["detail-type"] == DEATH_EVENT
+            {
+                outcomes.push(answer["outcome"].clone());
+            }
+        }
+        assert_eq!(outcomes, [outcome], "{complete_on}");
+        let heartbeats = scene.calls().iter().filter(|call| call.starts_with("RecordLifecycle")).count();
+        assert_eq!(heartbeats > 0, complete_on == "available", "{complete_on}: {heartbeats}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_fails_or_is_refused_goes_by_on_failure_and_is_an_error() {
+    for (on_failure, refused) in
+        [("CONTINUE", true), ("ABANDON", true), ("CONTINUE", false), ("ABANDON", false)]
+    {
+        let scene = Setting::default().with("ON_FAILURE", on_failure).scene().await;
+        if refused {
+            scene.lab.faults().deny("CreateImage");
+        } else {
+            scene.script(60, Some("Client.InternalError: the snapshot failed"));
+        }
+        scene.fail();
+        scene.released(HOUR).await.unwrap();
+        assert_eq!(scene.completions(), [on_failure], "{:#?}", scene.calls());
+        let metrics = scene.lab.logs();
+        let errors = metrics.iter().filter(|line| line.contains(r#""outcome":"AwsError""#)).count();
+        assert_eq!(errors, 1, "{metrics:#?}");
+        assert_eq!(scene.lab.failures(), [], "the action is answered");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_image_is_kept_alive_by_the_sweep_and_released_when_it_is_ready() {
+    let scene = Setting { heartbeat: 900, ..Setting::default() }.swept().scene().await;
+    scene.script(4 * 3_600, None);
+    scene.fail();
+    let waited = scene.released(5 * HOUR).await.unwrap();
+    assert!((14_400..14_410).contains(&waited), "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_event_is_lost_the_sweep_does_the_same() {
+    for lost in [&[DEATH_EVENT][..], &[IMAGE_EVENT], &[DEATH_EVENT, IMAGE_EVENT]] {
+        let scene = Setting::default().swept().scene().await;
+        for kind in lost {
+            scene.lab.faults().script_events(kind, [EventFault::Lost; 3]);
+        }
+        scene.fail();
+        let waited = scene.released(HOUR).await.unwrap();
+        assert!(waited < 900, "{lost:?}: {waited}");
+        assert_eq!(scene.images().len(), 1, "{lost:?}: {:#?}", scene.calls());
+        assert_eq!(scene.completions(), ["CONTINUE"], "{lost:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_comes_after_the_sweep_finds_the_sweeps_image_and_its_action() {
+    let scene = Setting { rules: false, ..Setting::default() }.scene().await;
+    let mut moments = scene.lab.observe();
+    scene.fail();
+    scene.waits().await;
+    let mut events = std::iter::from_fn(|| moments.try_recv().ok()).filter_map(|moment| match moment.what {
+        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
+        _ => None,
+    });
+    let event = events.next().unwrap();
+    let swept = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
+    assert_eq!((&swept["outcome"], &swept["started"]), (&json!("swept"), &json!(1)), "{swept}");
+    // The image is not visible yet, and the names are the same.
+    let answer = scene.invoke(event.clone()).await.unwrap();
+    assert_eq!(answer["outcome"], "image-pending", "{answer}");
+    scene.lab.sleep(Duration::from_secs(200)).await;
+    assert_eq!(scene.invoke(event).await.unwrap()["outcome"], "completed");
+    assert_eq!(scene.images().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_storm_guard_deaths_go_through_and_say_so() {
+    let setting = Setting { instances: 6, ..Setting::default() }.with("MAX_IMAGES_PER_HOUR", "2");
+    let scene = setting.scene().await;
+    let ids: Vec<String> =
+        scene.lab.world(|world| world.autoscaling.instances().map(|one| one.id.clone()).collect());
+    for id in &ids {
+        scene.lab.world(|world| world.fail_instance(id));
+        scene.lab.sleep(Duration::from_secs(120)).await;
+    }
+    let of_day = |world: &mut World| world.ec2.images().len();
+    assert_eq!(scene.lab.world(of_day), 2);
+    scene.lab.sleep(HOUR).await;
+    assert_eq!(scene.completions().len(), 6);
+    // An hour later there is room again.
+    let next = scene.lab.world(|world| world.autoscaling.instances().next().unwrap().id.clone());
+    scene.lab.world(|world| world.fail_instance(&next));
+    scene.lab.sleep(Duration::from_secs(600)).await;
+    assert_eq!(scene.lab.world(of_day), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_return_to_the_warm_pool_is_not_a_death() {
+    let scene = Setting::default().scene().await;
+    let event = json!({
+        "version": "0", "id": "1", "detail-type": DEATH_EVENT, "source": "aws.autoscaling",
+        "account": "123456789012", "time": "2026-11-21T08:10:00Z", "region": "us-east-1", "resources": [],
+        "detail": {
+            "LifecycleActionToken": "87654321-4321-4321-4321-210987654321", "AutoScalingGroupName": "web",
+            "LifecycleHookName": "dying", "EC2InstanceId": scene.instance, "Origin": "AutoScalingGroup",
+            "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING", "Destination": "WarmPool",
+        },
+    });
+    let answer = scene.invoke(event).await.unwrap();
+    assert_eq!(answer["outcome"], "already-finished", "the lab's instance does not wait");
+    assert!(scene.images().is_empty());
+    assert_eq!(
+        scene.calls().iter().filter(|call| call.starts_with("CompleteLifecycleAction")).count(),
+        scene.calls().len()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_images_go_with_their_snapshots_unless_somebody_uses_them() {
+    let scene = Setting::default().with("IMAGE_RETENTION", "30d").scene().await;
+    let lab = &scene.lab;
+    let (old, used, young, foreign, anothers) = lab.world(|world| {
+        let image = |days: i64, name: &str| {
+            let mut image = Image::new(
+                name,
+                "2026-11-21T08:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap()
+                    - chrono::TimeDelta::days(days),
+            );
+            for (key, value) in [("group", "gone"), ("hook", "dying"), ("instance", "i-1")] {
+                image.tags.insert(format!("lifecycle/{key}"), value.to_owned());
+            }
+            image
+        };
+        let old = world.add_image(image(31, "old"));
+        let used = world.add_image(Image { id: world.ec2.default_image.clone(), ..image(400, "used") });
+        let young = world.add_image(image(29, "young"));
+        let mut foreign = image(400, "foreign");
+        foreign.tags.clear();
+        let foreign = world.add_image(foreign);
+        let mut anothers = image(400, "another's");
+        anothers.tags.insert("lifecycle/function".to_owned(), "another".to_owned());
+        (old, used, young, foreign, world.add_image(anothers))
+    });
+    let answer = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
+    assert_eq!(answer["images_removed"], json!([old]), "{answer}");
+    assert_eq!(answer["snapshots_removed"], 1, "{answer}");
+    assert_eq!(answer["images_in_use"], json!([used]), "{answer}");
+    lab.world(|world| {
+        assert_eq!(world.ec2.image(&old).unwrap().state, ImageState::Deregistered);
+        for id in [&used, &young, &foreign, &anothers] {
+            assert_eq!(world.ec2.image(id).unwrap().state, ImageState::Available);
+        }
+        let snapshot = world.ec2.image(&old).unwrap().devices[0].snapshot.clone();
+        assert!(world.ec2.snapshot(&snapshot).is_none());
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_in_passing_costs_time_and_nothing_else() {
+    for action in [
+        "GetFunctionConfiguration",
+        "DescribeScalingActivities",
+        "DescribeImages",
+        "DescribeAutoScalingInstances",
+        "CreateImage",
+        "CompleteLifecycleAction",
+    ] {
+        for fault in [Throttle, ServerError, CutAfter, AccessDenied] {
+            if fault == AccessDenied && action == "CreateImage" {
+                continue;
+            }
+            let scene = Setting::default().scene().await;
+            scene.lab.faults().script(action, [fault]);
+            scene.fail();
+            let waited = scene.released(HOUR).await.unwrap();
+            assert!(waited < 300, "{action} {fault:?}: {waited}");
+            assert_eq!(scene.images().len(), 1, "{action} {fault:?}: {:#?}", scene.calls());
+            assert_eq!(scene.completions(), ["CONTINUE"], "{action} {fault:?}: {:#?}", scene.calls());
+        }
+    }
+}

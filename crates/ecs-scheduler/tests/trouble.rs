@@ -1,0 +1,190 @@
+//! What happens where AWS is busy, refuses, or does not answer, and where a service is not there.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use common::{API, JOBS, LOGS, Scene, WEB, check_calls, only, play, sample};
+use ecs_scheduler::NAME;
+use expect_test::{Expect, expect};
+use lifecycle_lab::Bucket;
+use lifecycle_lab::ecs::Scheduling;
+use lifecycle_lab::faults::CallFault::{self, *};
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_exist_and_a_daemon_are_named_after_all_others_were_done() {
+    let scene = Scene::afternoon().await;
+    let resources = format!("{LOGS},{WEB},service/shop/nowhere,{API}");
+    let played = play(&scene, &[("RESOURCE_IDS", &resources)], sample("stop")).await;
+    let end = played.lines().find(|line| line.starts_with("TargetsFailed")).unwrap();
+    expect!["TargetsFailed: 2 of 4 targets failed: service/shop/logs: RegisterScalableTarget failed: ValidationException: ECS service uses the DAEMON scheduling strategy, which does not support scaling: service/shop/logs (request ecs-scheduler-2); service/shop/nowhere: RegisterScalableTarget failed: ValidationException: ECS service doesn't exist: service/shop/nowhere (request ecs-scheduler-4)"].assert_eq(end);
+    assert!(played.contains(r#"metric: "TargetsFailed""#), "{played}");
+    assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(API).as_str()), ("0/0", "0/0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_memory_that_cannot_be_written_or_read_leaves_the_target_as_it_is() {
+    let scene = Scene::afternoon().await;
+    scene.lab.faults().deny("TagResource");
+    check_calls(&scene, &only(WEB), sample("stop"), expect![[r#"
+        DescribeScalableTargets: ok
+        ListTagsForResource: ok
+        TagResource: AccessDeniedException
+        TargetsFailed: 1 of 1 targets failed: service/shop/web: TagResource failed: AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/ecs-scheduler/ecs-scheduler is not authorized to perform: application-autoscaling:TagResource because no identity-based policy allows the application-autoscaling:TagResource action (request ecs-scheduler-3)
+    "#]]).await;
+    assert_eq!((scene.bounds(WEB).as_str(), scene.desired("web")), ("2/6", 2));
+
+    for (scene, action) in [(Scene::evening().await, "start"), (Scene::afternoon().await, "stop")] {
+        let before = scene.bounds(WEB);
+        scene.lab.faults().deny("ListTagsForResource");
+        let played = play(&scene, &only(WEB), sample(action)).await;
+        assert!(played.contains("ListTagsForResource failed: AccessDeniedException"), "{played}");
+        assert_eq!((scene.bounds(WEB), scene.writes()), (before, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_memory_that_aws_does_not_take_leaves_the_target_on() {
+    let scene = Scene::afternoon().await;
+    scene.lab.world(|world| world.scalable_targets.strict_tags = true);
+    let played = play(&scene, &only(WEB), sample("stop")).await;
+    assert!(
+        played.contains("TagResource failed: ValidationException: Tag values can only contain"),
+        "{played}"
+    );
+    assert_eq!((scene.bounds(WEB).as_str(), scene.desired("web")), ("2/6", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_is_under_way_is_waited_for() {
+    let scene = Scene::evening().await;
+    scene.lab.world(|world| world.delays.target_update = Duration::from_secs(3));
+    scene.register(WEB, 0, 0).await;
+    let played = play(&scene, &only(WEB), sample("start")).await;
+    assert!(played.contains("1 started"), "{played}");
+    assert!(scene.calls().contains(&"RegisterScalableTarget: ConcurrentUpdateException".to_owned()));
+    assert_eq!((scene.bounds(WEB).as_str(), scene.memory(WEB)), ("2/6", None));
+}
+
+/// Stops `web` while these faults meet the calls of `action`.
+async fn check_faults(action: &str, faults: &[CallFault], expected: Expect) {
+    let scene = Scene::afternoon().await;
+    scene.lab.faults().script(action, faults.iter().copied());
+    check_calls(&scene, &only(WEB), sample("stop"), expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_aws_is_asked_again() {
+    check_faults(
+        "DescribeScalableTargets",
+        &[Throttle, ServerError, Contention],
+        expect![[r#"
+            DescribeScalableTargets: ThrottlingException
+            DescribeScalableTargets: InternalServiceException
+            DescribeScalableTargets: ConcurrentUpdateException
+            DescribeScalableTargets: ok
+            ListTagsForResource: ok
+            TagResource: ok
+            RegisterScalableTarget: ok
+            answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 1 stopped","wanted":"off"}, targets:
+              {"after":{"max":0,"min":0},"before":{"max":6,"min":2},"resourceId":"service/shop/web","result":"stopped"}
+        "#]],
+    )
+    .await;
+    check_faults(
+        "TagResource",
+        &[Throttle, CutBefore, CutAfter],
+        expect![[r#"
+            DescribeScalableTargets: ok
+            ListTagsForResource: ok
+            TagResource: ThrottlingException
+            TagResource: connection cut before the call took effect
+            TagResource: ok, but the answer was lost
+            TagResource: ok
+            RegisterScalableTarget: ok
+            answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 1 stopped","wanted":"off"}, targets:
+              {"after":{"max":0,"min":0},"before":{"max":6,"min":2},"resourceId":"service/shop/web","result":"stopped"}
+        "#]],
+    )
+    .await;
+    check_faults(
+        "RegisterScalableTarget",
+        &[Contention, Contention, CutAfter],
+        expect![[r#"
+            DescribeScalableTargets: ok
+            ListTagsForResource: ok
+            TagResource: ok
+            RegisterScalableTarget: ConcurrentUpdateException
+            RegisterScalableTarget: ConcurrentUpdateException
+            RegisterScalableTarget: ok, but the answer was lost
+            RegisterScalableTarget: ok
+            answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 1 stopped","wanted":"off"}, targets:
+              {"after":{"max":0,"min":0},"before":{"max":6,"min":2},"resourceId":"service/shop/web","result":"stopped"}
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_call_is_not() {
+    check_faults("DescribeScalableTargets", &[AccessDenied], expect![[r#"
+        DescribeScalableTargets: AccessDeniedException
+        AwsError: DescribeScalableTargets failed: AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/ecs-scheduler/ecs-scheduler is not authorized to perform: application-autoscaling:DescribeScalableTargets because no identity-based policy allows the application-autoscaling:DescribeScalableTargets action (request ecs-scheduler-1)
+    "#]]).await;
+    check_faults("RegisterScalableTarget", &[AccessDenied], expect![[r#"
+        DescribeScalableTargets: ok
+        ListTagsForResource: ok
+        TagResource: ok
+        RegisterScalableTarget: AccessDeniedException
+        TargetsFailed: 1 of 1 targets failed: service/shop/web: RegisterScalableTarget failed: AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/ecs-scheduler/ecs-scheduler is not authorized to perform: application-autoscaling:RegisterScalableTarget because no identity-based policy allows the application-autoscaling:RegisterScalableTarget action (request ecs-scheduler-4)
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_never_answers_holds_up_no_other() {
+    let scene = Scene::afternoon().await;
+    scene.register(JOBS, 1, 2).await;
+    // The first call after the look at all of them: the tags of the first.
+    scene.lab.faults().at_call(NAME, 2, Hang);
+    let start = scene.lab.now();
+    let played = play(&scene, &[("RESOURCE_IDS", &format!("{WEB},{API},{JOBS}"))], sample("stop")).await;
+    assert!(played.contains("3 stopped"), "{played}");
+    let stopped = scene.lab.world(|world| world.scalable_targets.history()[3..].to_vec());
+    let after: Vec<_> =
+        stopped.iter().map(|change| (change.resource.as_str(), (change.at - start).num_seconds())).collect();
+    assert_eq!(after, [(API, 0), (JOBS, 0), (WEB, 5)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_out_of_time_says_which_targets_are_left() {
+    let scene = Scene::afternoon().await;
+    scene.lab.faults().script("TagResource", [Hang; 100]);
+    let played = play(&scene, &[("RESOURCE_IDS", &format!("{WEB},{API},{JOBS}"))], sample("stop")).await;
+    let end: Vec<_> = played.lines().rev().take(3).collect();
+    expect![[r#"
+        after 59.5s
+        metric: "TargetsFailed"
+        TargetsFailed: 2 of 3 targets failed: service/shop/web: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 1.994s; service/shop/api: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 3.257s"#]].assert_eq(&end.join("\n"));
+    assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(JOBS).as_str()), ("2/6", "0/0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_targets_stay_within_awss_rate() {
+    let scene = Scene::at("2026-11-19T15:00:00Z");
+    let names: Vec<_> = (0..200).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        scene.lab.world(|world| world.add_service("shop", name, Scheduling::Replica, 1)).unwrap();
+        scene.register(&format!("service/shop/{name}"), 1, 2).await;
+    }
+    let start = scene.lab.now();
+    scene.lab.world(|world| world.scalable_targets.bucket = Some(Bucket::new(40.0, 20.0)));
+    let resources = names.iter().map(|name| format!("service/shop/{name}")).collect::<Vec<_>>().join(",");
+    let played = play(&scene, &[("RESOURCE_IDS", &resources)], sample("stop")).await;
+    assert!(played.contains("asked to stop: 200 stopped"), "{}", &played[played.len() - 2_000..]);
+    let throttled = scene.calls().iter().filter(|call| call.ends_with("ThrottlingException")).count();
+    assert!(throttled < 300, "{throttled} throttled calls for 604 that succeeded");
+    assert!(scene.lab.now() - start < TimeDelta::from_std(Duration::from_secs(50)).unwrap());
+}

@@ -1,0 +1,50 @@
+//! What an operator does before the functions have something to do: groups, hooks, capacity.
+
+use anyhow::Context as _;
+use aws_sdk_autoscaling::Client;
+
+/// Timeout of the launching hook of ami-snapshotter's groups, in seconds: it ends the wait of every launch,
+/// so it is the time that the load balancer has to register a new instance.
+pub(crate) const LAUNCH_HEARTBEAT: i32 = 300;
+
+/// Timeout of their terminating hook, in seconds: half an hour for an image.
+pub(crate) const DEATH_HEARTBEAT: i32 = 1_800;
+
+/// A group of one instance with the hooks that ami-snapshotter needs.
+pub(crate) async fn create_for_snapshots(operator: &Client, group: &str) -> anyhow::Result<()> {
+    create(operator, group, &["us-east-1a"]).await?;
+    hook(operator, group, "born", "LAUNCHING", LAUNCH_HEARTBEAT, "CONTINUE").await?;
+    hook(operator, group, "dying", "TERMINATING", DEATH_HEARTBEAT, "CONTINUE").await?;
+    desire(operator, group, 1).await
+}
+
+/// A group without instances, for up to six.
+pub(crate) async fn create(operator: &Client, group: &str, zones: &[&str]) -> anyhow::Result<()> {
+    let zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
+    let create = operator.create_auto_scaling_group().auto_scaling_group_name(group);
+    let create = create.launch_configuration_name(group).set_availability_zones(Some(zones));
+    create.min_size(0).max_size(6).send().await?;
+    Ok(())
+}
+
+/// A lifecycle hook whose timeout is `heartbeat` seconds; `transition` is `LAUNCHING` or `TERMINATING`.
+pub(crate) async fn hook(
+    operator: &Client,
+    group: &str,
+    name: &str,
+    transition: &str,
+    heartbeat: i32,
+    result: &str,
+) -> anyhow::Result<()> {
+    let put = operator.put_lifecycle_hook().auto_scaling_group_name(group).lifecycle_hook_name(name);
+    let put = put.lifecycle_transition(format!("autoscaling:EC2_INSTANCE_{transition}"));
+    put.heartbeat_timeout(heartbeat).default_result(result).send().await?;
+    Ok(())
+}
+
+/// Sets the desired capacity.
+pub(crate) async fn desire(operator: &Client, group: &str, capacity: i32) -> anyhow::Result<()> {
+    let desire = operator.set_desired_capacity().auto_scaling_group_name(group).desired_capacity(capacity);
+    desire.send().await.with_context(|| format!("setting the desired capacity to {capacity}"))?;
+    Ok(())
+}
