@@ -16,8 +16,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The functions that have a template.
-const FUNCTIONS: [&str; 4] =
-    [launch_logger::NAME, terminate_drainer::NAME, ami_snapshotter::NAME, ecs_scheduler::NAME];
+const FUNCTIONS: [&str; 5] = [
+    launch_logger::NAME,
+    terminate_drainer::NAME,
+    ami_snapshotter::NAME,
+    lt_ami_refresher::NAME,
+    ecs_scheduler::NAME,
+];
 
 /// A path of the repository.
 fn path(relative: &str) -> PathBuf {

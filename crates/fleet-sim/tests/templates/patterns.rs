@@ -100,11 +100,24 @@ fn ami_snapshotter_gets_both_transitions_and_images_that_ended() {
             LifecycleRule: launch-logger/launch-into-warm-pool
             LifecycleRule: launch-logger/malformed-refused
             LifecycleRule: launch-logger/terminate-refused
+            ImageRule: lt-ami-refresher/image-available
             ImageRule: terminate-drainer/ami-refused
             LifecycleRule: terminate-drainer/launch
             LifecycleRule: terminate-drainer/return-to-warm-pool
             LifecycleRule: terminate-drainer/terminate
         "#]],
+    );
+}
+
+#[test]
+fn lt_ami_refresher_gets_backups_and_copies_that_ended() {
+    check(
+        "lt-ami-refresher",
+        &[],
+        expect![[r#"
+        BackupRule: lt-ami-refresher/backup-completed
+        BackupRule: lt-ami-refresher/copy-completed
+    "#]],
     );
 }
 

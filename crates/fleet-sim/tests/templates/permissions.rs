@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use crate::policy::{Policy, Request};
-use crate::requests::{self, group, image, instance, snapshot};
-use crate::scenes::{self, LONG_GROUP, Played};
+use crate::requests::{self, group, image, instance, snapshot, template};
+use crate::scenes::{self, LONG_GROUP, Played, TEMPLATE};
 use crate::template::Template;
+use crate::{FUNCTIONS, text};
 
 /// Actions for which AWS knows no resource.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
-const UNSCOPED: [&str; 13] = [
+const UNSCOPED: [&str; 14] = [
     "application-autoscaling:DescribeScalableTargets",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
@@ -21,6 +22,7 @@ const UNSCOPED: [&str; 13] = [
     "ec2:DescribeInstances",
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeSecurityGroups",
     "ssm:DescribeInstanceInformation",
     "ssm:GetCommandInvocation",
     "ssm:ListCommandInvocations",
@@ -76,6 +78,23 @@ async fn ami_snapshotter_may_do_what_it_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lt_ami_refresher_may_do_what_it_does() {
+    let instance = ("Ec2InstanceName", "web");
+    check(&scenes::refreshes(&[instance, ("LaunchTemplateName", "web")], None).await);
+
+    let role = "arn:aws:iam::123456789012:role/web";
+    let with_everything = [
+        instance,
+        ("LaunchTemplateId", TEMPLATE),
+        ("KeepVersions", "1"),
+        ("InstanceRefresh", "true"),
+        ("AutoScalingGroups", "web"),
+        ("InstanceRole", role),
+    ];
+    check(&scenes::refreshes(&with_everything, Some(role)).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn ecs_scheduler_may_do_what_it_does() {
     let services = ("ResourceIds", "service/shop/web, service/shop/api");
     for parameters in [
@@ -91,6 +110,57 @@ async fn ecs_scheduler_may_do_what_it_does() {
 }
 
 #[test]
+fn the_documents_list_the_permissions_of_the_templates() {
+    let overview = text("README.md");
+    let tables = text("infra/README.md");
+    let (_, tables) = tables.split_once("\n## Permissions\n").unwrap();
+    for function in FUNCTIONS {
+        let all = granted_with_everything(function);
+        let (_, section) = overview.split_once(&format!("\n## {function}\n")).unwrap();
+        let (_, paragraph) = section.split_once("\n**Permissions:** ").unwrap();
+        let (paragraph, _) = paragraph.split_once("\n\n").unwrap();
+        assert_eq!(actions_in(paragraph), all, "{function}: README.md");
+
+        let (_, section) = tables.split_once(&format!("\n### {function}\n")).unwrap();
+        let table = section.lines().skip_while(|line| !line.starts_with('|'));
+        let actions: BTreeSet<String> = table
+            .take_while(|line| line.starts_with('|'))
+            .flat_map(|row| actions_in(row.split('|').nth(1).unwrap()))
+            .collect();
+        assert_eq!(actions, all, "{function}: infra/README.md");
+    }
+}
+
+/// The actions of both branches of every condition.
+fn granted_with_everything(function: &str) -> BTreeSet<String> {
+    let groups = ("AutoScalingGroups", "web");
+    let services = ("ResourceIds", "service/shop/web");
+    let stacks: &[&[(&str, &str)]] = match function {
+        "launch-logger" => &[&[groups]],
+        "terminate-drainer" => &[&[groups, ("Wait", "poll")]],
+        "ami-snapshotter" => &[&[groups, ("ImageRetention", "30d")]],
+        "lt-ami-refresher" => {
+            let role = ("InstanceRole", "arn:aws:iam::123456789012:role/web");
+            &[&[("KeepVersions", "5"), ("InstanceRefresh", "true"), role]]
+        }
+        _ => &[&[services], &[services, ("Rolearn", "arn:aws:iam::123456789012:role/scaling")]],
+    };
+    stacks.iter().flat_map(|values| Policy::of(&Template::of(function).deploy(values)).actions()).collect()
+}
+
+/// What of a text is written like an action: `ssm:SendCommand` between backticks.
+fn actions_in(text: &str) -> BTreeSet<String> {
+    let is_action = |word: &&str| {
+        word.split_once(':').is_some_and(|(service, name)| {
+            let spelled =
+                |character: char| character.is_ascii_lowercase() || "0123456789-".contains(character);
+            service.chars().all(spelled) && name.starts_with(|first: char| first.is_ascii_uppercase())
+        })
+    };
+    text.split('`').skip(1).step_by(2).filter(is_action).map(str::to_owned).collect()
+}
+
+#[test]
 fn what_is_not_theirs_is_out_of_reach() {
     let of_group = |action, key: &str, name: &str| {
         Request::new(action, instance("i-0123456789abcdef0")).with(key, [name])
@@ -103,6 +173,8 @@ fn what_is_not_theirs_is_out_of_reach() {
         let request = Request::new("ec2:DeregisterImage", image("ami-0123456789abcdef0"));
         request.with("aws:ResourceTag/lifecycle/function", [function])
     };
+    let change = |id| Request::new("ec2:ModifyLaunchTemplate", template(id));
+    let launch = Request::new("ec2:RunInstances", instance("i-0123456789abcdef0"));
     let untag = |key| {
         let target = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0ec5";
         Request::new("application-autoscaling:UntagResource", target).with("aws:TagKeys", [key])
@@ -125,11 +197,18 @@ fn what_is_not_theirs_is_out_of_reach() {
         ("ami-snapshotter", remove("another"), false),
         ("ami-snapshotter", Request::new("ec2:DeleteSnapshot", snapshot()), false),
         ("ami-snapshotter", Request::new("ec2:CreateTags", image("ami-0123456789abcdef0")), false),
+        ("lt-ami-refresher", change("lt-0123456789abcdef0"), true),
+        ("lt-ami-refresher", change("lt-0123456789abcdef1"), false),
+        ("lt-ami-refresher", launch.clone(), false),
+        ("lt-ami-refresher", launch.with("ec2:LaunchTemplate", [template("lt-0123456789abcdef0")]), true),
         ("ecs-scheduler", untag("keep-awake-until"), true),
         ("ecs-scheduler", untag("team"), false),
     ] {
         let parameters: &[(&str, &str)] = match function {
             "ecs-scheduler" => &[("ResourceIds", "service/shop/web")],
+            "lt-ami-refresher" => {
+                &[("LaunchTemplateId", "lt-0123456789abcdef0"), ("InstanceRefresh", "true")]
+            }
             "ami-snapshotter" => &[("AutoScalingGroups", "web"), ("ImageRetention", "30d")],
             _ => &[("AutoScalingGroups", "web")],
         };

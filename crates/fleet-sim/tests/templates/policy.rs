@@ -73,6 +73,11 @@ impl Policy {
         matching.map(|(statement, action, resource)| grant(statement, action, resource)).collect()
     }
 
+    /// The actions that it grants, on whatever resource.
+    pub(crate) fn actions(&self) -> BTreeSet<String> {
+        self.each().map(|(_, action, _)| action.clone()).collect()
+    }
+
     /// The actions that it grants on every resource, whatever it is.
     pub(crate) fn unscoped(&self) -> BTreeSet<String> {
         let open =

@@ -47,6 +47,12 @@ pub(crate) fn of(call: &Call, record: &Record) -> Vec<Request> {
                 of_function(Request::new("ec2:DeleteSnapshot", snapshot())),
             ]
         }
+        ("ec2", "CreateLaunchTemplateVersion" | "ModifyLaunchTemplate" | "DeleteLaunchTemplateVersions") => {
+            vec![plain(template(parameters.one("LaunchTemplateId")))]
+        }
+        ("autoscaling", "StartInstanceRefresh") => {
+            start_refresh(plain(group(parameters.one("AutoScalingGroupName"))), record)
+        }
         ("lambda", "GetFunctionConfiguration" | "UpdateFunctionConfiguration") => {
             let function = parameters.one("FunctionName");
             vec![plain(format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"))]
@@ -89,6 +95,23 @@ fn create_image(action: &str, parameters: &Parameters, record: &Record) -> Vec<R
     requests
 }
 
+/// Auto Scaling asks IAM whether the caller could launch instances from the group's template: tags, where the
+/// template has some, and the role of its instance profile, where it has one.
+fn start_refresh(start: Request, record: &Record) -> Vec<Request> {
+    let launches = record.launches.as_ref().unwrap();
+    let from = |action: &str| {
+        let new = instance("i-0123456789abcdef0");
+        Request::new(action, new).with("ec2:LaunchTemplate", [template(&launches.template)])
+    };
+    let tagging = from("ec2:CreateTags").with("ec2:CreateAction", ["RunInstances"]);
+    let mut requests = vec![start, from("ec2:RunInstances"), tagging];
+    if let Some(role) = &launches.role {
+        let pass = Request::new("iam:PassRole", role.clone());
+        requests.push(pass.with("iam:PassedToService", ["ec2.amazonaws.com"]));
+    }
+    requests
+}
+
 /// AWS lists these for whoever manages the scaling of an ECS service; the service-linked role is made at the
 /// first registration that names no other role.
 fn register(action: &str, parameters: &Parameters) -> Vec<Request> {
@@ -124,6 +147,11 @@ pub(crate) fn group(name: &str) -> String {
 /// An instance's ARN.
 pub(crate) fn instance(id: &str) -> String {
     format!("arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{id}")
+}
+
+/// A launch template's ARN.
+pub(crate) fn template(id: &str) -> String {
+    format!("arn:aws:ec2:{REGION}:{ACCOUNT}:launch-template/{id}")
 }
 
 /// An image's ARN, which has no account.

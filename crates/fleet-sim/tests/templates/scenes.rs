@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
+use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
 use futures::FutureExt;
 use lifecycle_core::config::Variables;
 use lifecycle_core::{Error, Invocation, Output};
-use lifecycle_lab::ec2::ImageScript;
+use lifecycle_lab::ec2::{Image, ImageScript};
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Call, Code, Function, FunctionError, Lab, World};
@@ -23,6 +25,9 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const LONG_GROUP: &str = "a-group-whose-name-is-longer-than-what-fits-into-the-comment-of-a-command-\
                                      of-run-command-which-is-a-hundred-characters-in-all";
 
+/// Stands for the id of the launch template, which the lab makes.
+pub(crate) const TEMPLATE: &str = "TEMPLATE";
+
 const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
 const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
 
@@ -34,6 +39,15 @@ pub(crate) struct Record {
     pub(crate) instances: BTreeMap<String, String>,
     /// The tags of each image.
     pub(crate) images: BTreeMap<String, BTreeMap<String, String>>,
+    /// What groups launch instances from.
+    pub(crate) launches: Option<Launches>,
+}
+
+/// A launch template, and the role that its instances get.
+#[derive(Debug)]
+pub(crate) struct Launches {
+    pub(crate) template: String,
+    pub(crate) role: Option<String>,
 }
 
 /// A lab in which one function is deployed.
@@ -107,7 +121,7 @@ pub(crate) async fn deaths(parameters: &[(&str, &str)]) -> Played {
         async move { context.invoke(payload, &invocation).await }
     });
     let ec2 = aws_sdk_ec2::Client::new(&scene.lab.sdk_config("operator"));
-    let data = aws_sdk_ec2::types::RequestLaunchTemplateData::builder().key_name("operator").build();
+    let data = RequestLaunchTemplateData::builder().key_name("operator").build();
     ec2.create_launch_template().launch_template_name("web").launch_template_data(data).send().await.unwrap();
 
     let hooks =
@@ -129,6 +143,60 @@ pub(crate) async fn deaths(parameters: &[(&str, &str)]) -> Played {
     scene.look();
     assert_eq!(scene.record.images.len(), 1, "one death, one image");
     scene.lab.sleep(4 * HOUR).await;
+    scene.end(stack)
+}
+
+/// A backup ends, and its image goes into a launch template of three versions that a group launches from.
+/// [`TEMPLATE`] among the parameters stands for its id.
+pub(crate) async fn refreshes(parameters: &[(&str, &str)], role: Option<&str>) -> Played {
+    let lab = lab();
+    let ec2 = aws_sdk_ec2::Client::new(&lab.sdk_config("operator"));
+    let (subnet, group, old, new) = lab.world(|world| {
+        let subnet = world.add_subnet("vpc-0a0b0c0d0e0f00001", "us-east-1a");
+        let group = world.add_security_group("web", "vpc-0a0b0c0d0e0f00001");
+        let now = world.now();
+        let mut backup = |age: Duration| {
+            let mut image = Image::new(&format!("AwsBackup_i-0123_{}", age.as_secs()), now - age);
+            image.tags.insert("Name".to_owned(), "web".to_owned());
+            world.add_image(image)
+        };
+        (subnet, group, backup(24 * HOUR), backup(HOUR))
+    });
+    let data = RequestLaunchTemplateData::builder().image_id(old).instance_type(InstanceType::T3Micro);
+    let data = data.security_group_ids(group).build();
+    let create = ec2.create_launch_template().launch_template_name("web").launch_template_data(data.clone());
+    let template = create.send().await.unwrap().launch_template.unwrap().launch_template_id.unwrap();
+    for _ in 0..2 {
+        let more = ec2.create_launch_template_version().launch_template_id(&template);
+        more.launch_template_data(data.clone()).send().await.unwrap();
+    }
+
+    let with_id = |value| if value == TEMPLATE { template.as_str() } else { value };
+    let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, with_id(*value))).collect();
+    let stack = Template::of(lt_ami_refresher::NAME).deploy(&parameters);
+    let mut scene = Scene::inside(lab, &stack, lt_ami_refresher::NAME);
+    let config = lt_ami_refresher::Config::parse(&variables(&stack)).unwrap();
+    let mut context = lt_ami_refresher::Context::new(config, &scene.lab.sdk_config(scene.function)).unwrap();
+    context.output = scene.output();
+    scene.deploy(Duration::from_secs(60), move |payload, invocation| {
+        let context = context.clone();
+        async move { context.invoke(payload, &invocation).await }
+    });
+    let from = LaunchTemplateSpecification::builder().launch_template_id(&template).version("$Default");
+    let create = scene.operator.create_auto_scaling_group().auto_scaling_group_name("web");
+    let create = create.launch_template(from.build()).vpc_zone_identifier(subnet);
+    create.min_size(0).max_size(4).desired_capacity(1).send().await.unwrap();
+    scene.until(|world| in_service(world, "web") == 1).await;
+
+    let event = crate::text("events/lt-ami-refresher/backup-completed.json");
+    let event = event.replace("ami-0123456789abcdef0", &new);
+    scene.lab.publish(serde_json::from_str(&event).unwrap());
+    scene.lab.sleep(HOUR).await;
+    for (_, schedule) in stack.of_type("AWS::Scheduler::Schedule") {
+        let input = serde_json::from_str(schedule["Target"]["Input"].as_str().unwrap()).unwrap();
+        scene.lab.invoke(scene.function, input, 1).await.unwrap();
+    }
+    scene.record.launches = Some(Launches { template, role: role.map(str::to_owned) });
     scene.end(stack)
 }
 
@@ -163,7 +231,10 @@ pub(crate) async fn schedules(parameters: &[(&str, &str)]) -> Played {
 impl Scene {
     /// With the stack's rules, and its sweep.
     fn of(stack: &Stack, function: &'static str) -> Self {
-        let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 3);
+        Self::inside(lab(), stack, function)
+    }
+
+    fn inside(lab: Lab, stack: &Stack, function: &'static str) -> Self {
         for (_, pattern) in stack.patterns() {
             lab.add_rule(&pattern, function).unwrap();
         }
@@ -258,6 +329,11 @@ impl Record {
             self.images.insert(image.id.clone(), image.tags.clone());
         }
     }
+}
+
+/// An empty lab.
+fn lab() -> Lab {
+    Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 3)
 }
 
 fn in_service(world: &World, group: &str) -> usize {

@@ -108,7 +108,8 @@ fn every_queue_that_a_target_uses_rings_when_it_is_not_empty() {
 fn alarms_look_at_outcomes_that_the_functions_report() {
     let refused = Error::AwsError { call: "CreateImage", source: AwsFailure::told("refused") };
     let failed = Error::TargetsFailed { all: 1, failed: Vec::new() };
-    let reported = [Outcome::AlreadyFinished.as_str(), refused.name(), failed.name()];
+    let stale = Error::StaleImage(String::new());
+    let reported = [Outcome::AlreadyFinished.as_str(), refused.name(), failed.name(), stale.name()];
     for (function, stack) in stacks() {
         for (id, alarm) in stack.of_type("AWS::CloudWatch::Alarm") {
             if alarm["Namespace"] == NAMESPACE {

@@ -128,6 +128,7 @@ fn parse(function: &str, variables: &BTreeMap<String, String>) -> Result<(), Err
         "launch-logger" => launch_logger::Config::parse(&variables).map(drop),
         "terminate-drainer" => terminate_drainer::Config::parse(&variables).map(drop),
         "ami-snapshotter" => ami_snapshotter::Config::parse(&variables).map(drop),
+        "lt-ami-refresher" => lt_ami_refresher::Config::parse(&variables).map(drop),
         "ecs-scheduler" => ecs_scheduler::Config::parse(&variables).map(drop),
         other => panic!("{other} is not known here"),
     }
