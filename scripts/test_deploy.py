@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 import unittest
 import urllib.request
 import zipfile
@@ -311,8 +310,9 @@ def template(function):
 
 def settings(function):
     """What the crate says about its deployment."""
-    manifest = tomllib.loads((ROOT / "crates" / function / "Cargo.toml").read_text())
-    return manifest["package"]["metadata"]["lambda"]["deploy"]
+    manifest = (ROOT / "crates" / function / "Cargo.toml").read_text()
+    said = manifest.split("[package.metadata.lambda.deploy]")[1]
+    return {name: json.loads(value) for name, value in re.findall(r"^(\w+) = (.+)$", said, re.MULTILINE)}
 
 
 # Which list of `account` a type of resource is in, and what of its physical id is the name there.

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use futures::FutureExt;
 use lifecycle_core::config::Variables;
 use lifecycle_core::{Error, Invocation, Output};
-use lifecycle_lab::{Code, Function, FunctionError, Lab, running_function};
+use lifecycle_lab::{ACCOUNT, Code, Function, FunctionError, Lab, REGION, running_function};
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -20,6 +21,9 @@ const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
 
 /// ami-snapshotter's time limit, half a minute: enough for a slow `CreateImage` and the look after it.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(30);
+
+/// ecs-scheduler's time limit, a minute: enough for hundreds of services.
+const SCHEDULER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Statuses that end a command. terminate-drainer has nothing to do for the others, so its rule does not
 /// wake it for them.
@@ -99,6 +103,47 @@ pub(crate) fn on_lives_and_images(lab: &Lab, function: &str, groups: &str) -> an
     lab.add_rule(&lifecycle_actions(&[LAUNCH_EVENT, DEATH_EVENT], groups), function)?;
     Ok(lab.add_rule(&json!({ "source": ["aws.ec2"], "detail-type": [IMAGE_EVENT] }), function)?)
 }
+
+/// Deploys ecs-scheduler without a rule.
+pub(crate) fn deploy_ecs_scheduler(lab: &Lab, variables: &Variables) -> anyhow::Result<()> {
+    use ecs_scheduler::{Config, Context, NAME};
+
+    let mut context = Context::new(Config::parse(variables)?, &lab.sdk_config(NAME))?;
+    context.output = written_to(lab, NAME);
+    deploy(lab, NAME, SCHEDULER_LIMIT, move |payload, invocation| {
+        let context = context.clone();
+        async move { context.invoke(payload, &invocation).await }
+    });
+    Ok(())
+}
+
+/// ecs-scheduler's rule: an event on the bus every `period`, which can be lost on its way as any other.
+pub(crate) fn on_schedule(lab: &Lab, function: &str, period: Duration) -> anyhow::Result<()> {
+    let rule = format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{function}");
+    let pattern = json!({ "source": ["aws.events"], "detail-type": [SCHEDULED_EVENT], "resources": [&rule] });
+    lab.add_rule(&pattern, function)?;
+    let lab = lab.clone();
+    tokio::spawn(async move {
+        for n in 1_u64.. {
+            lab.sleep(period).await;
+            lab.publish(json!({
+                "version": "0",
+                "id": format!("00000000-0000-4000-8000-{n:012}"),
+                "detail-type": SCHEDULED_EVENT,
+                "source": "aws.events",
+                "account": ACCOUNT,
+                "time": lab.now().to_rfc3339_opts(SecondsFormat::Secs, true),
+                "region": REGION,
+                "resources": [&rule],
+                "detail": {},
+            }));
+        }
+    });
+    Ok(())
+}
+
+/// The detail-type of what a schedule sends.
+pub(crate) const SCHEDULED_EVENT: &str = "Scheduled Event";
 
 const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
 

@@ -10,6 +10,7 @@ mod measure;
 mod operator;
 mod scenes;
 mod timeline;
+mod week;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +35,8 @@ enum Command {
     /// in, and terminate-drainer stops its applications first; a group is replaced, fails and is refreshed,
     /// and ami-snapshotter takes an image of what failed.
     ///
-    /// This is what runs without a command. It runs `echo application stopped` in a shell of this machine.
+    /// This is what runs without a command. It runs `echo application stopped` in a shell of this machine. Its
+    /// last act is `week`.
     Demo {
         /// Another seed gives other instance ids and delays.
         #[arg(long, default_value_t = SEED)]
@@ -63,6 +65,17 @@ enum Command {
         #[arg(long, default_value_t = SEED)]
         seed: u64,
     },
+    /// A working week of three ECS services in Asia/Seoul, which ecs-scheduler lets sleep outside their hours.
+    ///
+    /// Drawn hour by hour, with the instances that follow the tasks: a holiday, a deployment that resizes a
+    /// service, a lost run, and somebody who works late. Then the instance hours against those of the same week
+    /// without the function, and its runs, billed time and calls to AWS. The times are lab time, as those of
+    /// `drains`, and not measurements of AWS.
+    Week {
+        /// Another seed gives other delays.
+        #[arg(long, default_value_t = SEED)]
+        seed: u64,
+    },
     /// Invokes a function's built binary with one event, as Lambda does.
     ///
     /// The binary lies beside this one. AWS is the lab, on the machine's clock, with what the event is about: an
@@ -84,9 +97,13 @@ const SEED: u64 = 7;
 
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command.unwrap_or(Command::Demo { seed: SEED }) {
-        Command::Demo { seed } => paused_runtime()?.block_on(demo::play(seed))?,
+        Command::Demo { seed } => {
+            paused_runtime()?.block_on(demo::play(seed))?;
+            week::last_act(seed)?;
+        }
         Command::Drains { seed } => drains::print(seed)?,
         Command::Deaths { seed } => deaths::print(seed)?,
+        Command::Week { seed } => week::print(seed)?,
         Command::Invoke { function, event, variables } => {
             return real_runtime()?.block_on(invoke::invoke(&function, &event, &variables));
         }

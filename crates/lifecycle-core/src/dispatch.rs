@@ -44,6 +44,10 @@ pub enum Outcome {
     ImagePending,
     /// The action is deliberately left to the hook's timeout.
     Left,
+    /// A version of the launch template with the newest image is the default now.
+    VersionCreated,
+    /// The default version of the launch template has the newest image already.
+    UpToDate,
     /// Every target is as it should be.
     Scheduled,
 }
@@ -64,6 +68,8 @@ impl Outcome {
             Self::ImageRequested => "image-requested",
             Self::ImagePending => "image-pending",
             Self::Left => "left",
+            Self::VersionCreated => "version-created",
+            Self::UpToDate => "up-to-date",
             Self::Scheduled => "scheduled",
         }
     }

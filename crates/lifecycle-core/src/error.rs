@@ -34,6 +34,16 @@ pub enum Error {
     /// The function's time was over before the work was done.
     #[error("{0}")]
     Timeout(String),
+    /// No image is there to make a version of: the backups have never run here, or are named otherwise.
+    #[error("{0}")]
+    NoImageFound(String),
+    /// The newest image is too old: the backups have stopped.
+    #[error("{0}")]
+    StaleImage(String),
+    /// Instances could not be launched from the version that would be made; each line says why. Correct
+    /// the launch template or the variables.
+    #[error("{}", .0.join("; "))]
+    UnusableTemplate(Vec<String>),
     /// Some of many targets were not dealt with; all others were.
     #[error("{} of {all} targets failed: {}", failed.len(), failed.join("; "))]
     TargetsFailed {
@@ -56,6 +66,9 @@ impl Error {
             Self::UnsupportedEvent(_) => "UnsupportedEvent",
             Self::AwsError { .. } => "AwsError",
             Self::Timeout(_) => "Timeout",
+            Self::NoImageFound(_) => "NoImageFound",
+            Self::StaleImage(_) => "StaleImage",
+            Self::UnusableTemplate(_) => "UnusableTemplate",
             Self::TargetsFailed { .. } => "TargetsFailed",
             Self::Panic(_) => "Panic",
         }

@@ -254,6 +254,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// The ARNs that the event is about.
+    pub fn resources(&self) -> &[String] {
+        self.resources.as_deref().unwrap_or_default()
+    }
+
     /// What the event says.
     ///
     /// # Errors

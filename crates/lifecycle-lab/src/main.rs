@@ -15,8 +15,8 @@ use serde_json::Value;
 /// instances, images, launch templates, snapshots and tags, Lambda's function configuration, Systems Manager
 /// Run Command, and scalable targets of ECS services.
 ///
-/// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do,
-/// so it listens on the loopback interface only. What it does not model it refuses with the error
+/// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do, so
+/// it listens on the loopback interface only. What it does not model it refuses with the error
 /// LabNotModelled.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -142,8 +142,11 @@ fn headline(event: &Value) -> String {
         "/detail/instance-id",
         "/detail/command-id",
         "/detail/ImageId",
+        "/detail/resourceArn",
     ]);
-    format!("{what} {who} {}", text(&["/detail/status", "/detail/State"])).trim_end().to_owned()
+    format!("{what} {who} {}", text(&["/detail/status", "/detail/State", "/detail/state"]))
+        .trim_end()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -175,6 +178,26 @@ mod tests {
             "detail": { "ImageId": "ami-1", "State": "available" },
         });
         assert_eq!(told(What::Sent(event)), "12:00:00.000 event     EC2 AMI State Change ami-1 available");
+    }
+
+    #[test]
+    fn a_version_a_default_and_a_backup_are_a_line_each() {
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        let told = |what| line(&Moment { at, what }).split_off("12:00:00.000 ".len());
+        let (template, name) = (|| "lt-1".to_owned(), || "web".to_owned());
+        let version =
+            Sight::TemplateVersion { template: template(), name: name(), version: 2, state: "created" };
+        assert_eq!(told(What::Seen(version)), "template  lt-1 web version 2 created");
+        let default = Sight::TemplateDefault { template: template(), name: name(), version: 2 };
+        assert_eq!(told(What::Seen(default)), "template  lt-1 web default version 2");
+        let event = serde_json::json!({
+            "detail-type": "Backup Job State Change",
+            "detail": { "resourceArn": "arn:aws:ec2:us-east-1:123456789012:instance/i-1", "state": "COMPLETED" },
+        });
+        assert_eq!(
+            told(What::Sent(event)),
+            "event     Backup Job State Change arn:aws:ec2:us-east-1:123456789012:instance/i-1 COMPLETED"
+        );
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct ApiError {
     pub message: String,
 }
 
+/// The code of what the lab does not play.
+const NOT_MODELLED: &str = "LabNotModelled";
+
 impl ApiError {
     /// An error with HTTP status 400.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
@@ -52,7 +55,12 @@ impl ApiError {
     /// The lab's own refusal of what it does not play. AWS has no such code, so no client takes it for
     /// AWS's word.
     pub fn not_modelled(what: impl Display) -> Self {
-        Self::new("LabNotModelled", format!("lifecycle-lab does not model {what}"))
+        Self::new(NOT_MODELLED, format!("lifecycle-lab does not model {what}"))
+    }
+
+    /// Whether it is the lab's own refusal.
+    pub(crate) fn is_not_modelled(&self) -> bool {
+        self.code == NOT_MODELLED
     }
 }
 
@@ -204,8 +212,8 @@ pub(crate) fn ec2_error(error: &ApiError, request_id: &str) -> String {
     )
 }
 
-/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing. A list whose elements have
-/// another name says so behind a slash: `groupSet/groupId`.
+/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing. A list whose
+/// elements have another name says so behind a slash: `groupSet/groupId`.
 fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
     if value.is_null() {
         return;

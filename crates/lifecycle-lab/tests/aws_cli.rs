@@ -3,6 +3,9 @@
 //! without it `aws` on the PATH is taken, and where there is none these tests skip.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "aws_cli/templates.rs"]
+mod templates;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::Stdio;

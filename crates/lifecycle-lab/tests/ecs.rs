@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::{Lab, Sight, What, World};
 
@@ -20,10 +19,16 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let lab = Lab::new("2026-03-02T06:00:00Z".parse().unwrap(), 7);
-        let template = LaunchTemplateSpecification::builder().launch_template_name("web").build();
         let group = aws_sdk_autoscaling::Client::new(&lab.sdk_config("operator")).create_auto_scaling_group();
         let group = group.auto_scaling_group_name("web").availability_zones("us-east-1a");
-        group.min_size(0).max_size(3).desired_capacity(0).launch_template(template).send().await.unwrap();
+        group
+            .min_size(0)
+            .max_size(3)
+            .desired_capacity(0)
+            .launch_configuration_name("web")
+            .send()
+            .await
+            .unwrap();
         lab.world(|world| world.set_capacity_provider("demo", "web", 2)).unwrap();
         Self { lab }
     }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
@@ -35,10 +34,9 @@ impl Scene {
         let lab = Lab::new("2026-03-01T12:00:00Z".parse().unwrap(), 7);
         lab.world(|world| world.delays.boot = Duration::ZERO);
         let sdk = lab.sdk_config("operator");
-        let launch_template = LaunchTemplateSpecification::builder().launch_template_name("web").build();
         let autoscaling = aws_sdk_autoscaling::Client::new(&sdk);
         let group = autoscaling.create_auto_scaling_group().auto_scaling_group_name("web");
-        let group = group.availability_zones("us-east-1a").launch_template(launch_template);
+        let group = group.availability_zones("us-east-1a").launch_configuration_name("web");
         group.min_size(0).max_size(9).desired_capacity(instances).send().await.unwrap();
         let all_in_service = |world: &World| {
             let states = world.autoscaling.instances().map(|instance| instance.state);
@@ -544,8 +542,9 @@ async fn deregistering_leaves_the_snapshots_unless_told_otherwise() {
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_another_image_uses_is_not_deleted_with_the_first() {
     let scene = Scene::of(0).await;
-    let device =
-        || vec![Device { name: "/dev/xvda".to_owned(), snapshot: "snap-0000000000000000f".to_owned() }];
+    let device = || {
+        vec![Device { name: "/dev/xvda".to_owned(), snapshot: "snap-0000000000000000f".to_owned(), size: 8 }]
+    };
     let now = scene.lab.now() - Duration::from_secs(60);
     let [first, second] =
         ["first", "second"].map(|name| scene.add(Image { devices: device(), ..Image::new(name, now) }));

@@ -6,7 +6,6 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
@@ -40,11 +39,10 @@ impl Scene {
         let lab = Lab::new("2026-03-01T12:00:00Z".parse().unwrap(), 7);
         lab.world(|world| world.delays.boot = Duration::ZERO);
         let sdk = lab.sdk_config("operator");
-        let launch_template = LaunchTemplateSpecification::builder().launch_template_name("web").build();
         let group = aws_sdk_autoscaling::Client::new(&sdk).create_auto_scaling_group();
         let group = group.auto_scaling_group_name("web").availability_zones("us-east-1a");
         let group = group.min_size(0).max_size(instances).desired_capacity(instances);
-        group.launch_template(launch_template).send().await.unwrap();
+        group.launch_configuration_name("web").send().await.unwrap();
         let all_in_service = |world: &lifecycle_lab::World| {
             let states = world.autoscaling.instances().map(|instance| instance.state);
             states.filter(|state| *state == "InService").count() == instances as usize

@@ -92,15 +92,19 @@ impl World {
         let mut ready = self.members(name, Instance::is_ready_in_pool);
         for _ in active..desired {
             let replacement = self.group_mut(name).replacements.pop_front();
-            let cause = match replacement {
+            let cause = match &replacement {
                 Some(launch) => format!("At {} {launch}.", second(now)),
                 None => growth.clone(),
             };
             if let Some(warmed) = (!ready.is_empty()).then(|| ready.remove(0)) {
                 let what = format!("Launching a new EC2 instance from warm pool: {warmed}");
                 self.begin(&warmed, Journey::OutOfPool, what, cause);
-            } else {
-                self.launch(name, Journey::Launch, "Launching a new EC2 instance", cause);
+            } else if !self.launch(name, Journey::Launch, "Launching a new EC2 instance", cause) {
+                // The next try is for the same reason.
+                if let Some(replacement) = replacement {
+                    self.group_mut(name).replacements.push_front(replacement);
+                }
+                return;
             }
         }
     }
@@ -146,7 +150,9 @@ impl World {
         let at = second(self.now());
         for _ in (pooled.len()..target).take_while(|_| !launches_held) {
             let cause = format!("At {at} an instance was launched to fill the warm pool.");
-            self.launch(name, Journey::IntoPool, "Launching a new EC2 instance into warm pool", cause);
+            if !self.launch(name, Journey::IntoPool, "Launching a new EC2 instance into warm pool", cause) {
+                break;
+            }
         }
         let ready = self.members(name, Instance::is_ready_in_pool);
         for id in ready.into_iter().take(pooled.len().saturating_sub(target)) {
@@ -165,7 +171,7 @@ impl World {
         let in_service = self.members(name, |instance| instance.state == "InService");
         let group = self.group_mut(name);
         let desired = group.desired as usize;
-        let Some(refresh) = group.refresh.as_mut().filter(|refresh| refresh.status == "InProgress") else {
+        let Some(refresh) = group.running_refresh() else {
             return;
         };
         refresh.to_replace.retain(|id| in_service.contains(id));
@@ -217,31 +223,6 @@ impl World {
     /// The cause of a termination, for `why`, in AWS's words.
     pub(super) fn out_of_service(&self, why: &str) -> String {
         format!("At {} an instance was taken out of service in response to {why}.", second(self.now()))
-    }
-
-    fn launch(&mut self, group: &str, journey: Journey, what: &str, cause: String) {
-        let id = self.id("i");
-        self.autoscaling.launched += 1;
-        let order = self.autoscaling.launched;
-        let owner = self.group_mut(group);
-        let zone = owner.zones[order as usize % owner.zones.len()].clone();
-        let instance = Instance {
-            id: id.clone(),
-            group: group.to_owned(),
-            state: "",
-            zone,
-            healthy: true,
-            waits: BTreeMap::new(),
-            order,
-            launch_source: owner.launch_source.clone(),
-            protected: owner.protect_new && journey == Journey::Launch,
-            superseded: None,
-            journey: None,
-            activity: None,
-        };
-        self.instance_launched(&id, group, &instance.zone);
-        self.autoscaling.instances.insert(id.clone(), instance);
-        self.begin(&id, journey, format!("{what}: {id}"), cause);
     }
 }
 

@@ -10,10 +10,6 @@ use super::{Activity, Group, Hook, HookResult, Instance, Journey, Timer, Transit
 use crate::ec2::InstanceState;
 use crate::world::{Effect, Sight, World, timestamp};
 
-/// The longest pause between launches of a group whose launches are abandoned. AWS slows such groups
-/// down but publishes no numbers.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
-
 impl World {
     pub(crate) fn autoscaling_timer(&mut self, timer: Timer) {
         match timer {
@@ -197,16 +193,8 @@ impl World {
     fn give_up_launch(&mut self, id: &str, message: String) {
         self.finish_activity(id, "Cancelled", Some(message));
         let name = self.instance_ref(id).group.clone();
-        let backoff = self.delays.launch_backoff;
-        let group = self.group_mut(&name);
-        group.launches_abandoned += 1;
-        if let Some(doublings) = group.launches_abandoned.checked_sub(2) {
-            let pause = (backoff * 2u32.pow(doublings.min(10))).min(LONGEST_BACKOFF);
-            let over = self.set_timer(pause, Timer::Reconcile { group: name.clone() });
-            self.group_mut(&name).no_launch_before = Some(over);
-        }
         self.discard(id);
-        self.reconcile_soon(&name);
+        self.slow_down(&name);
     }
 
     /// Moves an instance between service, standby and outside, with no hook on the way.
@@ -285,7 +273,7 @@ impl World {
         self.instance_mut(id).journey = None;
         self.finish_activity(id, "Successful", None);
         if journey.transition() == Transition::Launching {
-            self.group_mut(&name).launches_abandoned = 0;
+            self.group_mut(&name).launches_failed = 0;
         }
         match journey {
             Journey::Launch | Journey::OutOfPool => self.enter(id, "InService"),
@@ -321,12 +309,12 @@ impl World {
         }
     }
 
-    fn see_activity(&mut self, index: usize) {
+    pub(super) fn see_activity(&mut self, index: usize) {
         let activity = self.autoscaling.activities[index].clone();
         self.send(Effect::Seen(Sight::Activity(activity)));
     }
 
-    /// Ends the instance's activity, and sends the event that AWS sends then.
+    /// Ends the instance's activity.
     fn finish_activity(&mut self, id: &str, status: &'static str, message: Option<String>) {
         let now = self.now();
         let Some(index) = self.instance_ref(id).activity else {
@@ -342,14 +330,19 @@ impl World {
             activity.message = message;
         });
         self.instance_mut(id).activity = None;
+        self.tell_end(index);
+    }
+
+    /// Sends the event that AWS sends when an activity has ended.
+    pub(super) fn tell_end(&mut self, index: usize) {
         let activity = self.autoscaling.activities[index].clone();
+        let id = &activity.instance;
         let what = if activity.description.starts_with("Launching") { "Launch" } else { "Terminate" };
-        let how = if status == "Successful" { "Successful" } else { "Unsuccessful" };
-        let group = &self.autoscaling.groups[&activity.group];
-        let resources = vec![
-            group.arn.clone(),
-            format!("arn:aws:ec2:{}:{}:instance/{id}", crate::REGION, crate::ACCOUNT),
-        ];
+        let how = if activity.status == "Successful" { "Successful" } else { "Unsuccessful" };
+        let mut resources = vec![self.autoscaling.groups[&activity.group].arn.clone()];
+        if !id.is_empty() {
+            resources.push(format!("arn:aws:ec2:{}:{}:instance/{id}", crate::REGION, crate::ACCOUNT));
+        }
         let mut detail = activity.to_json();
         detail["EC2InstanceId"] = json!(id);
         detail["Details"] = json!({ "Availability Zone": activity.zone });

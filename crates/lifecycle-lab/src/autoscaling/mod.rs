@@ -1,11 +1,14 @@
-//! EC2 Auto Scaling: groups, instances, lifecycle hooks with their clock, scaling activities, warm
-//! pools, instance refreshes. This module holds the state; `capacity` decides what a group wants, `triggers`
-//! is what befalls it, `engine` moves its instances, `api` is the Query protocol. The rules are AWS's as
-//! documented in the user guide; a comment says where they are not documented and the lab had to choose.
+//! EC2 Auto Scaling: groups, instances, lifecycle hooks with their clock, scaling activities, warm pools,
+//! instance refreshes. This module holds the state; `capacity` decides what a group wants, `sources` what
+//! it launches from, `launches` launches; `triggers` is what befalls it, `engine` moves its instances,
+//! `api` is the Query protocol. The rules are AWS's as documented in the user guide; a comment says where
+//! they are not documented and the lab had to choose.
 
 mod api;
 mod capacity;
 mod engine;
+mod launches;
+mod sources;
 mod triggers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +18,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 pub(crate) use api::{call, like};
+use sources::LaunchSource;
+pub use sources::LaunchedFrom;
 
 pub use crate::bucket::Bucket;
 use crate::world::timestamp;
@@ -95,23 +100,30 @@ pub struct Group {
     /// Its hooks by name.
     pub hooks: BTreeMap<String, Hook>,
     zones: Vec<String>,
-    subnets: Option<String>,
-    launch_source: Value,
+    /// The subnets that it names, one in each zone at most; without them, the default ones.
+    subnets: Vec<String>,
+    launch_source: LaunchSource,
     retain_abandoned: bool,
     protect_new: bool,
     warm_pool: Option<WarmPool>,
-    refresh: Option<Refresh>,
+    /// Its instance refreshes, the newest last.
+    refreshes: Vec<Refresh>,
     deleting: bool,
     reconcile_due: bool,
     /// Why the desired capacity was last changed, until the group has it.
     change: Option<String>,
     /// The words for the next launches that are replacements and not growth, oldest first.
     replacements: VecDeque<String>,
-    launches_abandoned: u32,
+    /// Launches in a row that came to nothing.
+    launches_failed: u32,
     no_launch_before: Option<DateTime<Utc>>,
 }
 
 impl Group {
+    fn running_refresh(&mut self) -> Option<&mut Refresh> {
+        self.refreshes.last_mut().filter(|refresh| refresh.status == "InProgress")
+    }
+
     fn hooks_of(&self, transition: Transition) -> Vec<Hook> {
         self.hooks.values().filter(|hook| hook.transition == transition).cloned().collect()
     }
@@ -271,9 +283,11 @@ pub struct Instance {
     pub healthy: bool,
     /// Its running waits by hook name.
     pub waits: BTreeMap<String, Wait>,
+    /// What it was launched from.
+    pub launched_from: LaunchedFrom,
     order: u64,
-    /// What it was launched from, which the group may have left since.
-    launch_source: Value,
+    instance_type: Option<String>,
+    image_override: Option<String>,
     protected: bool,
     superseded: Option<Superseded>,
     journey: Option<Journey>,
@@ -364,6 +378,9 @@ struct Refresh {
     status: &'static str,
     started: DateTime<Utc>,
     ended: Option<DateTime<Utc>>,
+    /// Why it failed.
+    reason: Option<String>,
+    skip_matching: bool,
     total: usize,
     to_replace: Vec<String>,
     min_healthy_percentage: u32,
@@ -376,7 +393,7 @@ pub struct Activity {
     pub id: String,
     /// The group's name.
     pub group: String,
-    /// The instance.
+    /// The instance; empty when EC2 refused to launch one.
     pub instance: String,
     /// `Launching a new EC2 instance: i-…`
     pub description: String,

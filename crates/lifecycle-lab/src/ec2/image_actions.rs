@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::filters::{self, Filter};
 use super::images::{self, Image, Order};
-use super::snapshots::SIZE;
 use super::tags::{self, TagSpecification, tag_set};
 use super::{Answer, InstanceState, instances, invalid, page, well_formed};
 use crate::query::{ApiError, Text};
@@ -120,8 +119,11 @@ pub(super) fn describe(world: &mut World, describe: DescribeImages) -> Answer {
     let current = |image: &Image| {
         deprecated_too || image.is_own() || image.deprecated.is_none_or(|from| from > world.now())
     };
+    // There can be thousands: what earlier pages had is not put into words again.
+    let last = next_token.clone().unwrap_or_default();
     let wanted = ec2.images.values().filter(|image| {
-        (ids.is_empty() || ids.contains(&image.id))
+        image.id > last
+            && (ids.is_empty() || ids.contains(&image.id))
             && image.is_registered()
             && shown(image)
             && of_owner(image)
@@ -158,7 +160,7 @@ fn image_json(image: &Image) -> Value {
     let devices = image.devices.iter().map(|device| {
         let ebs = json!({
             "snapshotId": device.snapshot,
-            "volumeSize": SIZE,
+            "volumeSize": device.size,
             "volumeType": "gp3",
             "deleteOnTermination": true,
             "encrypted": false,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
-use super::snapshots::Snapshot;
+use super::snapshots::{SIZE, Snapshot};
 use super::{Ec2, InstanceState, Tags, Timer, instances, not_found, well_formed, whole_second};
 use crate::query::ApiError;
 use crate::world::{ACCOUNT, Effect, REGION, Sight, World};
@@ -18,7 +18,8 @@ pub struct Image {
     pub id: String,
     /// Its name, unique in its owner's account.
     pub name: String,
-    /// Its owner's account. An image of another account that is not public is shared with this one.
+    /// Its owner's account. An image of another account is here because it is public or shared with this
+    /// one.
     pub owner: String,
     /// What AWS calls the owner, for example `aws-backup-vault`.
     pub owner_alias: Option<String>,
@@ -42,6 +43,8 @@ pub struct Image {
     pub devices: Vec<Device>,
     /// Whether everybody can use it.
     pub public: bool,
+    /// Whether its owner, another account, shares it with this one.
+    pub shared: bool,
     /// From when on others than its owner see it only if they ask for deprecated ones.
     pub deprecated: Option<DateTime<Utc>>,
     /// The instance that it was made of, if `CreateImage` did it.
@@ -57,6 +60,8 @@ pub struct Device {
     pub name: String,
     /// The id of its snapshot. [`World::add_image`] makes one where there is none.
     pub snapshot: String,
+    /// The size of the volume that the snapshot was taken of, in GiB.
+    pub size: u32,
 }
 
 /// The state of an image.
@@ -101,8 +106,9 @@ impl Image {
             architecture: "x86_64".to_owned(),
             virtualization_type: "hvm".to_owned(),
             root_device_type: "ebs".to_owned(),
-            devices: vec![Device { name: "/dev/xvda".to_owned(), snapshot: String::new() }],
+            devices: vec![Device { name: "/dev/xvda".to_owned(), snapshot: String::new(), size: SIZE }],
             public: false,
+            shared: true,
             deprecated: None,
             source_instance: None,
             no_reboot: None,
@@ -112,6 +118,11 @@ impl Image {
     /// Whether it belongs to this account.
     pub(super) fn is_own(&self) -> bool {
         self.owner == ACCOUNT
+    }
+
+    /// Whether this account may see and launch it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_own() || self.public || self.shared
     }
 
     pub(super) fn is_registered(&self) -> bool {
@@ -186,6 +197,7 @@ impl World {
             let snapshot = Snapshot {
                 id: image.devices[n].snapshot.clone(),
                 volume: "vol-ffffffff".to_owned(),
+                size: image.devices[n].size,
                 state: "completed",
                 started: image.created,
                 tags: Tags::new(),
@@ -203,23 +215,19 @@ impl World {
     pub(super) fn create_image(&mut self, order: Order) -> String {
         let Order { instance: source, name, description, no_reboot, image_tags, snapshot_tags } = order;
         let (id, now) = (self.id("ami"), self.now());
-        let volumes: Vec<_> = match self.ec2.instance(&source) {
-            Some(instance) => instances::volumes(&self.ec2, instance)
-                .map(|(device, volume)| (device.to_owned(), volume))
-                .collect(),
-            None => Vec::new(),
-        };
+        let launch = self.ec2.instance(&source).map(|instance| instance.launch.clone()).unwrap_or_default();
         let mut devices = Vec::new();
-        for (device, volume) in volumes {
+        for (n, (device, size)) in self.ec2.devices_of(&launch).into_iter().enumerate() {
             let snapshot = Snapshot {
                 id: self.id("snap"),
-                volume,
+                volume: instances::volume(&source, n),
+                size,
                 state: "pending",
                 started: now,
                 tags: snapshot_tags.clone(),
                 description: format!("Created by CreateImage({source}) for {id}"),
             };
-            devices.push(Device { name: device, snapshot: snapshot.id.clone() });
+            devices.push(Device { name: device, snapshot: snapshot.id.clone(), size });
             self.ec2.snapshots.insert(snapshot.id.clone(), snapshot);
         }
         let script = self.ec2.scripts.get(&source).cloned();
@@ -234,6 +242,9 @@ impl World {
             state: ImageState::Pending,
             tags: image_tags,
             devices,
+            architecture: launch.architecture,
+            virtualization_type: launch.virtualization_type,
+            root_device_type: launch.root_device_type,
             source_instance: Some(source),
             no_reboot: Some(no_reboot),
             ..Image::new(&name, now)
@@ -260,7 +271,9 @@ impl World {
                 snapshot.state = snapshots;
             }
         }
+        let failure = image.failure.clone();
         self.tell_image(id);
+        self.backup_done(id, failure.as_deref());
     }
 
     /// Deregisters an image; answers its snapshots.
@@ -301,7 +314,7 @@ impl World {
     /// Whether the API shows an image already.
     pub(super) fn shows_image(&self, image: &Image) -> bool {
         let delay = TimeDelta::from_std(self.delays.image_visible).unwrap_or_default();
-        image.created + delay <= self.now()
+        image.is_usable() && image.created + delay <= self.now()
     }
 }
 

@@ -1,15 +1,14 @@
 //! Instances as EC2 sees them: they run as long as Auto Scaling lets them, in its wait states too, whatever
 //! their lifecycle state is called there. `DescribeInstances`.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::filters::{self, Filter};
+use super::snapshots::SIZE;
 use super::tags::tag_set;
-use super::{Answer, Ec2, Tags, not_found, page, well_formed};
+use super::{Answer, Ec2, Launch, Tags, not_found, page, well_formed};
 use crate::query::{ApiError, Text};
 use crate::world::{ACCOUNT, World, timestamp};
 
@@ -33,6 +32,8 @@ pub struct Instance {
     pub zone: String,
     /// How often it was rebooted for the sake of an image.
     pub reboots: u32,
+    /// What it was launched with.
+    pub(super) launch: Launch,
     /// When it was terminated.
     ended: Option<DateTime<Utc>>,
 }
@@ -107,15 +108,18 @@ impl Ec2 {
 
 impl World {
     /// Auto Scaling launched an instance.
-    pub(crate) fn instance_launched(&mut self, id: &str, group: &str, zone: &str) {
+    pub(crate) fn instance_launched(&mut self, id: &str, group: &str, zone: &str, launch: Launch) {
+        let mut tags = launch.tags.clone();
+        tags.insert("aws:autoscaling:groupName".to_owned(), group.to_owned());
         let instance = Instance {
             id: id.to_owned(),
-            image: self.ec2.default_image.clone(),
+            image: launch.image.clone(),
             state: InstanceState::Running,
-            tags: Tags::from([("aws:autoscaling:groupName".to_owned(), group.to_owned())]),
+            tags,
             launched: self.now(),
             zone: zone.to_owned(),
             reboots: 0,
+            launch,
             ended: None,
         };
         self.ec2.instances.insert(id.to_owned(), instance);
@@ -156,15 +160,18 @@ pub(super) struct DescribeInstances {
     next_token: Option<String>,
 }
 
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 11] = [
     "architecture",
     "availability-zone",
     "image-id",
     "instance-id",
     "instance-state-code",
     "instance-state-name",
+    "instance-type",
     "launch-time",
     "root-device-type",
+    "subnet-id",
+    "vpc-id",
 ];
 
 pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer {
@@ -185,7 +192,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer
     }
     let wanted = instances.values().filter(|instance| {
         (ids.is_empty() || ids.contains(&instance.id))
-            && filters::pass(&filters, &instance.tags, |field| vec![value_of(instance, field)])
+            && filters::pass(&filters, &instance.tags, |field| value_of(instance, field))
     });
     let reservations = wanted.map(|instance| {
         let reservation = json!({
@@ -198,29 +205,39 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer
     page("reservationSet", reservations, world.ec2.page_size, max_results, next_token)
 }
 
-fn value_of(instance: &Instance, field: &str) -> String {
-    match field {
-        "architecture" => "x86_64".to_owned(),
+fn value_of(instance: &Instance, field: &str) -> Vec<String> {
+    let launch = &instance.launch;
+    let value = match field {
+        "instance-type" => return launch.instance_type.iter().cloned().collect(),
+        "subnet-id" => return launch.subnet.iter().cloned().collect(),
+        "vpc-id" => return launch.vpc.iter().cloned().collect(),
+        "architecture" => launch.architecture.clone(),
         "availability-zone" => instance.zone.clone(),
         "image-id" => instance.image.clone(),
         "instance-id" => instance.id.clone(),
         "instance-state-code" => instance.state.code().to_string(),
         "instance-state-name" => instance.state.as_str().to_owned(),
         "launch-time" => timestamp(instance.launched),
-        _ => "ebs".to_owned(),
-    }
+        _ => launch.root_device_type.clone(),
+    };
+    vec![value]
 }
 
 fn instance_json(ec2: &Ec2, instance: &Instance) -> Value {
-    let volumes: BTreeMap<_, _> = volumes(ec2, instance).collect();
-    let mappings = volumes.iter().map(|(device, volume)| {
+    let launch = &instance.launch;
+    let devices = ec2.devices_of(launch);
+    let mappings = devices.iter().enumerate().map(|(n, (device, _))| {
         let ebs = json!({
-            "volumeId": volume,
+            "volumeId": volume(&instance.id, n),
             "status": "attached",
             "attachTime": timestamp(instance.launched),
             "deleteOnTermination": true,
         });
         json!({ "deviceName": device, "ebs": ebs })
+    });
+    let groups = launch.groups.iter().map(|id| {
+        let name = ec2.security_group(id).map(|group| &group.name);
+        json!({ "groupId": id, "groupName": name })
     });
     json!({
         "instanceId": instance.id,
@@ -228,21 +245,29 @@ fn instance_json(ec2: &Ec2, instance: &Instance) -> Value {
         "instanceState": { "code": instance.state.code(), "name": instance.state.as_str() },
         "launchTime": timestamp(instance.launched),
         "placement": { "availabilityZone": instance.zone, "tenancy": "default" },
-        "architecture": "x86_64",
-        "virtualizationType": "hvm",
+        "instanceType": launch.instance_type,
+        "subnetId": launch.subnet,
+        "vpcId": launch.vpc,
+        "groupSet": groups.collect::<Vec<_>>(),
+        "architecture": launch.architecture,
+        "virtualizationType": launch.virtualization_type,
         "hypervisor": "xen",
-        "rootDeviceType": "ebs",
-        "rootDeviceName": ec2.devices.first(),
+        "rootDeviceType": launch.root_device_type,
+        "rootDeviceName": devices.first().map(|(device, _)| device),
         "blockDeviceMapping": mappings.collect::<Vec<_>>(),
         "tagSet": tag_set(&instance.tags),
     })
 }
 
-/// The volumes of an instance by device; their ids are made of its own.
-pub(super) fn volumes<'a>(
-    ec2: &'a Ec2,
-    instance: &'a Instance,
-) -> impl Iterator<Item = (&'a str, String)> + 'a {
-    let hex = instance.id.get("i-0".len()..).unwrap_or_default();
-    ec2.devices.iter().enumerate().map(move |(n, device)| (device.as_str(), format!("vol-{n:x}{hex}")))
+impl Ec2 {
+    /// An instance's devices and their sizes, the root device first.
+    pub(super) fn devices_of(&self, launch: &Launch) -> Vec<(String, u32)> {
+        let plain = || self.devices.iter().map(|device| (device.clone(), SIZE)).collect();
+        launch.devices.clone().unwrap_or_else(plain)
+    }
+}
+
+/// The id of an instance's volume, made of its own.
+pub(super) fn volume(instance: &str, n: usize) -> String {
+    format!("vol-{n:x}{}", instance.get("i-0".len()..).unwrap_or_default())
 }

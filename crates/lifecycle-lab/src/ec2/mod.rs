@@ -1,18 +1,22 @@
-//! EC2: the instances that Auto Scaling launched, images, snapshots, launch templates and their tags, a file for each
-//! matter. This module holds the state and says which action is whose. The rules are AWS's as documented
-//! in the user guide and the API reference; a comment says where they are not documented and the lab had
-//! to choose.
+//! EC2: the instances that Auto Scaling launched, images, snapshots, launch templates, networks and their
+//! tags, a file for each matter, and AWS Backup, which makes images. This module holds the state and says
+//! which action is whose. The rules are AWS's as documented in the user guide and the API reference; a
+//! comment says where they are not documented and the lab had to choose.
 
+mod backups;
 mod filters;
 mod image_actions;
 mod images;
+mod instance_types;
 mod instances;
+mod launches;
+mod networks;
 mod snapshots;
 mod tags;
 mod template_actions;
 mod template_data;
 mod template_lists;
-mod templates;
+pub(crate) mod templates;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +26,9 @@ use serde_json::{Value, json};
 
 pub use images::{Device, Image, ImageScript, ImageState};
 pub use instances::{Instance, InstanceState};
+pub(crate) use launches::{Launch, LaunchOrder};
+pub(crate) use networks::find_subnets;
+pub use networks::{DEFAULT_VPC, SecurityGroup, Subnet};
 pub use snapshots::Snapshot;
 pub use templates::{LaunchTemplate, TemplateVersion};
 
@@ -38,7 +45,8 @@ type Answer = Result<Option<Value>, ApiError>;
 pub struct Ec2 {
     /// The image of instances whose group does not say another.
     pub default_image: String,
-    /// The devices of every instance, the root device first: an image of it has a snapshot of each.
+    /// The devices of instances whose group does not say others, the root device first: an image of an
+    /// instance has a snapshot of each.
     pub devices: Vec<String>,
     /// The longest page of a list, whatever a request asks for. AWS's own pages can be shorter than that
     /// too.
@@ -49,7 +57,11 @@ pub struct Ec2 {
     images: BTreeMap<String, Image>,
     snapshots: BTreeMap<String, Snapshot>,
     scripts: BTreeMap<String, ImageScript>,
+    /// AWS Backup's jobs by the images that they make.
+    backups: BTreeMap<String, backups::Backup>,
     templates: BTreeMap<String, LaunchTemplate>,
+    security_groups: BTreeMap<String, SecurityGroup>,
+    subnets: BTreeMap<String, Subnet>,
     /// By action and client token: the parameters, and what was answered.
     tokens: BTreeMap<(String, String), (Value, Option<Value>)>,
 }
@@ -65,7 +77,10 @@ impl Default for Ec2 {
             images: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            backups: BTreeMap::new(),
             templates: BTreeMap::new(),
+            security_groups: networks::default_groups(),
+            subnets: networks::default_subnets(),
             tokens: BTreeMap::new(),
         }
     }
@@ -105,6 +120,9 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
         "ModifyLaunchTemplate" => once(world, request, template_actions::modify),
         "DeleteLaunchTemplateVersions" => run(world, request, template_actions::delete_versions),
         "DeleteLaunchTemplate" => run(world, request, template_actions::delete),
+        "DescribeSecurityGroups" => run(world, request, networks::describe_groups),
+        "DescribeSubnets" => run(world, request, networks::describe_subnets),
+        "DescribeInstanceTypes" => run(world, request, instance_types::describe),
         action => Err(ApiError::not_modelled(format!("ec2:{action}"))),
     }
 }
@@ -127,8 +145,9 @@ fn run<T: DeserializeOwned>(
     play(world, parameters?)
 }
 
-/// Plays an action that a client token makes safe to repeat: with the same parameters the token brings the first
-/// answer again, with others it is refused. For how long EC2 remembers a token is not documented; here, for good.
+/// Plays an action that a client token makes safe to repeat: with the same parameters the token brings
+/// the first answer again, with others it is refused. For how long EC2 remembers a token is not
+/// documented; here, for good.
 fn once<T: DeserializeOwned>(
     world: &mut World,
     request: &Request,

@@ -11,7 +11,7 @@ use super::{Answer, Ec2, Tags, done, page, well_formed};
 use crate::query::{ApiError, Text};
 use crate::world::{ACCOUNT, World, timestamp};
 
-/// The size of every volume, in GiB.
+/// The size of a volume, in GiB, where nothing says another.
 pub(super) const SIZE: u32 = 8;
 
 /// A snapshot.
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub id: String,
     /// The volume that it was taken of.
     pub volume: String,
+    /// The volume's size, in GiB.
+    pub size: u32,
     /// `pending`, `completed` or `error`.
     pub state: &'static str,
     /// When it was begun, which is the point in time that it shows.
@@ -56,7 +58,7 @@ pub(super) fn find_mut<'a>(world: &'a mut World, id: &str) -> Result<&'a mut Sna
     world.ec2.snapshots.get_mut(id).ok_or_else(|| unknown(id))
 }
 
-fn unknown(id: &str) -> ApiError {
+pub(super) fn unknown(id: &str) -> ApiError {
     ApiError::new("InvalidSnapshot.NotFound", format!("The snapshot '{id}' does not exist."))
 }
 
@@ -99,7 +101,7 @@ fn value_of(snapshot: &Snapshot, field: &str) -> String {
         "start-time" => timestamp(snapshot.started),
         "status" => snapshot.state.to_owned(),
         "volume-id" => snapshot.volume.clone(),
-        _ => SIZE.to_string(),
+        _ => snapshot.size.to_string(),
     }
 }
 
@@ -111,7 +113,7 @@ fn snapshot_json(snapshot: &Snapshot) -> Value {
         "startTime": timestamp(snapshot.started),
         "progress": if snapshot.state == "completed" { "100%" } else { "0%" },
         "ownerId": ACCOUNT,
-        "volumeSize": SIZE,
+        "volumeSize": snapshot.size,
         "description": snapshot.description,
         "encrypted": false,
         "storageTier": "standard",

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::filters::{self, Filter};
-use super::{Answer, Tags, done, images, instances, invalid, page, snapshots, templates};
+use super::{Answer, Tags, done, images, instances, invalid, networks, page, snapshots, templates};
 use crate::query::{ApiError, Text};
 use crate::world::World;
 
@@ -97,6 +97,7 @@ impl World {
             Some("i") => instances::find_mut(self, id).map(|instance| &mut instance.tags),
             Some("ami") => images::find_mut(self, id).map(|image| &mut image.tags),
             Some("lt") => templates::find_mut(self, Some(id), None).map(|template| &mut template.tags),
+            Some("sg") => networks::find_group_mut(self, id).map(|group| &mut group.tags),
             Some("snap") => snapshots::find_mut(self, id).map(|snapshot| &mut snapshot.tags),
             _ => Err(ApiError::not_modelled(format!("tags of {id}"))),
         }
@@ -111,7 +112,9 @@ impl World {
         let snapshots = ec2.snapshots.values().map(|one| (one.id.as_str(), ("snapshot", &one.tags)));
         let templates = ec2.templates.values();
         let templates = templates.map(|one| (one.id.as_str(), ("launch-template", &one.tags)));
-        instances.chain(images).chain(snapshots).chain(templates).collect()
+        let groups = ec2.security_groups.values();
+        let groups = groups.map(|one| (one.id.as_str(), ("security-group", &one.tags)));
+        instances.chain(images).chain(snapshots).chain(templates).chain(groups).collect()
     }
 }
 

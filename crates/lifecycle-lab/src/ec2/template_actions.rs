@@ -1,5 +1,5 @@
-//! What changes launch templates: `CreateLaunchTemplate`, `CreateLaunchTemplateVersion`, `ModifyLaunchTemplate`,
-//! `DeleteLaunchTemplateVersions`, `DeleteLaunchTemplate`.
+//! What changes launch templates: `CreateLaunchTemplate`, `CreateLaunchTemplateVersion`,
+//! `ModifyLaunchTemplate`, `DeleteLaunchTemplateVersions`, `DeleteLaunchTemplate`.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! What a version of a launch template holds: the parameters of a launch, by their names in requests. Only their
-//! syntax is checked here, as in EC2: whether anything can be launched from them shows at a launch.
+//! What a version of a launch template holds: the parameters of a launch, by their names in requests.
+//! Only their syntax is checked here, as in EC2: whether anything can be launched from them shows at a
+//! launch.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html>
 
 use serde_json::{Map, Value};
@@ -7,8 +8,8 @@ use serde_json::{Map, Value};
 use super::invalid;
 use crate::query::ApiError;
 
-/// The members of a structure by what they hold, under their names in requests; in answers these begin with a small
-/// letter.
+/// The members of a structure by what they hold, under their names in requests; in answers these begin
+/// with a small letter.
 struct Shape {
     texts: &'static str,
     flags: &'static str,
@@ -274,8 +275,8 @@ fn structure_answer(shape: &Shape, value: &Value) -> Value {
     Value::Object(shown.collect::<Map<_, _>>())
 }
 
-/// The parameters of a version that is based on another one: each that is given takes the place of the source's, as
-/// a whole. Snapshots in the source's block devices are not taken over.
+/// The parameters of a version that is based on another one: each that is given takes the place of the
+/// source's, as a whole. Snapshots in the source's block devices are not taken over.
 pub(super) fn based_on(source: &Value, given: Value) -> Value {
     let mut data = source.clone();
     for mapping in data["BlockDeviceMapping"].as_array_mut().into_iter().flatten() {

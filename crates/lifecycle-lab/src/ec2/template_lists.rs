@@ -1,6 +1,7 @@
-//! Launch templates and their versions, described: `DescribeLaunchTemplates`, `DescribeLaunchTemplateVersions`.
+//! Launch templates and their versions, described: `DescribeLaunchTemplates`,
+//! `DescribeLaunchTemplateVersions`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -115,16 +116,19 @@ pub(super) fn describe_versions(world: &mut World, describe: DescribeVersions) -
             && below(version.number)
             && filters::pass(&describe.filters, &Tags::new(), |field| value_of(template, version, field))
     });
-    let mut items: Vec<_> = wanted
-        .map(|(template, version)| (scattered(template, version.number), version_json(template, version)))
-        .collect();
-    items.sort_by(|(one, _), (other, _)| one.cmp(other));
-    items.dedup_by(|(one, _), (other, _)| one == other);
+    let keyed = wanted.map(|(template, version)| (scattered(template, version.number), (template, version)));
+    let mut found: BTreeMap<_, _> = keyed.collect();
+    // There can be thousands: only those of the page are put into words.
+    if let Some(last) = &describe.next_token {
+        found = found.split_off(last);
+    }
+    let items = found.into_iter().map(|(key, (template, version))| (key, version_json(template, version)));
     let most = world.ec2.page_size.min(PAGE);
-    page("launchTemplateVersionSet", items.into_iter(), most, describe.max_results, describe.next_token)
+    page("launchTemplateVersionSet", items, most, describe.max_results, describe.next_token)
 }
 
-/// The versions that a request names: of one template any, of all templates the latest and the default ones.
+/// The versions that a request names: of one template any, of all templates the latest and the default
+/// ones.
 fn versions<'a>(
     world: &'a World,
     describe: &DescribeVersions,
@@ -154,8 +158,8 @@ fn versions<'a>(
     Ok(found)
 }
 
-/// A key by which versions come in no order, and always in the same one: multiplication by an odd number scatters
-/// the numbers without making two of them one.
+/// A key by which versions come in no order, and always in the same one: multiplication by an odd number
+/// scatters the numbers without making two of them one.
 fn scattered(template: &LaunchTemplate, number: u64) -> String {
     format!("{:016x} {}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15), template.id)
 }

@@ -37,7 +37,8 @@ pub struct TemplateVersion {
     pub description: Option<String>,
     /// When it was created.
     pub created: DateTime<Utc>,
-    /// The parameters of a launch, by their names in requests: `{"ImageId": "ami-…", "SecurityGroupId": ["sg-…"]}`.
+    /// The parameters of a launch, by their names in requests: `{"ImageId": "ami-…", "SecurityGroupId":
+    /// ["sg-…"]}`.
     pub data: Value,
 }
 

@@ -1,6 +1,6 @@
 //! Why instances come and go, in the words of scaling activities.
 
-use aws_sdk_autoscaling::types::{LaunchTemplateSpecification, RefreshPreferences};
+use aws_sdk_autoscaling::types::RefreshPreferences;
 
 use crate::scene::*;
 
@@ -315,15 +315,12 @@ async fn a_replacement_that_is_no_longer_wanted_explains_no_later_launch() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_says_what_it_was_launched_from_and_not_what_the_group_has_now() {
     let (scene, ids) = Scene::in_service(1, []).await;
-    let version = LaunchTemplateSpecification::builder().launch_template_id("lt-new").version("2").build();
-    let update =
-        scene.aws.update_auto_scaling_group().auto_scaling_group_name(GROUP).launch_template(version);
-    update.send().await.unwrap();
+    let update = scene.aws.update_auto_scaling_group().auto_scaling_group_name(GROUP);
+    update.launch_configuration_name("newer").send().await.unwrap();
     let described = scene.aws.describe_auto_scaling_instances().instance_ids(&ids[0]).send().await.unwrap();
-    let source = described.auto_scaling_instances()[0].launch_template().unwrap();
-    assert_ne!(source.launch_template_id(), Some("lt-new"));
+    assert_eq!(described.auto_scaling_instances()[0].launch_configuration_name(), Some("web"));
     let groups = scene.aws.describe_auto_scaling_groups().send().await.unwrap();
     let group = &groups.auto_scaling_groups()[0];
-    assert_eq!(group.launch_template().unwrap().launch_template_id(), Some("lt-new"));
-    assert_eq!(group.instances()[0].launch_template(), Some(source));
+    assert_eq!(group.launch_configuration_name(), Some("newer"));
+    assert_eq!(group.instances()[0].launch_configuration_name(), Some("web"));
 }

@@ -118,7 +118,7 @@ async fn a_stack_update_fills_the_new_group_before_it_empties_the_old_one() {
     let describe = scene.aws.describe_auto_scaling_groups().send().await.unwrap();
     let [group] = describe.auto_scaling_groups() else { panic!("{describe:?}") };
     assert_eq!((group.auto_scaling_group_name(), group.desired_capacity()), (Some("web-2"), Some(1)));
-    assert!(group.launch_template().is_some());
+    assert_eq!(group.launch_configuration_name(), Some("web"));
     let hooks = scene.aws.describe_lifecycle_hooks().auto_scaling_group_name("web-2").send().await.unwrap();
     assert_eq!(hooks.lifecycle_hooks().len(), 2);
     let new = group.instances()[0].instance_id().unwrap();

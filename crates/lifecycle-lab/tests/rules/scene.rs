@@ -10,7 +10,7 @@ use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_autoscaling::operation::complete_lifecycle_action::CompleteLifecycleActionError;
 use aws_sdk_autoscaling::operation::create_auto_scaling_group::builders::CreateAutoScalingGroupFluentBuilder;
 use aws_sdk_autoscaling::types::builders::LifecycleHookSpecificationBuilder;
-use aws_sdk_autoscaling::types::{Activity, LaunchTemplateSpecification, LifecycleHookSpecification};
+use aws_sdk_autoscaling::types::{Activity, LifecycleHookSpecification};
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::autoscaling::{Instance, Wait};
 use lifecycle_lab::{Lab, Moment, Sight, What};
@@ -97,7 +97,7 @@ impl Scene {
             .min_size(0)
             .max_size(10)
             .availability_zones("us-east-1a")
-            .launch_template(LaunchTemplateSpecification::builder().launch_template_name("web").build())
+            .launch_configuration_name("web")
             .set_lifecycle_hook_specification_list(Some(hooks).filter(|hooks| !hooks.is_empty()))
     }
 

@@ -1,7 +1,7 @@
 //! The group itself: created, changed, deleted, described, and its desired capacity. Error texts are
 //! AWS's where a public log shows them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,7 +10,9 @@ use super::hooks::{HookSpecification, add_hook};
 use super::instances::instance_json;
 use super::pools::pool_json;
 use super::{Answer, find_group, merge, page};
+use crate::autoscaling::sources::{LaunchSource, MixedRequest, TemplateRequest};
 use crate::autoscaling::{Group, Timer};
+use crate::ec2::find_subnets;
 use crate::query::{ApiError, Text};
 use crate::world::{ACCOUNT, REGION, World, timestamp};
 
@@ -25,8 +27,9 @@ pub(super) struct CreateGroup {
     availability_zones: Vec<String>,
     #[serde(rename = "VPCZoneIdentifier")]
     subnets: Option<String>,
-    launch_template: Option<Value>,
+    launch_template: Option<TemplateRequest>,
     launch_configuration_name: Option<String>,
+    mixed_instances_policy: Option<MixedRequest>,
     new_instances_protected_from_scale_in: Option<Text<bool>>,
     instance_lifecycle_policy: Option<InstanceLifecyclePolicy>,
     #[serde(default)]
@@ -81,27 +84,21 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
              Member must have length less than or equal to 255"
         )));
     }
-    let launch_source = match (new.launch_template, new.launch_configuration_name) {
-        (Some(template), None) => json!({ "LaunchTemplate": template }),
-        (None, Some(configuration)) => json!({ "LaunchConfigurationName": configuration }),
-        _ => {
-            return Err(ApiError::validation(
-                "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or \
-                 MixedInstancesPolicy parameter.",
-            ));
-        }
+    let one_source = || {
+        ApiError::validation(
+            "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or \
+             MixedInstancesPolicy parameter.",
+        )
     };
-    let zones = match (new.availability_zones, &new.subnets) {
-        (zones, _) if !zones.is_empty() => zones,
-        (_, Some(subnets)) => ["a", "b", "c", "d", "e", "f"]
-            .iter()
-            .zip(subnets.split(','))
-            .map(|(letter, _)| format!("{REGION}{letter}"))
-            .collect(),
-        _ => {
-            return Err(ApiError::validation("At least one Availability Zone or VPC Subnet is required."));
-        }
+    let (template, policy) = (new.launch_template, new.mixed_instances_policy);
+    let source = launch_source(world, template, new.launch_configuration_name, policy, one_source)?;
+    let launch_source = source.ok_or_else(one_source)?;
+    let subnets: Vec<String> = match &new.subnets {
+        Some(subnets) if !subnets.is_empty() => subnets.split(',').map(|id| id.trim().to_owned()).collect(),
+        _ => Vec::new(),
     };
+    let zones = zones_of(world, new.availability_zones, &subnets)?;
+    world.check_source(&launch_source, &zones, &subnets)?;
     let (Text(min), Text(max)) = (new.min_size, new.max_size);
     let desired = new.desired_capacity.map_or(min, |Text(desired)| desired);
     check_capacity(min, max, desired)?;
@@ -118,17 +115,17 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
         desired: 0,
         hooks: BTreeMap::new(),
         zones,
-        subnets: new.subnets,
+        subnets,
         launch_source,
         retain_abandoned: new.instance_lifecycle_policy.is_some_and(|policy| policy.retains()),
         protect_new: new.new_instances_protected_from_scale_in.is_some_and(|Text(protect)| protect),
         warm_pool: None,
-        refresh: None,
+        refreshes: Vec::new(),
         deleting: false,
         reconcile_due: false,
         change: None,
         replacements: VecDeque::new(),
-        launches_abandoned: 0,
+        launches_failed: 0,
         no_launch_before: None,
     };
     world.autoscaling.groups.insert(name.clone(), group);
@@ -137,6 +134,39 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
     }
     world.set_desired(&name, desired, "a user request created an AutoScalingGroup");
     Ok(None)
+}
+
+/// What a request tells a group to launch from, if it tells it.
+fn launch_source(
+    world: &World,
+    template: Option<TemplateRequest>,
+    configuration: Option<String>,
+    policy: Option<MixedRequest>,
+    several: impl FnOnce() -> ApiError,
+) -> Result<Option<LaunchSource>, ApiError> {
+    Ok(match (template, configuration, policy) {
+        (None, None, None) => None,
+        (Some(template), None, None) => Some(LaunchSource::template(world, template)?),
+        (None, Some(configuration), None) => Some(LaunchSource::Configuration(configuration)),
+        (None, None, Some(policy)) => Some(LaunchSource::mixed(world, policy)?),
+        _ => return Err(several()),
+    })
+}
+
+/// The zones that a request names, or those of its subnets.
+fn zones_of(world: &World, named: Vec<String>, subnets: &[String]) -> Result<Vec<String>, ApiError> {
+    let found = find_subnets(&world.ec2, subnets).map_err(|error| ApiError::validation(error.message))?;
+    let zones: BTreeSet<_> = found.into_iter().map(|subnet| subnet.zone.clone()).collect();
+    match (named.is_empty(), zones.is_empty()) {
+        (true, true) => {
+            Err(ApiError::validation("At least one Availability Zone or VPC Subnet is required."))
+        }
+        (false, true) => Ok(named),
+        (false, false) if zones != named.into_iter().collect() => Err(ApiError::validation(
+            "The availability zones of the specified subnets and the Auto Scaling group do not match",
+        )),
+        (_, false) => Ok(zones.into_iter().collect()),
+    }
 }
 
 /// The parameters of [`create`] that make a group of this name like another one; its warm pool they
@@ -159,7 +189,7 @@ pub(crate) fn like(group: &Group, name: &str) -> Value {
         "MaxSize": group.max.to_string(),
         "DesiredCapacity": group.desired.to_string(),
         "AvailabilityZones": group.zones,
-        "VPCZoneIdentifier": group.subnets,
+        "VPCZoneIdentifier": group.subnets.join(","),
         "NewInstancesProtectedFromScaleIn": group.protect_new.to_string(),
         "LifecycleHookSpecificationList": hooks.collect::<Vec<_>>(),
     });
@@ -167,7 +197,7 @@ pub(crate) fn like(group: &Group, name: &str) -> Value {
         let retain = json!({ "RetentionTriggers": { "TerminateHookAbandon": "retain" } });
         parameters["InstanceLifecyclePolicy"] = retain;
     }
-    merge(&mut parameters, &group.launch_source);
+    merge(&mut parameters, &group.launch_source.to_parameters());
     parameters
 }
 
@@ -178,7 +208,9 @@ pub(super) struct UpdateGroup {
     min_size: Option<Text<u32>>,
     max_size: Option<Text<u32>>,
     desired_capacity: Option<Text<u32>>,
-    launch_template: Option<Value>,
+    launch_template: Option<TemplateRequest>,
+    launch_configuration_name: Option<String>,
+    mixed_instances_policy: Option<MixedRequest>,
     instance_lifecycle_policy: Option<InstanceLifecyclePolicy>,
     new_instances_protected_from_scale_in: Option<Text<bool>>,
 }
@@ -194,10 +226,17 @@ pub(super) fn update(world: &mut World, update: UpdateGroup) -> Answer {
         None => group.desired.max(min).min(max),
     };
     check_capacity(min, max, desired)?;
+    let several =
+        || ApiError::validation("A group launches from one source: a template, a policy or a configuration.");
+    let (template, policy) = (update.launch_template, update.mixed_instances_policy);
+    let source = launch_source(world, template, update.launch_configuration_name, policy, several)?;
+    if let Some(source) = &source {
+        world.check_source(source, &group.zones, &group.subnets)?;
+    }
     let group = world.group_mut(&name);
     (group.min, group.max) = (min, max);
-    if let Some(template) = update.launch_template {
-        group.launch_source = json!({ "LaunchTemplate": template });
+    if let Some(source) = source {
+        group.launch_source = source;
     }
     if let Some(policy) = update.instance_lifecycle_policy {
         group.retain_abandoned = policy.retains();
@@ -283,7 +322,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
             "DesiredCapacity": group.desired,
             "DefaultCooldown": 300,
             "AvailabilityZones": group.zones,
-            "VPCZoneIdentifier": group.subnets,
+            "VPCZoneIdentifier": (!group.subnets.is_empty()).then(|| group.subnets.join(",")),
             "HealthCheckType": "EC2",
             "HealthCheckGracePeriod": 0,
             "CreatedTime": timestamp(group.created),
@@ -295,7 +334,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
             ),
             "Instances": instances.iter().map(|id| instance_json(world.instance_ref(id))).collect::<Vec<_>>(),
         });
-        merge(&mut answer, &group.launch_source);
+        merge(&mut answer, &group.launch_source.to_json());
         answer
     });
     page("AutoScalingGroups", groups.collect(), 100, describe.max_records, describe.next_token)

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, find_group, find_instance, merge, page};
-use crate::autoscaling::{Instance, Journey};
+use crate::autoscaling::{Instance, Journey, LaunchedFrom};
 use crate::query::{ApiError, Text};
 use crate::world::{World, second};
 
@@ -17,8 +17,24 @@ pub(super) fn instance_json(instance: &Instance) -> Value {
         "HealthStatus": if instance.healthy { "Healthy" } else { "Unhealthy" },
         "ProtectedFromScaleIn": instance.protected,
     });
-    merge(&mut answer, &instance.launch_source);
+    merge(&mut answer, &launch_json(instance));
     answer
+}
+
+/// Instances that a template launched have a type; the image is shown only where an override named it.
+fn launch_json(instance: &Instance) -> Value {
+    match &instance.launched_from {
+        LaunchedFrom::Configuration(name) => json!({ "LaunchConfigurationName": name }),
+        LaunchedFrom::Template { id, name, version } => json!({
+            "InstanceType": instance.instance_type,
+            "ImageId": instance.image_override,
+            "LaunchTemplate": {
+                "LaunchTemplateId": id,
+                "LaunchTemplateName": name,
+                "Version": version.to_string(),
+            },
+        }),
+    }
 }
 
 #[derive(Deserialize)]

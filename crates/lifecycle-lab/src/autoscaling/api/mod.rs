@@ -62,7 +62,7 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
     }
 }
 
-/// What describes the warm pool and the refreshes of one group.
+/// What describes the warm pool of one group.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct DescribeOfGroup {

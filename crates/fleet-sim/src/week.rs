@@ -1,0 +1,249 @@
+//! A working week of three ECS services whose cluster's capacity provider moves an Auto Scaling group, with
+//! ecs-scheduler converging every five minutes: a holiday, a deployment, a lost run, and somebody who works
+//! late. The week is lived twice, with the function and without it. `account` reads what happened from the
+//! moments, `calendar` draws it. Everything printed is counted or timed in the lab.
+
+mod account;
+mod calendar;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use aws_sdk_applicationautoscaling::Client;
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
+use chrono::{DateTime, FixedOffset, TimeDelta};
+use ecs_scheduler::NAME;
+use ecs_scheduler::config::{ACTION, HOLIDAYS, RESOURCE_IDS, TIMEZONE, WORKING_HOURS};
+use ecs_scheduler::plan::KEEP_AWAKE_UNTIL;
+use lifecycle_core::config::Variables;
+use lifecycle_lab::Lab;
+use lifecycle_lab::ecs::Scheduling;
+use lifecycle_lab::faults::EventFault;
+
+use crate::functions::{SCHEDULED_EVENT, deploy_ecs_scheduler, on_schedule};
+use crate::operator;
+
+use account::Week;
+use calendar::{Mark, Row};
+
+const CLUSTER: &str = "shop";
+
+/// The services, with their targets' minimum and maximum. They run as many tasks as the minimum.
+const SERVICES: [(&str, i32, i32); 3] = [(WEB, 3, 6), (API, 2, 4), ("jobs", 1, 2)];
+
+const WEB: &str = "web";
+const API: &str = "api";
+
+/// What the deployment makes of `web`.
+const RESIZED: (i32, i32) = (4, 8);
+
+/// Tasks that an instance has room for.
+const TASKS_PER_INSTANCE: u32 = 2;
+
+/// When the week begins. Seoul's clock never changes.
+const MONDAY: &str = "2026-05-04T00:00:00+09:00";
+
+/// Children's Day, the Tuesday of that week.
+const HOLIDAY: &str = "2026-05-05";
+
+const HOURS: &str = "MON-FRI 09:00-18:00";
+const ZONE: &str = "Asia/Seoul";
+
+/// The lab starts so long before Monday, with everything on: an hour is enough for all to fall asleep.
+const EVE: TimeDelta = TimeDelta::hours(1);
+
+/// How often the function converges.
+const CONVERGE: Duration = Duration::from_secs(300);
+
+/// When the services would wake on the holiday, if it were none.
+const HOLIDAY_MORNING: TimeDelta = on(1, 9, 0);
+
+/// When a deployment resizes `web`.
+const DEPLOYMENT: TimeDelta = on(2, 14, 20);
+
+/// The run whose event is lost.
+const LOST_RUN: TimeDelta = on(2, 18, 0);
+
+/// When somebody who works late tags `api`, and until when it is kept awake.
+const TAGGED: TimeDelta = on(3, 17, 40);
+const AWAKE_UNTIL: TimeDelta = on(3, 22, 0);
+
+/// When the week is over.
+const END: TimeDelta = on(7, 0, 0);
+
+/// A moment of the week; day 0 is Monday.
+const fn on(day: i64, hour: i64, minute: i64) -> TimeDelta {
+    TimeDelta::minutes((24 * day + hour) * 60 + minute)
+}
+
+/// Draws the week, and says how to read it and how it was measured.
+pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
+    draw(seed)?;
+    anstream::println!(
+        "\nTasks and instances are averages over the hour, rounded. An instance counts from its launch until it is\n\
+         terminated; the group lets go of one when managed scaling has found it idle for 15 min. Every run is billed\n\
+         rounded up to 1 ms: lab time with 30 to 60 ms a call, not AWS; no cold start."
+    );
+    Ok(())
+}
+
+/// The end of the demo: the same picture.
+pub(crate) fn last_act(seed: u64) -> anyhow::Result<()> {
+    anstream::println!();
+    draw(seed)
+}
+
+/// Lives both weeks, each with a runtime of its own, so that nothing else runs in them.
+fn draw(seed: u64) -> anyhow::Result<()> {
+    let week = crate::paused_runtime()?.block_on(live(seed, true))?;
+    let always_on = crate::paused_runtime()?.block_on(live(seed, false))?;
+
+    let sizes: Vec<_> = SERVICES.iter().map(|(name, min, max)| format!("{name} {min}/{max}")).collect();
+    calendar::headline(&format!(
+        "A working week in {ZONE} of three services, {}. Every {} min {NAME} converges to the working hours, \
+         {HOURS}, with a holiday on {HOLIDAY}.",
+        sizes.join(", "),
+        CONVERGE.as_secs() / 60
+    ));
+    let notes = notes(&week)?;
+    let mut rows: Vec<_> = SERVICES.iter().map(|(name, ..)| Row::tasks(name, week.tasks(name))).collect();
+    rows.push(Row::instances(week.instances()));
+    let marks: Vec<_> = notes.iter().map(|(mark, _)| *mark).collect();
+    calendar::draw(week.monday, &rows, &marks);
+    for (mark, text) in &notes {
+        calendar::note(*mark, week.monday, text);
+    }
+
+    anstream::println!();
+    let (hours, all_hours) = (week.instance_hours(), always_on.instance_hours());
+    calendar::headline(&format!(
+        "{hours:.1} instance hours in place of {all_hours:.1} when the same week is lived without {NAME}: {:.0} %",
+        100.0 * hours / all_hours
+    ));
+    calendar::text(&week.work());
+    Ok(())
+}
+
+/// What happened, as the lab saw it, each with its place in the drawing.
+fn notes(week: &Week) -> anyhow::Result<Vec<(Mark, String)>> {
+    let all = || SERVICES.iter().map(|(name, ..)| *name);
+    let woke = week.each(all(), |service| Ok(week.awake(service, HOLIDAY_MORNING)?.0))?;
+    let (deployed, before) = (week.awake(WEB, DEPLOYMENT)?.1, week.bounds_before(WEB, DEPLOYMENT)?);
+    let slept = week.asleep(WEB, DEPLOYMENT)?;
+    let (morning, after) = week.awake(WEB, slept)?;
+    let lost = week.lost_run()?;
+    let healed = week.each(all(), |service| week.asleep(service, lost))?;
+    let late = week.each(all(), |service| week.asleep(service, TAGGED))?;
+    let notes = [
+        (HOLIDAY_MORNING, format!("a holiday: nothing wakes. The next to wake: {woke}")),
+        (
+            DEPLOYMENT,
+            format!(
+                "a deployment registers {WEB} as {deployed}, was {before}. It wakes on {} as {after}",
+                week.clock(morning)
+            ),
+        ),
+        (lost, format!("this run is lost. The next one finds the services on, and they sleep: {healed}")),
+        (
+            TAGGED,
+            format!(
+                "somebody works late: {API} is tagged {KEEP_AWAKE_UNTIL} {}. Asleep: {late}",
+                week.clock(AWAKE_UNTIL)
+            ),
+        ),
+    ];
+    Ok(('a'..).zip(notes).map(|(name, (at, text))| (Mark { name, at }, text)).collect())
+}
+
+/// Lives the week, with the function or without it.
+async fn live(seed: u64, with_function: bool) -> anyhow::Result<Week> {
+    let monday: DateTime<FixedOffset> = MONDAY.parse()?;
+    let lab = Lab::new((monday - EVE).to_utc(), seed);
+    let mut moments = lab.observe();
+    let until = async |since_monday: TimeDelta| {
+        let left = (monday + since_monday).to_utc() - lab.now();
+        lab.sleep(left.to_std().unwrap_or_default()).await;
+    };
+    let operator = Client::new(&lab.sdk_config("operator"));
+    set_the_scene(&lab, &operator).await?;
+    if with_function {
+        deploy(&lab)?;
+    }
+
+    until(DEPLOYMENT).await;
+    register(&operator, WEB, RESIZED).await?;
+    until(LOST_RUN - TimeDelta::minutes(1)).await;
+    lab.faults().script_events(SCHEDULED_EVENT, [EventFault::Lost]);
+    until(TAGGED).await;
+    keep_awake(&lab, &operator, API, monday + AWAKE_UNTIL).await?;
+    until(END).await;
+
+    ensure!(lab.failures().is_empty(), "expected an empty failure queue, found {:?}", lab.failures());
+    let mut seen = Vec::new();
+    while let Ok(moment) = moments.try_recv() {
+        seen.push(moment);
+    }
+    Ok(Week { monday, moments: seen })
+}
+
+/// Sunday evening, with everything on: the cluster, its capacity provider, the services and their targets.
+async fn set_the_scene(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
+    let autoscaling = aws_sdk_autoscaling::Client::new(&lab.sdk_config("operator"));
+    operator::create(&autoscaling, CLUSTER, &["us-east-1a"]).await?;
+    lab.world(|world| {
+        world.set_capacity_provider(CLUSTER, CLUSTER, TASKS_PER_INSTANCE)?;
+        SERVICES.iter().try_for_each(|(name, min, _)| {
+            world.add_service(CLUSTER, name, Scheduling::Replica, min.unsigned_abs())
+        })
+    })?;
+    for (name, min, max) in SERVICES {
+        register(operator, name, (min, max)).await?;
+    }
+    Ok(())
+}
+
+/// The function, and its schedule.
+fn deploy(lab: &Lab) -> anyhow::Result<()> {
+    let resources: Vec<_> = SERVICES.iter().map(|(name, ..)| resource(name)).collect();
+    let resources = resources.join(",");
+    let variables: Variables = [
+        (RESOURCE_IDS, resources.as_str()),
+        (ACTION, "converge"),
+        (WORKING_HOURS, HOURS),
+        (TIMEZONE, ZONE),
+        (HOLIDAYS, HOLIDAY),
+    ]
+    .into_iter()
+    .collect();
+    deploy_ecs_scheduler(lab, &variables)?;
+    on_schedule(lab, NAME, CONVERGE)
+}
+
+/// Registers a service's target, or updates it, as a deployment does.
+async fn register(operator: &Client, service: &str, (min, max): (i32, i32)) -> anyhow::Result<()> {
+    let register = operator.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
+    let register = register.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+    let register = register.resource_id(resource(service)).min_capacity(min).max_capacity(max);
+    register.send().await.with_context(|| format!("registering {service} as {min}/{max}"))?;
+    Ok(())
+}
+
+/// Tags a service's target, as somebody does who works late.
+async fn keep_awake(
+    lab: &Lab,
+    operator: &Client,
+    service: &str,
+    until: DateTime<FixedOffset>,
+) -> anyhow::Result<()> {
+    let target = |world: &mut lifecycle_lab::World| {
+        world.scalable_targets.target(&resource(service)).map(|target| target.arn.clone())
+    };
+    let arn = lab.world(target).with_context(|| format!("expected that {service} is registered"))?;
+    let tag = operator.tag_resource().resource_arn(arn).tags(KEEP_AWAKE_UNTIL, until.to_rfc3339());
+    tag.send().await.with_context(|| format!("tagging {service}"))?;
+    Ok(())
+}
+
+fn resource(service: &str) -> String {
+    format!("service/{CLUSTER}/{service}")
+}

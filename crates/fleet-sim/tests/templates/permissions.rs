@@ -1,0 +1,218 @@
+//! Least privilege, by execution: each function makes every call that it can make, and its template's policy
+//! must allow all of them and grant nothing that was not needed.
+
+use std::collections::BTreeSet;
+
+use crate::policy::{Policy, Request};
+use crate::requests::{self, group, image, instance, snapshot, template};
+use crate::scenes::{self, LONG_GROUP, Played, TEMPLATE};
+use crate::template::Template;
+use crate::{FUNCTIONS, text};
+
+/// Actions for which AWS knows no resource.
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
+const UNSCOPED: [&str; 14] = [
+    "application-autoscaling:DescribeScalableTargets",
+    "autoscaling:DescribeAutoScalingGroups",
+    "autoscaling:DescribeAutoScalingInstances",
+    "autoscaling:DescribeLifecycleHooks",
+    "autoscaling:DescribeScalingActivities",
+    "autoscaling:DescribeWarmPool",
+    "ec2:DescribeImages",
+    "ec2:DescribeInstances",
+    "ec2:DescribeLaunchTemplateVersions",
+    "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeSecurityGroups",
+    "ssm:DescribeInstanceInformation",
+    "ssm:GetCommandInvocation",
+    "ssm:ListCommandInvocations",
+];
+
+/// Nothing called is denied, nothing allowed is unused.
+fn check(played: &Played) {
+    let policy = Policy::of(&played.stack);
+    let mut unused = policy.grants();
+    let mut denied = BTreeSet::new();
+    for call in &played.record.calls {
+        for request in requests::of(call, &played.record) {
+            let allowing = policy.allow(&request);
+            if allowing.is_empty() {
+                denied
+                    .insert(format!("{} on {} with {:?}", request.action, request.resource, request.context));
+            }
+            unused.retain(|grant| !allowing.contains(grant));
+        }
+    }
+    assert!(denied.is_empty(), "called, but denied: {denied:#?}");
+    assert!(unused.is_empty(), "allowed, but not used: {unused:#?}");
+    for action in policy.unscoped() {
+        assert!(UNSCOPED.contains(&action.as_str()), "{action} is allowed on every resource");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn launch_logger_may_do_what_it_does() {
+    check(&scenes::launches(&[("AutoScalingGroups", "web")]).await);
+    check(&scenes::launches(&[("AutoScalingGroups", "we*"), ("OnFailure", "CONTINUE")]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn terminate_drainer_may_do_what_it_does() {
+    let groups = format!("web, {LONG_GROUP}");
+    for parameters in [
+        &[("AutoScalingGroups", groups.as_str())][..],
+        &[("AutoScalingGroups", &groups), ("Wait", "poll"), ("SsmDocument", "AWS-RunPowerShellScript")],
+    ] {
+        check(&scenes::drains(parameters).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ami_snapshotter_may_do_what_it_does() {
+    for parameters in [
+        &[("AutoScalingGroups", "web")][..],
+        &[("AutoScalingGroups", "w*"), ("ImageRetention", "3h"), ("CompleteLaunch", "true")],
+    ] {
+        check(&scenes::deaths(parameters).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lt_ami_refresher_may_do_what_it_does() {
+    let instance = ("Ec2InstanceName", "web");
+    check(&scenes::refreshes(&[instance, ("LaunchTemplateName", "web")], None).await);
+
+    let role = "arn:aws:iam::123456789012:role/web";
+    let with_everything = [
+        instance,
+        ("LaunchTemplateId", TEMPLATE),
+        ("KeepVersions", "1"),
+        ("InstanceRefresh", "true"),
+        ("AutoScalingGroups", "web"),
+        ("InstanceRole", role),
+    ];
+    check(&scenes::refreshes(&with_everything, Some(role)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ecs_scheduler_may_do_what_it_does() {
+    let services = ("ResourceIds", "service/shop/web, service/shop/api");
+    for parameters in [
+        &[services][..],
+        &[
+            services,
+            ("WorkingHours", "MON-FRI 09:00-18:00"),
+            ("Rolearn", "arn:aws:iam::123456789012:role/scaling"),
+        ],
+    ] {
+        check(&scenes::schedules(parameters).await);
+    }
+}
+
+#[test]
+fn the_documents_list_the_permissions_of_the_templates() {
+    let overview = text("README.md");
+    let tables = text("infra/README.md");
+    let (_, tables) = tables.split_once("\n## Permissions\n").unwrap();
+    for function in FUNCTIONS {
+        let all = granted_with_everything(function);
+        let (_, section) = overview.split_once(&format!("\n## {function}\n")).unwrap();
+        let (_, paragraph) = section.split_once("\n**Permissions:** ").unwrap();
+        let (paragraph, _) = paragraph.split_once("\n\n").unwrap();
+        assert_eq!(actions_in(paragraph), all, "{function}: README.md");
+
+        let (_, section) = tables.split_once(&format!("\n### {function}\n")).unwrap();
+        let table = section.lines().skip_while(|line| !line.starts_with('|'));
+        let actions: BTreeSet<String> = table
+            .take_while(|line| line.starts_with('|'))
+            .flat_map(|row| actions_in(row.split('|').nth(1).unwrap()))
+            .collect();
+        assert_eq!(actions, all, "{function}: infra/README.md");
+    }
+}
+
+/// The actions of both branches of every condition.
+fn granted_with_everything(function: &str) -> BTreeSet<String> {
+    let groups = ("AutoScalingGroups", "web");
+    let services = ("ResourceIds", "service/shop/web");
+    let stacks: &[&[(&str, &str)]] = match function {
+        "launch-logger" => &[&[groups]],
+        "terminate-drainer" => &[&[groups, ("Wait", "poll")]],
+        "ami-snapshotter" => &[&[groups, ("ImageRetention", "30d")]],
+        "lt-ami-refresher" => {
+            let role = ("InstanceRole", "arn:aws:iam::123456789012:role/web");
+            &[&[("KeepVersions", "5"), ("InstanceRefresh", "true"), role]]
+        }
+        _ => &[&[services], &[services, ("Rolearn", "arn:aws:iam::123456789012:role/scaling")]],
+    };
+    stacks.iter().flat_map(|values| Policy::of(&Template::of(function).deploy(values)).actions()).collect()
+}
+
+/// What of a text is written like an action: `ssm:SendCommand` between backticks.
+fn actions_in(text: &str) -> BTreeSet<String> {
+    let is_action = |word: &&str| {
+        word.split_once(':').is_some_and(|(service, name)| {
+            let spelled =
+                |character: char| character.is_ascii_lowercase() || "0123456789-".contains(character);
+            service.chars().all(spelled) && name.starts_with(|first: char| first.is_ascii_uppercase())
+        })
+    };
+    text.split('`').skip(1).step_by(2).filter(is_action).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_not_theirs_is_out_of_reach() {
+    let of_group = |action, key: &str, name: &str| {
+        Request::new(action, instance("i-0123456789abcdef0")).with(key, [name])
+    };
+    let complete = |name: &str| Request::new("autoscaling:CompleteLifecycleAction", group(name));
+    let elsewhere = complete("web").with("aws:RequestedRegion", ["eu-west-1"]);
+    let drain = |group| of_group("ssm:SendCommand", "ssm:resourceTag/aws:autoscaling:groupName", group);
+    let image_of = |group| of_group("ec2:CreateImage", "aws:ResourceTag/aws:autoscaling:groupName", group);
+    let remove = |function| {
+        let request = Request::new("ec2:DeregisterImage", image("ami-0123456789abcdef0"));
+        request.with("aws:ResourceTag/lifecycle/function", [function])
+    };
+    let change = |id| Request::new("ec2:ModifyLaunchTemplate", template(id));
+    let launch = Request::new("ec2:RunInstances", instance("i-0123456789abcdef0"));
+    let untag = |key| {
+        let target = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0ec5";
+        Request::new("application-autoscaling:UntagResource", target).with("aws:TagKeys", [key])
+    };
+    let memory = |function| {
+        let arn = format!("arn:aws:lambda:us-east-1:123456789012:function:{function}");
+        Request::new("lambda:UpdateFunctionConfiguration", arn)
+    };
+    for (function, request, allowed) in [
+        ("launch-logger", complete("web"), true),
+        ("launch-logger", complete("web-2"), false),
+        ("launch-logger", elsewhere, false),
+        ("terminate-drainer", drain("web"), true),
+        ("terminate-drainer", drain("web-2"), false),
+        ("ami-snapshotter", image_of("web"), true),
+        ("ami-snapshotter", image_of("web-2"), false),
+        ("ami-snapshotter", memory("ami-snapshotter"), true),
+        ("ami-snapshotter", memory("launch-logger"), false),
+        ("ami-snapshotter", remove("ami-snapshotter"), true),
+        ("ami-snapshotter", remove("another"), false),
+        ("ami-snapshotter", Request::new("ec2:DeleteSnapshot", snapshot()), false),
+        ("ami-snapshotter", Request::new("ec2:CreateTags", image("ami-0123456789abcdef0")), false),
+        ("lt-ami-refresher", change("lt-0123456789abcdef0"), true),
+        ("lt-ami-refresher", change("lt-0123456789abcdef1"), false),
+        ("lt-ami-refresher", launch.clone(), false),
+        ("lt-ami-refresher", launch.with("ec2:LaunchTemplate", [template("lt-0123456789abcdef0")]), true),
+        ("ecs-scheduler", untag("keep-awake-until"), true),
+        ("ecs-scheduler", untag("team"), false),
+    ] {
+        let parameters: &[(&str, &str)] = match function {
+            "ecs-scheduler" => &[("ResourceIds", "service/shop/web")],
+            "lt-ami-refresher" => {
+                &[("LaunchTemplateId", "lt-0123456789abcdef0"), ("InstanceRefresh", "true")]
+            }
+            "ami-snapshotter" => &[("AutoScalingGroups", "web"), ("ImageRetention", "30d")],
+            _ => &[("AutoScalingGroups", "web")],
+        };
+        let policy = Policy::of(&Template::of(function).deploy(parameters));
+        assert_eq!(!policy.allow(&request).is_empty(), allowed, "{function}: {request:?}");
+    }
+}

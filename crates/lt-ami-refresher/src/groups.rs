@@ -1,0 +1,223 @@
+//! The Auto Scaling groups that use the launch template: which of them would never see its new default, which
+//! versions they name, and which run instances of another version. AWS calls:
+//! `autoscaling:DescribeAutoScalingGroups`, `autoscaling:StartInstanceRefresh`.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::error::ProvideErrorMetadata;
+use aws_sdk_autoscaling::types::{
+    AutoScalingGroup, Instance, LaunchTemplateOverrides, LaunchTemplateSpecification, RefreshPreferences,
+};
+use lifecycle_core::Error;
+use tracing::info;
+
+/// Groups of one page, Auto Scaling's most.
+const PAGE: i32 = 100;
+
+/// A launch template, by both its names: a group tells both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The number of its default version.
+    pub default: i64,
+    /// The number of its newest version.
+    pub latest: i64,
+}
+
+impl Template {
+    fn is(&self, named: &LaunchTemplateSpecification) -> bool {
+        match named.launch_template_id() {
+            Some(id) => id == self.id,
+            None => named.launch_template_name() == Some(&self.name),
+        }
+    }
+
+    /// The version that is meant, where this template is.
+    fn version(&self, named: &LaunchTemplateSpecification) -> Option<Meant> {
+        match named.version() {
+            _ if !self.is(named) => None,
+            None | Some("" | "$Default") => Some(Meant::Default),
+            Some("$Latest") => Some(Meant::Latest),
+            Some(number) => number.parse().ok().map(Meant::Number),
+        }
+    }
+
+    fn number(&self, meant: Meant) -> i64 {
+        match meant {
+            Meant::Default => self.default,
+            Meant::Latest => self.latest,
+            Meant::Number(number) => number,
+        }
+    }
+}
+
+/// A version, as a group says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meant {
+    Default,
+    Latest,
+    Number(i64),
+}
+
+/// How a group uses a launch template.
+#[derive(Debug, Clone, Copy)]
+pub struct Use<'a> {
+    group: &'a AutoScalingGroup,
+    template: &'a Template,
+}
+
+impl<'a> Use<'a> {
+    /// How `group` uses `template`, if it does.
+    pub fn of(group: &'a AutoScalingGroup, template: &'a Template) -> Option<Self> {
+        let found = Self { group, template };
+        found.named().next().is_some().then_some(found)
+    }
+
+    /// The group's name.
+    pub fn name(&self) -> &'a str {
+        self.group.auto_scaling_group_name().unwrap_or_default()
+    }
+
+    /// The launch templates that the group names, whichever they are.
+    fn specifications(&self) -> impl Iterator<Item = &'a LaunchTemplateSpecification> {
+        let overrides = self.overrides().iter().filter_map(|one| one.launch_template_specification());
+        self.main().into_iter().chain(overrides)
+    }
+
+    fn main(&self) -> Option<&'a LaunchTemplateSpecification> {
+        let policy = self.group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+        self.group.launch_template().or_else(|| policy?.launch_template_specification())
+    }
+
+    fn overrides(&self) -> &'a [LaunchTemplateOverrides] {
+        let policy = self.group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+        policy.map(|policy| policy.overrides()).unwrap_or_default()
+    }
+
+    /// The versions of the template that the group names.
+    fn named(&self) -> impl Iterator<Item = Meant> {
+        self.specifications().filter_map(|named| self.template.version(named))
+    }
+
+    /// The numbers that the group names.
+    pub fn numbers(&self) -> BTreeSet<i64> {
+        let number = |meant| if let Meant::Number(number) = meant { Some(number) } else { None };
+        self.named().filter_map(number).collect()
+    }
+
+    /// Why instances of the group are not, or will not be, launched from the default version.
+    pub fn warnings(&self) -> Vec<String> {
+        let (name, template) = (self.name(), self.template);
+        let mut warnings = BTreeSet::new();
+        for meant in self.named() {
+            match meant {
+                Meant::Number(number) => {
+                    warnings.insert(format!(
+                        "{name} is pinned to version {number} of {}: it never sees a new one",
+                        template.id
+                    ));
+                }
+                Meant::Latest if template.latest != template.default => {
+                    warnings.insert(format!(
+                        "{name} follows $Latest of {}, which is version {}, not the default {}",
+                        template.id, template.latest, template.default
+                    ));
+                }
+                Meant::Latest | Meant::Default => {}
+            }
+        }
+        for one in self.overrides() {
+            let kind = one.instance_type().unwrap_or("some instance types");
+            if let Some(other) = one.launch_template_specification().filter(|named| !template.is(named)) {
+                let other = other.launch_template_id().or(other.launch_template_name()).unwrap_or_default();
+                warnings.insert(format!(
+                    "{name} overrides {} for {kind}, with {other}: these never see a new version",
+                    template.id
+                ));
+            }
+            if let Some(image) = one.image_id() {
+                warnings.insert(format!(
+                    "{name} overrides the image of {} for {kind}, with {image}: these never see a new one",
+                    template.id
+                ));
+            }
+        }
+        warnings.into_iter().collect()
+    }
+
+    /// Instances that a refresh would replace by others of the default version: those of another version, of
+    /// another launch template or of none. None in a group that launches nothing from the default version,
+    /// where a refresh would change nothing and be due again the next day.
+    pub fn outdated(&self) -> Vec<&'a str> {
+        let launched: BTreeSet<i64> = self.named().map(|meant| self.template.number(meant)).collect();
+        if !launched.contains(&self.template.default) {
+            return Vec::new();
+        }
+        let is_current = |instance: &Instance| match instance.launch_template() {
+            None => false,
+            Some(from) => match self.template.version(from) {
+                Some(version) => launched.contains(&self.template.number(version)),
+                None => {
+                    self.specifications().any(|named| named.launch_template_id() == from.launch_template_id())
+                }
+            },
+        };
+        let instances =
+            self.group.instances().iter().filter(|instance| stays(instance) && !is_current(instance));
+        instances.filter_map(Instance::instance_id).collect()
+    }
+}
+
+/// Whether a refresh would replace the instance: not one that goes anyway, nor one that an operator has taken
+/// out of service for a while.
+fn stays(instance: &Instance) -> bool {
+    let state = instance.lifecycle_state().map(|state| state.as_str()).unwrap_or_default();
+    !["Terminat", "Detach", "Standby", "EnteringStandby"].iter().any(|gone| state.starts_with(gone))
+}
+
+/// Speaks to Auto Scaling.
+#[derive(Debug, Clone)]
+pub(crate) struct Groups(Client);
+
+impl Groups {
+    pub(crate) fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    /// The groups that use the template.
+    pub(crate) async fn using(&self, template: &Template) -> Result<Vec<AutoScalingGroup>, Error> {
+        let request = self.0.describe_auto_scaling_groups().max_records(PAGE);
+        let mut pages = request.into_paginator().items().send();
+        let mut groups = Vec::new();
+        while let Some(group) = pages.next().await {
+            let group = group.map_err(|error| Error::aws("DescribeAutoScalingGroups", &error))?;
+            if Use::of(&group, template).is_some() {
+                groups.push(group);
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Starts an instance refresh; `false` where one runs already.
+    pub(crate) async fn refresh(&self, group: &str) -> Result<bool, Error> {
+        // Instances that are of the default version already stay.
+        let preferences = RefreshPreferences::builder().skip_matching(true).build();
+        let request = self.0.start_instance_refresh().auto_scaling_group_name(group);
+        match request.preferences(preferences).send().await {
+            Ok(answer) => {
+                let id = answer.instance_refresh_id.unwrap_or_default();
+                info!(asg.name = group, refresh.id = id, "{group}: started the instance refresh {id}");
+                Ok(true)
+            }
+            Err(error) if error.code() == Some("InstanceRefreshInProgress") => {
+                info!(asg.name = group, "{group}: an instance refresh runs already, and is left alone");
+                Ok(false)
+            }
+            Err(error) => Err(Error::aws("StartInstanceRefresh", &error)),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What a run is asked for: a scheduled event, a payload of our own, or the news of an image. The payload's
+//! keys are the variables in another spelling, and are read by the same rules.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use lifecycle_core::config::{Parser, Variables};
+use lifecycle_core::event::{self, Event};
+use lifecycle_core::{Error, Message};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::Config;
+use crate::config::{Keys, Settings, Template, VARIABLES};
+
+/// What the payload calls the variables.
+const PAYLOAD: Keys = Keys {
+    instance: "instanceName",
+    template_id: "launchTemplateId",
+    template_name: "launchTemplateName",
+    groups: "securityGroupIds",
+    prefixes: "amiNamePrefixes",
+    source: "sourceVersion",
+    max_age: "maxImageAge",
+    keep: "keepVersions",
+    refresh: "instanceRefresh",
+};
+
+/// What to do with a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A run.
+    Run(Box<Order>),
+    /// Nothing, and why.
+    Ignore(String),
+}
+
+/// What one run is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The `Name` tag of the images.
+    pub instance: String,
+    /// The launch template.
+    pub template: Template,
+    /// Everything else.
+    pub settings: Settings,
+    /// The image whose news woke the function.
+    pub announced: Option<Announced>,
+}
+
+/// An image that AWS says is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The image's id.
+    pub id: String,
+    /// When AWS said so.
+    pub time: DateTime<Utc>,
+}
+
+impl Request {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPayload`] with the path of the field, [`Error::InvalidConfig`] where a variable is
+    /// missing that this kind of payload can't supply, or [`Error::UnsupportedEvent`].
+    pub fn read(payload: Value, config: &Config) -> Result<Self, Error> {
+        let Value::Object(object) = payload else {
+            return Err(invalid(".", "not a JSON object"));
+        };
+        if !object.contains_key("detail-type") {
+            let settings = overridden(&object, config)?;
+            return Order::new(settings, None, &PAYLOAD).map(Box::new).map(Self::Run);
+        }
+        let announced = match event::message(Value::Object(object))? {
+            Message::Sweep => None,
+            Message::Event(event) => match read_news(&event)? {
+                News::Image(id) => Some(Announced { id, time: event.time }),
+                News::Backup => None,
+                News::Nothing(why) => return Ok(Self::Ignore(why)),
+                News::Unknown => return Err(unsupported(&Message::Event(event))),
+            },
+            other => return Err(unsupported(&other)),
+        };
+        Order::new(config.settings.clone(), announced, &VARIABLES).map(Box::new).map(Self::Run)
+    }
+}
+
+impl Order {
+    /// An order, if everything is known that it needs; what is missing is told under these names.
+    fn new(settings: Settings, announced: Option<Announced>, keys: &Keys) -> Result<Self, Error> {
+        match (settings.instance.clone(), settings.template.clone()) {
+            (Some(instance), Some(template)) => Ok(Self { instance, template, settings, announced }),
+            (instance, template) => Err(missing(instance.is_none(), template.is_none(), keys)),
+        }
+    }
+}
+
+/// The error of an order that does not know its instance or its template.
+fn missing(instance: bool, template: bool, keys: &Keys) -> Error {
+    let one_of = |keys: &Keys| format!("{} or {}", keys.template_id, keys.template_name);
+    let in_payload = keys.instance == PAYLOAD.instance;
+    let mut lines = Vec::new();
+    for (is_missing, name, variable) in [
+        (instance, keys.instance.to_owned(), VARIABLES.instance.to_owned()),
+        (template, one_of(keys), one_of(&VARIABLES)),
+    ] {
+        if is_missing {
+            let why = match in_payload {
+                true => format!("missing, and {variable} is not set"),
+                false => "not set, and this event can't say it".to_owned(),
+            };
+            lines.push(format!("{name}: {why}"));
+        }
+    }
+    if in_payload { of_payload(&lines.join("; ")) } else { Error::InvalidConfig(lines) }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the newest image of {:?} for {}", self.instance, self.template)?;
+        match &self.announced {
+            Some(announced) => write!(f, ", because of {}", announced.id),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The settings with what this payload says in their place.
+fn overridden(payload: &Map<String, Value>, config: &Config) -> Result<Settings, Error> {
+    let mut variables = Vec::new();
+    for (key, value) in payload {
+        if let Some(text) = text(key, value)? {
+            variables.push((key.as_str(), text));
+        }
+    }
+    let variables: Variables = variables.into_iter().collect();
+    let mut parser = Parser::new(&variables);
+    let settings = Settings::read(&mut parser, &PAYLOAD, config.settings.clone());
+    parser.finish(settings).map_err(|error| of_payload(&error.chain()))
+}
+
+/// The error of a payload whose keys are wrong: `key: why; key: why`.
+fn of_payload(lines: &str) -> Error {
+    let (path, reason) = lines.split_once(": ").unwrap_or((".", lines));
+    invalid(path, reason)
+}
+
+/// A value as the variable would have it; `None` for a `null`, which says nothing.
+fn text(key: &str, value: &Value) -> Result<Option<String>, Error> {
+    let Keys { instance, template_id, template_name, groups, prefixes, source, max_age, keep, refresh } =
+        PAYLOAD;
+    let keys = [instance, template_id, template_name, groups, prefixes, source, max_age, keep, refresh];
+    if !keys.contains(&key) {
+        let key: String = key.chars().take(40).collect();
+        return Err(invalid(&key, format!("unknown; a payload can have {}", keys.join(", "))));
+    }
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) if key == groups || key == prefixes => {
+            items.iter().map(Value::as_str).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        }
+        Value::Number(number) if key == source || key == keep => Some(number.to_string()),
+        Value::Bool(truth) if key == refresh => Some(truth.to_string()),
+        _ => None,
+    };
+    text.map(Some).ok_or_else(|| invalid(key, format!("takes no {}", kind(value))))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "such list",
+        Value::Number(_) => "number",
+        _ => "true or false",
+    }
+}
+
+/// What an event says about images.
+enum News {
+    /// This one is there.
+    Image(String),
+    /// A backup has ended that does not say which image it made.
+    Backup,
+    /// Nothing that matters, and why.
+    Nothing(String),
+    /// Not what this function is for.
+    Unknown,
+}
+
+/// Shapes: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitor-ami-events.html> and
+/// <https://docs.aws.amazon.com/aws-backup/latest/devguide/eventbridge.html>.
+fn read_news(event: &Event) -> Result<News, Error> {
+    match (event.source.as_str(), event.detail_type.as_str()) {
+        ("aws.ec2", "EC2 AMI State Change") => {
+            let change: ImageChange = event.detail()?;
+            Ok(match change.state.as_str() {
+                "available" => News::Image(change.image_id),
+                state => News::Nothing(format!("{} is {state}, not available", change.image_id)),
+            })
+        }
+        ("aws.backup", "Backup Job State Change") => {
+            let job: JobChange = event.detail()?;
+            Ok(job.news(event.resources().iter().find_map(|arn| image_id(arn))))
+        }
+        ("aws.backup", "Copy Job State Change") => {
+            let job: JobChange = event.detail()?;
+            // The event's resources are what was copied.
+            let copy = job.destination_recovery_point_arn.as_str().and_then(image_id);
+            Ok(job.news(copy))
+        }
+        _ => Ok(News::Unknown),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageChange {
+    image_id: String,
+    state: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JobChange {
+    state: String,
+    resource_type: Option<String>,
+    /// Of a copy; an empty object where there is none.
+    #[serde(default)]
+    destination_recovery_point_arn: Value,
+}
+
+impl JobChange {
+    /// What the job says, which made this image as far as is known.
+    fn news(&self, image: Option<String>) -> News {
+        match (self.state.as_str(), self.resource_type.as_deref()) {
+            ("COMPLETED", None | Some("EC2")) => image.map_or(News::Backup, News::Image),
+            ("COMPLETED", Some(other)) => News::Nothing(format!("a backup of {other} makes no image")),
+            (state, _) => News::Nothing(format!("the job is {state}, not COMPLETED")),
+        }
+    }
+}
+
+/// The image of an ARN such as `arn:aws:ec2:us-east-1::image/ami-0123456789abcdef0`.
+fn image_id(arn: &str) -> Option<String> {
+    let (_, id) = arn.split_once(":image/")?;
+    Some(id.to_owned())
+}
+
+fn unsupported(message: &Message) -> Error {
+    Error::UnsupportedEvent(format!(
+        "{} handles scheduled events, payloads of its own, state changes of images and of backup jobs, not {message}; \
+         correct the rule that sent it",
+        crate::NAME
+    ))
+}
+
+fn invalid(path: &str, reason: impl Into<String>) -> Error {
+    Error::InvalidPayload { path: path.to_owned(), reason: reason.into() }
+}

@@ -1,0 +1,135 @@
+//! Whether instances could be launched from a version, as far as the version, the image and the security groups
+//! tell: EC2 checks a version only when an instance is launched from it, and then every scale-out fails.
+//! Pure: makes no AWS calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types::{
+    LaunchTemplateBlockDeviceMappingRequest as Mapping, RequestLaunchTemplateData as Data,
+};
+
+use crate::images::Image;
+
+/// Families of instance types that paravirtual images can be launched on, all others take only HVM.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/virtualization_types.html>
+const PARAVIRTUAL: [&str; 8] = ["c1", "c3", "hi1", "hs1", "m1", "m2", "m3", "t1"];
+
+/// Families that can have their root device in the instance store.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/RootDeviceStorage.html>
+const ROOT_IN_INSTANCE_STORE: [&str; 9] = ["c1", "c3", "d2", "i2", "m1", "m2", "m3", "r3", "x1"];
+
+/// Names that root devices have. One of them that is not this image's is most likely meant for its root.
+const ROOTS: [&str; 2] = ["/dev/sda1", "/dev/xvda"];
+
+/// Why no instance could be launched from `data` with this image; nothing where none is known.
+pub fn check(data: &Data, image: &Image) -> Vec<String> {
+    let kind = data.instance_type().map(|kind| kind.as_str()).unwrap_or_default();
+    let of_kind = [architecture(kind, image), virtualization(kind, image), root_device(kind, image)];
+    let mappings = data.block_device_mappings().iter();
+    of_kind.into_iter().flatten().chain(mappings.filter_map(|mapping| device(mapping, image))).collect()
+}
+
+/// What is odd about `data` with this image, although instances can be launched.
+pub fn doubts(data: &Data, image: &Image) -> Vec<String> {
+    let names = data.block_device_mappings().iter().filter_map(|mapping| mapping.device_name());
+    let odd = names.filter(|name| {
+        let in_image = image.devices.iter().any(|(device, _)| device == name);
+        ROOTS.contains(name) && *name != image.root && !in_image
+    });
+    odd.map(|name| {
+        format!(
+            "the template maps {name}, but the root device of {} is {}: instances get another volume, and the root \
+             stays as it is in the image",
+            image.id, image.root
+        )
+    })
+    .collect()
+}
+
+/// The ids of all security groups that a version names.
+pub fn groups(data: &Data) -> BTreeSet<String> {
+    let of_interfaces = data.network_interfaces().iter().flat_map(|interface| interface.groups());
+    of_interfaces.chain(data.security_group_ids()).cloned().collect()
+}
+
+/// Why an instance can't have these groups, of which some were `found` in their VPCs.
+pub fn check_groups(groups: &BTreeSet<String>, found: &BTreeMap<String, String>) -> Vec<String> {
+    let missing: Vec<&str> =
+        groups.iter().filter(|id| !found.contains_key(*id)).map(String::as_str).collect();
+    let vpcs: BTreeSet<&String> = found.values().collect();
+    let mut reasons = Vec::new();
+    if !missing.is_empty() {
+        let (plural, verb) = if missing.len() == 1 { ("", "does") } else { ("s", "do") };
+        reasons.push(format!("the security group{plural} {} {verb} not exist", missing.join(", ")));
+    }
+    if vpcs.len() > 1 {
+        let places: Vec<String> = found.iter().map(|(id, vpc)| format!("{id} is in {vpc}")).collect();
+        reasons.push(format!("the security groups are not in one VPC: {}", places.join(", ")));
+    }
+    reasons
+}
+
+fn architecture(kind: &str, image: &Image) -> Option<String> {
+    let of_kind = architecture_of(kind)?;
+    let fits = match image.architecture.as_str() {
+        // 32 bits: which types take them, the name does not tell.
+        "" => true,
+        "i386" => of_kind == "x86_64",
+        of_image => of_image == of_kind,
+    };
+    (!fits).then(|| format!("{} is for {}, and {kind} is {of_kind}", image.id, image.architecture))
+}
+
+/// The architecture of an instance type, by the convention for their names: `g` after the generation is
+/// Graviton. <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
+fn architecture_of(kind: &str) -> Option<&'static str> {
+    let family = family(kind)?;
+    let (series, rest) = family.split_at(family.find(|c: char| !c.is_ascii_alphabetic())?);
+    Some(match (series, rest) {
+        ("mac", "1") => "x86_64_mac",
+        ("mac", _) => "arm64_mac",
+        ("a", _) => "arm64",
+        (_, rest) if rest.contains('g') => "arm64",
+        _ => "x86_64",
+    })
+}
+
+/// The family of an instance type: `m6g` of `m6g.large`.
+fn family(kind: &str) -> Option<&str> {
+    kind.split_once('.').map(|(family, _)| family)
+}
+
+fn virtualization(kind: &str, image: &Image) -> Option<String> {
+    let fits = image.virtualization != "paravirtual" || PARAVIRTUAL.contains(&family(kind)?);
+    (!fits).then(|| format!("{} is paravirtual, which {kind} does not take", image.id))
+}
+
+fn root_device(kind: &str, image: &Image) -> Option<String> {
+    let fits = !image.in_instance_store || ROOT_IN_INSTANCE_STORE.contains(&family(kind)?);
+    (!fits).then(|| format!("{} has its root in the instance store, which {kind} does not take", image.id))
+}
+
+/// What is wrong with one block device.
+fn device(mapping: &Mapping, image: &Image) -> Option<String> {
+    let name = mapping.device_name().unwrap_or_default();
+    let in_image = image.devices.iter().find(|(device, _)| device == name);
+    if mapping.no_device().is_some() {
+        return (name == image.root)
+            .then(|| format!("the template leaves out {name}, the root device of {}", image.id));
+    }
+    if mapping.virtual_name().is_some() {
+        return None;
+    }
+    let size = mapping.ebs().and_then(|ebs| ebs.volume_size());
+    match (in_image, size) {
+        (Some((_, least)), Some(size)) if size < *least => Some(format!(
+            "the template's {size} GiB for {name} are less than the {least} GiB of {}",
+            image.id
+        )),
+        (None, None) if mapping.ebs().is_none_or(|ebs| ebs.snapshot_id().is_none()) => Some(format!(
+            "the template maps {name} without size and snapshot, and {} has no such device",
+            image.id
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,193 @@
+//! Looking after the template: versions that go, groups that are refreshed or warned about.
+
+use aws_sdk_ec2::types::RequestLaunchTemplateData as Data;
+use expect_test::expect;
+use lifecycle_lab::faults::CallFault;
+use serde_json::json;
+
+use super::common::{HOUR, Scene};
+use super::{check, check_calls};
+
+#[tokio::test(start_paused = true)]
+async fn old_versions_go_but_never_one_that_is_needed() {
+    let scene = Scene::new().await;
+    for _ in 0..5 {
+        scene.add_version(1, Data::builder().key_name("x")).await;
+    }
+    scene.add_group("pinned", "3", 0).await;
+    check(&scene, &[("KEEP_VERSIONS", "2")], json!({}), expect![[r#"
+        POST ec2 DescribeImages
+          Filter.1.Name=state
+          Filter.1.Value.1=available
+          Filter.2.Name=tag:Name
+          Filter.2.Value.1=web
+          Filter.3.Name=name
+          Filter.3.Value.1=AWSbackup_*
+          Filter.3.Value.2=AwsBackup_*
+          MaxResults=200
+          Owner.1=self
+          => ok
+        POST ec2 DescribeLaunchTemplateVersions
+          LaunchTemplateName=web
+          LaunchTemplateVersion.1=$Default
+          LaunchTemplateVersion.2=$Latest
+          => ok
+        POST ec2 DescribeSecurityGroups
+          Filter.1.Name=group-id
+          Filter.1.Value.1=SG-WEB
+          => ok
+        POST ec2 DescribeLaunchTemplateVersions
+          Filter.1.Name=image-id
+          Filter.1.Value.1=NEW
+          LaunchTemplateId=LT
+          => ok
+        POST ec2 CreateLaunchTemplateVersion
+          ClientToken=0c5c1cb85ba9de9ba478889947ff0b886b23a3e68564c707972a4b4ea06df210
+          LaunchTemplateData.ImageId=NEW
+          LaunchTemplateId=LT
+          SourceVersion=1
+          VersionDescription=AwsBackup_i-0123_1795230000 (NEW), created 2026-11-21T03:00:00Z; based on version 1
+          => ok
+        POST ec2 ModifyLaunchTemplate
+          ClientToken=of the SDK
+          LaunchTemplateId=LT
+          SetDefaultVersion=7
+          => ok
+        POST autoscaling DescribeAutoScalingGroups
+          MaxRecords=100
+          => ok
+        POST ec2 DescribeLaunchTemplateVersions
+          LaunchTemplateId=LT
+          MaxResults=200
+          => ok
+        POST ec2 DeleteLaunchTemplateVersions
+          LaunchTemplateId=LT
+          LaunchTemplateVersion.1=1
+          LaunchTemplateVersion.2=2
+          LaunchTemplateVersion.3=4
+          LaunchTemplateVersion.4=5
+          => ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":7,"outcome":"version-created","reason":"version 7 of LT has NEW (AwsBackup_i-0123_1795230000)","versions_deleted":[1,2,4,5],"warnings":["pinned is pinned to version 3 of LT: it never sees a new one"]}
+        metric: "version-created"
+    "#]]).await;
+    assert_eq!(scene.versions(), ["3: OLD", "6: OLD", "7: NEW"]);
+    // Up to date, and still something to delete.
+    scene.add_version(7, Data::builder().key_name("x")).await;
+    check_calls(&scene, &[("KEEP_VERSIONS", "0")], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeAutoScalingGroups: ok
+        DescribeLaunchTemplateVersions: ok
+        DeleteLaunchTemplateVersions: ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":7,"outcome":"up-to-date","reason":"version 7 of LT has NEW (AwsBackup_i-0123_1795230000)","versions_deleted":[6],"warnings":["pinned is pinned to version 3 of LT: it never sees a new one"]}
+        metric: "up-to-date"
+    "#]]).await;
+    assert_eq!(scene.versions(), ["3: OLD", "7: NEW", "8: NEW"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_hundred_versions_go_in_two_calls() {
+    let scene = Scene::new().await;
+    for _ in 0..300 {
+        scene.add_version(1, Data::builder().key_name("x")).await;
+    }
+    let played = scene.play_calls(&[("KEEP_VERSIONS", "1")], json!({})).await;
+    assert_eq!(played.matches("DeleteLaunchTemplateVersions: ok").count(), 2, "{played}");
+    assert_eq!(scene.versions(), ["302: NEW"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_that_run_another_version_are_refreshed_once() {
+    let scene = Scene::new().await;
+    scene.add_group("web", "$Default", 2).await;
+    scene.add_group("empty", "$Default", 0).await;
+    scene.add_group("pinned", "1", 1).await;
+    check_calls(&scene, &[("INSTANCE_REFRESH", "true")], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeSecurityGroups: ok
+        DescribeLaunchTemplateVersions: ok
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: ok
+        DescribeAutoScalingGroups: ok
+        StartInstanceRefresh: ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","refreshes_started":["web"],"warnings":["pinned is pinned to version 1 of LT: it never sees a new one"]}
+        metric: "version-created"
+    "#]]).await;
+    // It runs: left alone.
+    check_calls(&scene, &[("INSTANCE_REFRESH", "true")], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeAutoScalingGroups: ok
+        StartInstanceRefresh: InstanceRefreshInProgress
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","warnings":["pinned is pinned to version 1 of LT: it never sees a new one"]}
+        metric: "up-to-date"
+    "#]]).await;
+    scene.lab.sleep(2 * HOUR).await;
+    scene.settle("web", 2).await;
+    assert_eq!(scene.images("web"), [scene.new.clone(), scene.new.clone()]);
+    // It is done: nothing to refresh.
+    check_calls(&scene, &[("INSTANCE_REFRESH", "true")], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeAutoScalingGroups: ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","warnings":["pinned is pinned to version 1 of LT: it never sees a new one"]}
+        metric: "up-to-date"
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_look_at_the_groups_the_version_is_made_all_the_same() {
+    let scene = Scene::new().await;
+    scene.lab.faults().script("DescribeAutoScalingGroups", [CallFault::AccessDenied; 2]);
+    check_calls(&scene, &[], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeSecurityGroups: ok
+        DescribeLaunchTemplateVersions: ok
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: ok
+        DescribeAutoScalingGroups: AccessDenied
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        metric: "version-created"
+    "#]]).await;
+    // But versions are deleted only after one.
+    check_calls(&scene, &[("KEEP_VERSIONS", "1")], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeAutoScalingGroups: AccessDenied
+        AwsError: DescribeAutoScalingGroups failed: AccessDenied: User: arn:aws:sts::123456789012:assumed-role/lt-ami-refresher/lt-ami-refresher is not authorized to perform: autoscaling:DescribeAutoScalingGroups because no identity-based policy allows the autoscaling:DescribeAutoScalingGroups action (request lt-ami-refresher-10)
+        metric: "AwsError"
+    "#]]).await;
+    assert_eq!(scene.versions().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_fails_does_not_stop_the_others_and_is_an_error() {
+    let scene = Scene::new().await;
+    scene.add_group("api", "$Default", 1).await;
+    scene.add_group("web", "$Default", 1).await;
+    scene.lab.faults().script("StartInstanceRefresh", [CallFault::AccessDenied]);
+    check_calls(&scene, &[("INSTANCE_REFRESH", "true")], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeSecurityGroups: ok
+        DescribeLaunchTemplateVersions: ok
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: ok
+        DescribeAutoScalingGroups: ok
+        StartInstanceRefresh: AccessDenied
+        StartInstanceRefresh: ok
+        AwsError: StartInstanceRefresh failed: AccessDenied: User: arn:aws:sts::123456789012:assumed-role/lt-ami-refresher/lt-ami-refresher is not authorized to perform: autoscaling:StartInstanceRefresh because no identity-based policy allows the autoscaling:StartInstanceRefresh action (request lt-ami-refresher-8)
+        metric: "AwsError"
+    "#]]).await;
+    check_calls(&scene, &[("INSTANCE_REFRESH", "true")], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeAutoScalingGroups: ok
+        StartInstanceRefresh: ok
+        StartInstanceRefresh: InstanceRefreshInProgress
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","refreshes_started":["api"]}
+        metric: "up-to-date"
+    "#]]).await;
+}

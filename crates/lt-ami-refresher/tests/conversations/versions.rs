@@ -1,0 +1,214 @@
+//! One version for one image, based on the version that it should be based on.
+
+use aws_sdk_ec2::types::RequestLaunchTemplateData as Data;
+use expect_test::expect;
+use lifecycle_lab::faults::CallFault;
+use serde_json::json;
+
+use super::common::{HOUR, MINUTE, Scene, backup, sample};
+use super::{check, check_calls, check_refusal};
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_backup_becomes_the_default_version() {
+    let scene = Scene::new().await;
+    check(&scene, &[], sample("scheduled"), expect![[r#"
+        POST ec2 DescribeImages
+          Filter.1.Name=state
+          Filter.1.Value.1=available
+          Filter.2.Name=tag:Name
+          Filter.2.Value.1=web
+          Filter.3.Name=name
+          Filter.3.Value.1=AWSbackup_*
+          Filter.3.Value.2=AwsBackup_*
+          MaxResults=200
+          Owner.1=self
+          => ok
+        POST ec2 DescribeLaunchTemplateVersions
+          LaunchTemplateName=web
+          LaunchTemplateVersion.1=$Default
+          LaunchTemplateVersion.2=$Latest
+          => ok
+        POST ec2 DescribeSecurityGroups
+          Filter.1.Name=group-id
+          Filter.1.Value.1=SG-WEB
+          => ok
+        POST ec2 DescribeLaunchTemplateVersions
+          Filter.1.Name=image-id
+          Filter.1.Value.1=NEW
+          LaunchTemplateId=LT
+          => ok
+        POST ec2 CreateLaunchTemplateVersion
+          ClientToken=0c5c1cb85ba9de9ba478889947ff0b886b23a3e68564c707972a4b4ea06df210
+          LaunchTemplateData.ImageId=NEW
+          LaunchTemplateId=LT
+          SourceVersion=1
+          VersionDescription=AwsBackup_i-0123_1795230000 (NEW), created 2026-11-21T03:00:00Z; based on version 1
+          => ok
+        POST ec2 ModifyLaunchTemplate
+          ClientToken=of the SDK
+          LaunchTemplateId=LT
+          SetDefaultVersion=2
+          => ok
+        POST autoscaling DescribeAutoScalingGroups
+          MaxRecords=100
+          => ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        metric: "version-created"
+    "#]]).await;
+    assert_eq!(scene.versions(), ["1: OLD", "2: NEW"]);
+    let mut expected = scene.version(1);
+    expected["ImageId"] = json!(scene.new);
+    assert_eq!((scene.default_version(), scene.version(2)), (2, expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_is_up_to_date_costs_three_calls_and_no_write() {
+    let scene = Scene::new().await;
+    scene.play(&[], json!({})).await;
+    check_calls(&scene, &[], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeAutoScalingGroups: ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        metric: "up-to-date"
+    "#]]).await;
+    let named = [("LAUNCH_TEMPLATE_ID", scene.template.as_str())];
+    check_calls(&scene, &named, sample("scheduled"), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeAutoScalingGroups: ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        metric: "up-to-date"
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_not_the_default_yet_is_not_made_again() {
+    let scene = Scene::new().await;
+    scene.lab.faults().script("ModifyLaunchTemplate", [CallFault::AccessDenied]);
+    check_calls(&scene, &[], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeSecurityGroups: ok
+        DescribeLaunchTemplateVersions: ok
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: UnauthorizedOperation
+        AwsError: ModifyLaunchTemplate failed: UnauthorizedOperation: You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/lt-ami-refresher/lt-ami-refresher is not authorized to perform: ec2:ModifyLaunchTemplate because no identity-based policy allows the ec2:ModifyLaunchTemplate action (request lt-ami-refresher-6)
+        metric: "AwsError"
+    "#]]).await;
+    assert_eq!(scene.default_version(), 1);
+    check_calls(&scene, &[], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeSecurityGroups: ok
+        DescribeLaunchTemplateVersions: ok
+        ModifyLaunchTemplate: ok
+        DescribeAutoScalingGroups: ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        metric: "version-created"
+    "#]]).await;
+    assert_eq!(
+        (scene.default_version(), scene.versions()),
+        (2, vec!["1: OLD".to_owned(), "2: NEW".to_owned()])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_that_was_moved_back_comes_again_without_another_version() {
+    let scene = Scene::new().await;
+    scene.play(&[], json!({})).await;
+    scene.make_default(1).await;
+    scene.play(&[], json!({})).await;
+    assert_eq!((scene.default_version(), scene.versions().len()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_was_deleted_is_made_again() {
+    let scene = Scene::new().await;
+    for number in [2, 3, 4] {
+        scene.play(&[], json!({})).await;
+        assert_eq!(scene.default_version(), number);
+        // EC2 still remembers the token.
+        scene.make_default(1).await;
+        scene.delete_version(number).await;
+        scene.lab.sleep(HOUR).await;
+    }
+    check_calls(&scene, &[], json!({}), expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeSecurityGroups: ok
+        DescribeLaunchTemplateVersions: ok
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: InvalidLaunchTemplateId.VersionNotFound
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: InvalidLaunchTemplateId.VersionNotFound
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: InvalidLaunchTemplateId.VersionNotFound
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: ok
+        DescribeAutoScalingGroups: ok
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":5,"outcome":"version-created","reason":"version 5 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        metric: "version-created"
+    "#]]).await;
+    assert_eq!(scene.versions(), ["1: OLD", "5: NEW"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_says_exactly_what_is_wanted_is_used_whoever_made_it() {
+    let scene = Scene::new().await;
+    let made = scene.add_version(1, Data::builder().image_id(&scene.new)).await;
+    scene.add_version(1, Data::builder().key_name("draft")).await;
+    scene.play(&[], json!({})).await;
+    assert_eq!(
+        (scene.default_version(), scene.writes()),
+        (made, vec!["ModifyLaunchTemplate: ok".to_owned()])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_of_somebody_else_is_not_made_the_default() {
+    let scene = Scene::new().await;
+    scene.add_version(1, Data::builder().image_id(&scene.new).key_name("draft")).await;
+    scene.play(&[], json!({})).await;
+    assert_eq!(scene.versions(), ["1: OLD", "2: NEW", "3: NEW"]);
+    assert_eq!((scene.default_version(), &scene.version(3)["KeyName"]), (3, &json!("operator")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_a_new_default_are_kept_from_then_on() {
+    let scene = Scene::new().await;
+    scene.play(&[], json!({})).await;
+    let changed = scene.add_version(2, Data::builder().key_name("changed")).await;
+    scene.make_default(changed).await;
+    backup(&scene.lab, scene.lab.now() - MINUTE);
+    scene.play(&[], json!({})).await;
+    assert_eq!((scene.default_version(), &scene.version(4)["KeyName"]), (4, &json!("changed")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_source_version_is_inherited_from() {
+    let scene = Scene::new().await;
+    scene.add_version(1, Data::builder().key_name("second")).await;
+    scene.add_version(1, Data::builder().key_name("third")).await;
+    for (source, key) in [("2", "second"), ("$Latest", "third"), ("$Default", "operator")] {
+        scene.make_default(1).await;
+        scene.play(&[("SOURCE_VERSION", source)], json!({})).await;
+        let default = scene.default_version();
+        assert_eq!((&scene.version(default)["KeyName"], default > 3), (&json!(key), true), "{source}");
+        scene.make_default(1).await;
+        scene.delete_version(default).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_version_that_does_not_exist_is_refused() {
+    let scene = Scene::new().await;
+    check_refusal(
+        &scene,
+        &[("SOURCE_VERSION", "7")],
+        expect![[r#"
+        UnusableTemplate: web has no version 7 to base one on
+    "#]],
+    )
+    .await;
+}

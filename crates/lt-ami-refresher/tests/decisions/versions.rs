@@ -1,0 +1,198 @@
+//! What a new version says, whether there is one that says it, and which versions can go.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::types::builders::RequestLaunchTemplateDataBuilder;
+use aws_sdk_ec2::types::{
+    LaunchTemplateBlockDeviceMappingRequest as Mapping,
+    LaunchTemplateInstanceNetworkInterfaceSpecificationRequest as Interface,
+    RequestLaunchTemplateData as Data,
+};
+use lt_ami_refresher::plan::{self, Version, Wanted, superfluous, wanted};
+
+use super::{ids, image, interface, mapping};
+
+fn data() -> RequestLaunchTemplateDataBuilder {
+    Data::builder().image_id("ami-0").key_name("key")
+}
+
+fn version(number: i64, data: RequestLaunchTemplateDataBuilder) -> Version {
+    Version { number, data: data.build() }
+}
+
+fn want(source: &Version, groups: &[&str]) -> Result<Wanted, String> {
+    wanted(source, &image(), Some(ids(groups)).filter(|groups| !groups.is_empty()).as_deref())
+}
+
+#[test]
+fn a_version_says_what_its_source_says_but_for_the_image_and_the_groups() {
+    let source = version(3, data().security_group_ids("sg-1"));
+    let kept = want(&source, &[]).unwrap();
+    assert_eq!(kept.source, Some(3));
+    assert_eq!(kept.request, Data::builder().image_id("ami-1").build());
+    assert_eq!(kept.data, data().image_id("ami-1").security_group_ids("sg-1").build());
+    assert_eq!(kept.description, "AwsBackup_i-1_1 (ami-1), created 2026-11-21T03:00:00Z; based on version 3");
+
+    let given = want(&source, &["sg-2", "sg-3"]).unwrap();
+    let groups = ids(&["sg-2", "sg-3"]);
+    assert_eq!(given.source, Some(3));
+    let request = Data::builder().image_id("ami-1").set_security_group_ids(Some(groups.clone()));
+    assert_eq!(given.request, request.build());
+    assert_eq!(given.data, data().image_id("ami-1").set_security_group_ids(Some(groups)).build());
+}
+
+#[test]
+fn groups_go_into_each_primary_interface() {
+    let interfaces = [interface(Some(0), &["sg-1"]), interface(None, &[]), interface(Some(1), &["sg-9"])];
+    let source = version(3, data().set_network_interfaces(Some(interfaces.into())));
+    let expected = [interface(Some(0), &["sg-2"]), interface(None, &["sg-2"]), interface(Some(1), &["sg-9"])];
+    let given = want(&source, &["sg-2"]).unwrap();
+    assert_eq!(given.source, Some(3));
+    assert_eq!(given.request.network_interfaces(), expected);
+    assert_eq!(given.request.security_group_ids, None);
+    assert_eq!(given.data.network_interfaces(), expected);
+}
+
+#[test]
+fn groups_that_work_nowhere_are_not_inherited() {
+    // By name: the ids of those names are said by the caller.
+    let named = version(3, data().security_groups("web").security_group_ids("sg-1"));
+    let rebuilt = want(&named, &["sg-1", "sg-2"]).unwrap();
+    assert_eq!(rebuilt.source, None);
+    let groups = Some(ids(&["sg-1", "sg-2"]));
+    assert_eq!(rebuilt.request, data().image_id("ami-1").set_security_group_ids(groups).build());
+    assert_eq!(rebuilt.data, rebuilt.request);
+
+    // Beside interfaces.
+    let beside = |data: RequestLaunchTemplateDataBuilder| {
+        version(3, data.network_interfaces(interface(Some(0), &["sg-1"])))
+    };
+    for source in [beside(data().security_group_ids("sg-1")), beside(data().security_groups("web"))] {
+        let rebuilt = want(&source, &["sg-2"]).unwrap();
+        assert_eq!(rebuilt.source, None);
+        let expected = data().image_id("ami-1").network_interfaces(interface(Some(0), &["sg-2"]));
+        assert_eq!(rebuilt.request, expected.build());
+        let error = want(&source, &[]).unwrap_err();
+        assert!(error.contains("beside its network interfaces"), "{error}");
+    }
+}
+
+#[test]
+fn groups_that_have_no_place_are_refused() {
+    let secondary = version(3, data().network_interfaces(interface(Some(1), &[])));
+    let error = want(&secondary, &["sg-1"]).unwrap_err();
+    assert_eq!(error, "none of the network interfaces has device index 0: no place for SG_IDS");
+    let own = Interface::builder().network_interface_id("eni-1").build();
+    let existing = version(3, data().network_interfaces(own));
+    let error = want(&existing, &["sg-1"]).unwrap_err();
+    assert_eq!(error, "the primary network interface is eni-1, which keeps its own groups, not SG_IDS");
+    assert!(want(&existing, &[]).is_ok());
+}
+
+#[test]
+fn names_of_groups_are_looked_up_where_nothing_else_says_them() {
+    let named = version(3, data().security_groups("web"));
+    assert_eq!(plan::named_groups(&named, None), ["web"]);
+    assert_eq!(plan::named_groups(&named, Some(&ids(&["sg-1"]))), [] as [&str; 0]);
+    let beside = version(3, data().security_groups("web").network_interfaces(interface(None, &[])));
+    assert_eq!(plan::named_groups(&beside, None), [] as [&str; 0]);
+}
+
+#[test]
+fn the_images_devices_come_from_the_image_and_the_others_keep_their_snapshots() {
+    let devices = |mappings: &[Mapping]| data().set_block_device_mappings(Some(mappings.to_vec()));
+    let without = [mapping("/dev/xvda", Some(40), None), mapping("/dev/xvdf", Some(9), None)];
+    let kept = want(&version(3, devices(&without)), &[]).unwrap();
+    assert_eq!(kept.request, Data::builder().image_id("ami-1").build());
+
+    let with = [mapping("/dev/xvda", Some(40), Some("snap-1")), mapping("/dev/xvdf", None, Some("snap-2"))];
+    let said = want(&version(3, devices(&with)), &[]).unwrap();
+    let expected = [mapping("/dev/xvda", Some(40), None), mapping("/dev/xvdf", None, Some("snap-2"))];
+    assert_eq!((said.source, said.request.block_device_mappings()), (Some(3), &expected[..]));
+}
+
+#[test]
+fn a_version_with_the_image_and_the_groups_is_current() {
+    let current = || data().image_id("ami-1");
+    let interfaces = |groups: &[&[&str]]| {
+        let interfaces = groups.iter().map(|groups| interface(Some(0), groups)).collect();
+        data().image_id("ami-1").set_network_interfaces(Some(interfaces))
+    };
+    let other = || current().key_name("other");
+    for (what, default, source, groups, expected) in [
+        ("another image", data(), data(), &[][..], false),
+        ("the image", current(), data(), &[], true),
+        ("other settings", other(), data(), &[], true),
+        ("the groups", current().security_group_ids("sg-1"), data(), &["sg-1"], true),
+        (
+            "the groups in another order",
+            current().security_group_ids("sg-2").security_group_ids("sg-1"),
+            data(),
+            &["sg-1", "sg-2"],
+            true,
+        ),
+        ("more groups", current().security_group_ids("sg-1"), data(), &["sg-1", "sg-2"], false),
+        ("fewer groups", current().security_group_ids("sg-1"), data(), &[], false),
+        (
+            "the source's groups",
+            current().security_group_ids("sg-1"),
+            data().security_group_ids("sg-1"),
+            &[],
+            true,
+        ),
+        ("names", current().security_groups("web"), data(), &["sg-1"], false),
+        (
+            "names beside the ids",
+            current().security_group_ids("sg-1").security_groups("web"),
+            data(),
+            &["sg-1"],
+            false,
+        ),
+        ("groups in the interface", interfaces(&[&["sg-1"]]), interfaces(&[&["sg-1"]]), &["sg-1"], true),
+        ("in one interface of two", interfaces(&[&["sg-1"], &[]]), interfaces(&[&[], &[]]), &["sg-1"], false),
+        (
+            "groups beside the interface",
+            interfaces(&[&["sg-1"]]).security_group_ids("sg-1"),
+            interfaces(&[&[]]),
+            &["sg-1"],
+            false,
+        ),
+    ] {
+        let wanted = want(&version(1, source), groups).unwrap();
+        assert_eq!(plan::is_current(&version(2, default), &wanted), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_version_that_says_exactly_what_is_wanted_is_found() {
+    let source = version(1, data().security_group_ids("sg-1").security_group_ids("sg-2"));
+    let wanted = want(&source, &[]).unwrap();
+    let found = |versions: &[Version]| plan::find(versions, &wanted).map(|version| version.number);
+    let same = |number| {
+        let data = data().image_id("ami-1").security_groups("x").set_security_groups(Some(Vec::new()));
+        version(number, data.security_group_ids("sg-2").security_group_ids("sg-1"))
+    };
+    let other = version(8, data().image_id("ami-1").key_name("other"));
+    assert_eq!(found(&[]), None);
+    assert_eq!(found(&[source.clone(), other.clone()]), None);
+    assert_eq!(found(&[same(4), source, same(7), same(5), other]), Some(7));
+}
+
+#[test]
+fn versions_that_nobody_needs_can_go() {
+    for (versions, keep, default, named, expected) in [
+        (&[][..], 3, 0, &[][..], &[][..]),
+        (&[1, 2, 3], 3, 3, &[], &[]),
+        (&[1, 2, 3, 4, 5], 3, 5, &[], &[1, 2]),
+        (&[1, 2, 3, 4, 5], 3, 1, &[], &[2]),
+        (&[1, 2, 3, 4, 5], 3, 5, &[1], &[2]),
+        (&[1, 2, 3, 4, 5], 1, 5, &[2, 9], &[1, 3, 4]),
+        (&[1, 2, 3, 4, 5], 0, 3, &[], &[1, 2, 4]),
+        (&[1, 2, 30], 1, 30, &[], &[1, 2]),
+        (&[1, 2], 9, 1, &[], &[]),
+    ] {
+        let versions: BTreeSet<i64> = versions.iter().copied().collect();
+        let named = named.iter().copied().collect();
+        assert_eq!(superfluous(&versions, keep, default, &named), expected, "{keep} of {versions:?}");
+    }
+}

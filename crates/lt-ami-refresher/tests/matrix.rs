@@ -1,0 +1,148 @@
+//! The fault matrix: every call of the runs that follow a backup meets every fault, with the run's news told once,
+//! twice at the same time, or not at all. Whatever happens: one version for one image, a default that exists and that
+//! instances can be launched from, every other setting as it was; and at the latest with the daily run all is as
+//! without the fault.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use aws_sdk_ec2::types::LaunchTemplateInstanceNetworkInterfaceSpecificationRequest as Interface;
+use common::{HOUR, Scene, available, backup};
+use lifecycle_lab::faults::CallFault::{self, *};
+use lt_ami_refresher::NAME;
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+
+const FAULTS: [CallFault; 8] =
+    [Throttle, ServerError, Hang, CutBefore, CutAfter, AccessDenied, KillBefore, KillAfter];
+
+/// Calls that the runs of a story make to the point where all is done: image, images, versions, security groups,
+/// versions, create, modify, groups, versions, delete, refresh.
+const CALLS: u64 = 12;
+
+/// What the template's first version is like.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Ids,
+    Interfaces,
+    Names,
+}
+
+/// Plays the matrix; the news of the backup comes as often as each of `deliveries` says.
+fn check(shape: Shape, deliveries: &[usize]) {
+    for nth in 1..=CALLS {
+        for fault in FAULTS {
+            for &deliveries in deliveries {
+                let story = format!("{shape:?}, call {nth} {fault:?}, told {deliveries} times");
+                // A runtime of its own, so that nothing of one story goes on in the next.
+                let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+                runtime.block_on(tell(shape, nth, fault, deliveries, &story));
+            }
+        }
+    }
+}
+
+async fn tell(shape: Shape, nth: u64, fault: CallFault, deliveries: usize, story: &str) {
+    let scene = Scene::with(|scene| match shape {
+        Shape::Ids => scene.data(),
+        Shape::Names => scene.bare().security_groups("web"),
+        Shape::Interfaces => {
+            let interface = Interface::builder().device_index(0).groups(&scene.web);
+            scene.bare().network_interfaces(interface.associate_public_ip_address(true).build())
+        }
+    })
+    .await;
+    if !matches!(shape, Shape::Names) {
+        scene.add_group("web", "$Default", 1).await;
+    }
+    let groups = scene.admin.clone();
+    scene.deploy(&[("SG_IDS", &groups), ("KEEP_VERSIONS", "2"), ("INSTANCE_REFRESH", "true")]);
+    scene.lab.faults().at_call(NAME, nth, fault);
+
+    // The news, with Lambda's retries.
+    let news = available(&scene.new, scene.lab.now());
+    let runs = (0..deliveries).map(|_| run(&scene, &news));
+    futures::future::join_all(runs).await;
+    check_template(&scene, story);
+
+    // The daily runs.
+    for _ in 0..2 {
+        scene.lab.sleep(12 * HOUR).await;
+        run(&scene, &json!({})).await;
+        check_template(&scene, story);
+    }
+    assert_eq!(scene.versions(), ["1: OLD", "2: NEW"], "{story}: {:#?}", scene.calls());
+    assert_eq!(scene.default_version(), 2, "{story}: {:#?}", scene.calls());
+    if matches!(shape, Shape::Names) {
+        // Only now instances can be launched from the template.
+        scene.add_group("web", "$Default", 1).await;
+    }
+    scene.settle("web", 1).await;
+    assert_eq!(scene.images("web"), [scene.new.as_str()], "{story}: {:#?}", scene.calls());
+
+    // A fault that no call met proves nothing.
+    let unmet = [": ok", ": InstanceRefreshInProgress"];
+    let calls = scene.calls();
+    let met = calls.iter().any(|call| !unmet.iter().any(|end| call.ends_with(end)));
+    assert!(met, "{story}: {calls:#?}");
+
+    // And the day after.
+    let newest = backup(&scene.lab, scene.lab.now() - common::MINUTE);
+    run(&scene, &json!({})).await;
+    let version = scene.version(3);
+    assert_eq!((scene.default_version(), &version["ImageId"]), (3, &json!(newest)), "{story}");
+}
+
+/// A run as Lambda does it: three times where it fails, a minute and two minutes later.
+async fn run(scene: &Scene, payload: &Value) {
+    for pause in 0..3 {
+        scene.lab.sleep(pause * common::MINUTE).await;
+        if scene.invoke(payload.clone()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// What is true at any moment.
+fn check_template(scene: &Scene, story: &str) {
+    let calls = scene.calls();
+    let versions = scene.versions();
+    let of_new = versions.iter().filter(|version| version.ends_with(": NEW")).count();
+    assert!(of_new <= 1, "{story}: {versions:?}, {calls:#?}");
+    let default = scene.default_version();
+    assert!(
+        versions.iter().any(|version| version.starts_with(&format!("{default}: "))),
+        "{story}: {calls:#?}"
+    );
+    if default == 1 {
+        return;
+    }
+    let (mut first, mut now) = (scene.version(1), scene.version(default));
+    for data in [&mut first, &mut now] {
+        let data = data.as_object_mut().unwrap();
+        for changed in ["ImageId", "SecurityGroupId", "SecurityGroup"] {
+            data.remove(changed);
+        }
+        if let Some(interface) = data.get_mut("NetworkInterface") {
+            interface[0].as_object_mut().unwrap().remove("SecurityGroupId");
+        }
+    }
+    assert_eq!(now, first, "{story}: {calls:#?}");
+    assert_eq!(scene.version(default)["SecurityGroup"], Value::Null, "{story}: {calls:#?}");
+}
+
+#[test]
+fn with_groups_by_their_ids_one_version_is_made() {
+    check(Shape::Ids, &[0, 1, 2]);
+}
+
+#[test]
+fn with_groups_in_interfaces_one_version_is_made() {
+    check(Shape::Interfaces, &[1]);
+}
+
+#[test]
+fn with_groups_by_their_names_one_version_is_made() {
+    check(Shape::Names, &[1, 2]);
+}

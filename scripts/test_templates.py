@@ -1,0 +1,175 @@
+"""Deploys every template with the AWS CLI, each with everything that its parameters can switch, against an emulator of
+AWS on this machine, and looks whether every resource is there, and nothing when the stack is gone.
+
+    .venv/bin/python scripts/test_templates.py
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+# Seconds in which the emulator starts; it takes two.
+PATIENCE = 60
+
+GROUP = "AutoScalingGroups=web,api-*"
+SERVICES = "ResourceIds=service/shop/web,service/shop/api"
+
+# Each template with parameters, and the conditions that hold then besides HasTriggers.
+VARIANTS = [
+    ("launch-logger", [GROUP], []),
+    ("launch-logger", [GROUP, "HookGroup=web", "AlarmTopic=arn:aws:sns:us-east-1:000000000000:alarms"], ["HasHook"]),
+    ("terminate-drainer", [GROUP], []),
+    ("terminate-drainer", [GROUP, "HookGroup=web", "Wait=poll", "SsmDocument=Drain"], ["HasHook"]),
+    ("ami-snapshotter", [GROUP], []),
+    ("ami-snapshotter", [GROUP, "HookGroup=web", "ImageRetention=30d"], ["HasHook"]),
+    ("lt-ami-refresher", ["LaunchTemplateName=web"], []),
+    (
+        "lt-ami-refresher",
+        [
+            "LaunchTemplateId=lt-0123456789abcdef0",
+            "KeepVersions=5",
+            "InstanceRefresh=true",
+            "InstanceRole=arn:aws:iam::000000000000:role/web",
+            "ScalingGroup=web",
+        ],
+        ["HasScalingGroup"],
+    ),
+    ("ecs-scheduler", [SERVICES], ["StartsAndStops"]),
+    ("ecs-scheduler", [SERVICES, "WorkingHours=MON-FRI 09:00-18:00", "Timezone=Europe/Berlin"], ["Converges"]),
+    ("dashboard", [], []),
+]
+
+
+class Template(yaml.SafeLoader):
+    """CloudFormation's own tags don't matter here."""
+
+
+Template.add_multi_constructor("!", lambda *_: None)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "emulator.log", "w+") as log:
+        port = free_port()
+        variables = {
+            "PATH": os.environ["PATH"],
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "TMPDIR": folder,
+            "STATE_DIR": folder,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            # Nobody's profile or credentials.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        emulator = subprocess.Popen([BIN / "ministack"], env=variables, cwd=folder, stdout=log, stderr=log)
+        try:
+            wait_for(port)
+            set_the_scene(folder, variables)
+            for name, parameters, conditions in VARIANTS:
+                try_variant(name, parameters, {"HasTriggers", *conditions}, variables)
+            for kind, command, key in LEFT:
+                assert not aws(variables, *command).get(key), f"a stack has left {kind}"
+        except BaseException:
+            log.seek(0)
+            print(log.read()[-2_000:], file=sys.stderr)
+            raise
+        finally:
+            emulator.terminate()
+            emulator.wait()
+
+
+def set_the_scene(folder, variables):
+    """A group, and the functions, which exist before their triggers; what is in them does not matter."""
+    code = Path(folder) / "code.zip"
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("bootstrap", "")
+    for name in sorted({name for name, _, _ in VARIANTS} - {"dashboard"}):
+        role = "arn:aws:iam::000000000000:role/anybody"
+        function = ["--function-name", name, "--role", role, "--zip-file", f"fileb://{code}"]
+        aws(variables, "lambda", "create-function", "--runtime", "provided.al2023", "--handler", "bootstrap", *function)
+    template = json.dumps({"InstanceType": "t3.micro"})
+    aws(variables, "ec2", "create-launch-template", "--launch-template-name", "web", "--launch-template-data", template)
+    group = ["--auto-scaling-group-name", "web", "--min-size", "0", "--max-size", "1"]
+    launch = ["--launch-template", "LaunchTemplateName=web", "--availability-zones", "us-east-1a"]
+    aws(variables, "autoscaling", "create-auto-scaling-group", *group, *launch)
+
+
+def try_variant(name, parameters, conditions, variables):
+    template = yaml.load((ROOT / "infra" / f"{name}.yaml").read_text(), Template)
+    triggers = ["Triggers=true"] if "Triggers" in template["Parameters"] else []
+    began = time.monotonic()
+    deploy = ["cloudformation", "deploy", "--stack-name", name, "--template-file", ROOT / "infra" / f"{name}.yaml"]
+    deploy += ["--capabilities", "CAPABILITY_IAM"]
+    if triggers + parameters:
+        deploy += ["--parameter-overrides", *triggers, *parameters]
+    aws(variables, *deploy)
+    expected = {
+        resource: declared["Type"]
+        for resource, declared in template["Resources"].items()
+        if declared.get("Condition") in {None, *conditions}
+    }
+    listed = aws(variables, "cloudformation", "list-stack-resources", "--stack-name", name)["StackResourceSummaries"]
+    made = {one["LogicalResourceId"]: one["ResourceType"] for one in listed if one["ResourceStatus"] == "CREATE_COMPLETE"}
+    assert made == expected, f"{name} {parameters}: made {sorted(made)}, expected {sorted(expected)}"
+    if name == "dashboard":
+        board = aws(variables, "cloudwatch", "get-dashboard", "--dashboard-name", "lifecycle-functions")
+        assert len(json.loads(board["DashboardBody"])["widgets"]) == 15
+
+    aws(variables, "cloudformation", "delete-stack", "--stack-name", name)
+    aws(variables, "cloudformation", "wait", "stack-delete-complete", "--stack-name", name)
+    print(f"{time.monotonic() - began:5.1f} s  {name} {' '.join(parameters)}: {len(made)} resources", flush=True)
+
+
+# What stacks that are gone could leave behind.
+LEFT = [
+    ("roles", ["iam", "list-roles"], "Roles"),
+    ("queues", ["sqs", "list-queues"], "QueueUrls"),
+    ("rules", ["events", "list-rules"], "Rules"),
+    ("schedules", ["scheduler", "list-schedules"], "Schedules"),
+    ("log groups", ["logs", "describe-log-groups"], "logGroups"),
+    ("hooks", ["autoscaling", "describe-lifecycle-hooks", "--auto-scaling-group-name", "web"], "LifecycleHooks"),
+]
+
+
+def aws(variables, *command):
+    # As an option: from the variable alone, the AWS CLI does not take it for SQS.
+    command = ["--endpoint-url", variables["AWS_ENDPOINT_URL"], *command]
+    done = subprocess.run([BIN / "aws", *command], env=variables, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, f"aws {' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    return json.loads(done.stdout) if done.stdout.startswith("{") else {}
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(port):
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=PATIENCE)
+        except OSError:
+            assert time.monotonic() < end, "the emulator did not start"
+            time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
