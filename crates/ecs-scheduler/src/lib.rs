@@ -13,6 +13,7 @@ mod targets;
 
 use std::io;
 use std::slice;
+use std::time::Duration;
 
 use aws_types::SdkConfig;
 use futures::StreamExt;
@@ -28,10 +29,14 @@ pub use config::Config;
 
 use order::{Action, Order};
 use plan::{Capacity, Rules, Tags, Verdict, Wanted};
-use targets::{Target, Targets};
+use targets::{Failure, Target, Targets};
 
 /// The function's name, as crate, binary and template carry it.
 pub const NAME: &str = "ecs-scheduler";
+
+/// The least time for a target, before those that failed in passing get what is left: a call that hangs and
+/// another one.
+const SHORTEST_SHARE: Duration = Duration::from_secs(2);
 
 /// Targets that are tended at the same time, each with one call under way. AWS publishes no rate for
 /// these calls, and public reports tell of throttles at a handful at once: more would turn into retries,
@@ -86,13 +91,12 @@ impl Context {
         info!("accepted: {order}");
 
         // Prepare: what is there, and what should be.
-        let targets = self.targets.find(&order.resources, invocation).await?;
+        let targets = self.targets.find(&order.resources, invocation).await.map_err(|failed| failed.error)?;
         let (wanted, reason) = self.wanted(&order, &targets, invocation);
         let rules = Rules {
             wanted,
             capacity: self.config.capacity,
             remember: self.config.remember,
-            tidy: order.action != Action::Converge,
             now: invocation.now(),
         };
 
@@ -141,7 +145,8 @@ impl Context {
         }
     }
 
-    /// Tends these targets together; the results come in their order.
+    /// Tends these targets together; the results come in their order. Each has its share of the run, so that
+    /// a few that AWS does not let be changed hold up no others; then those get the rest of it.
     async fn tend_all(
         &self,
         targets: &[Target],
@@ -149,9 +154,42 @@ impl Context {
         order: &Order,
         invocation: &Invocation,
     ) -> Vec<Result<TargetResult, String>> {
+        let rounds = u32::try_from(targets.len().div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
+        let share = (invocation.time_left() / rounds.saturating_add(1)).max(SHORTEST_SHARE);
+        let mut tended = self.tend_each(targets, rules, order, invocation, share).await;
+
+        let passing = |failed: &Result<_, Failure>| failed.as_ref().is_err_and(|failed| failed.passing);
+        let again: Vec<usize> = (0..tended.len()).filter(|index| passing(&tended[*index])).collect();
+        let resources: Vec<_> = again.iter().map(|index| targets[*index].resource.clone()).collect();
+        // As they are now: a change may have been made although its answer was lost.
+        if !again.is_empty()
+            && let Ok(found) = self.targets.find(&resources, invocation).await
+        {
+            let rest = invocation.time_left();
+            let retried = self.tend_each(&found, rules, order, invocation, rest).await;
+            for (index, result) in again.into_iter().zip(retried) {
+                tended[index] = result;
+            }
+        }
+        let named = |(target, result): (&Target, Result<_, Failure>)| {
+            result.map_err(|failed| format!("{}: {}", target.resource, failed.error.chain()))
+        };
+        targets.iter().zip(tended).map(named).collect()
+    }
+
+    async fn tend_each(
+        &self,
+        targets: &[Target],
+        rules: &Rules,
+        order: &Order,
+        invocation: &Invocation,
+        share: Duration,
+    ) -> Vec<Result<TargetResult, Failure>> {
         let tend = |(index, target)| async move {
-            let tended = invocation.guard(self.tend(target, rules, order, invocation)).await;
-            (index, tended.map_err(|error| format!("{}: {}", target.resource, error.chain())))
+            let limited = invocation.at_most(share);
+            let work = async { Ok(self.tend(target, rules, order, &limited).await) };
+            let tended = invocation.guard(work).await;
+            (index, tended.unwrap_or_else(|error| Err(Failure { error, passing: false })))
         };
         let work: Vec<_> = targets.iter().enumerate().map(tend).collect();
         let mut tended: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
@@ -165,7 +203,7 @@ impl Context {
         rules: &Rules,
         order: &Order,
         invocation: &Invocation,
-    ) -> Result<TargetResult, Error> {
+    ) -> Result<TargetResult, Failure> {
         let mut target = target.clone();
         let tags = match &target.registered {
             Some(registered) if rules.need_tags(target.capacity()) => {

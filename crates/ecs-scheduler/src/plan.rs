@@ -73,9 +73,6 @@ pub struct Rules {
     pub capacity: Capacity,
     /// Whether stops remember and starts restore.
     pub remember: bool,
-    /// Whether a target that is on already is looked at for a memory that a start left behind when it was
-    /// killed. A start does; converging does not, which would cost a call for each target at every run.
-    pub tidy: bool,
     /// The time.
     pub now: DateTime<Utc>,
 }
@@ -150,7 +147,9 @@ impl Rules {
         match (self.wanted, found == Capacity::OFF) {
             (Wanted::Off, off) => !off,
             (Wanted::On, true) => self.remember,
-            (Wanted::On, false) => self.remember && self.tidy,
+            // A start of what is on changes nothing. A memory that it may still have, from a start that was
+            // killed, is overwritten by the next stop; to remove it here could remove one that a stop writes now.
+            (Wanted::On, false) => false,
         }
     }
 
@@ -169,7 +168,7 @@ impl Rules {
         let is_off = found.is_none_or(|found| found == Capacity::OFF);
         match (self.wanted, found) {
             (Wanted::On, _) if is_off => self.start(found, tags),
-            (Wanted::On, _) => self.leave(tags),
+            (Wanted::On, _) => Plan::new(Verdict::Unchanged),
             (Wanted::Off, Some(found)) if !is_off => self.stop(found, tags),
             (Wanted::Off, Some(_)) => Plan::new(Verdict::Unchanged),
             // There is nothing yet that could be remembered.
@@ -198,14 +197,6 @@ impl Rules {
             odd: known.is_none() && memory.is_some(),
             ..Plan::new(Verdict::Started)
         }
-    }
-
-    /// It is on already. A memory that it still has comes from a run that was killed, and a later stop by
-    /// hand would make it pass for a fresh one.
-    fn leave(&self, tags: &Tags) -> Plan {
-        let forget = self.outdated(tags);
-        let reason = tags.remembered.as_ref().map(|_| "removed a memory that an earlier run left".to_owned());
-        Plan { forget, reason, ..Plan::new(Verdict::Unchanged) }
     }
 
     fn stop(&self, found: Capacity, tags: &Tags) -> Plan {

@@ -44,6 +44,14 @@ impl Target {
     }
 }
 
+/// A call that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// Whether the same call can succeed later.
+    pub(crate) passing: bool,
+}
+
 /// Speaks to Application Auto Scaling about one dimension of one service's resources.
 #[derive(Debug, Clone)]
 pub(crate) struct Targets {
@@ -68,7 +76,7 @@ impl Targets {
         &self,
         resources: &[String],
         invocation: &Invocation,
-    ) -> Result<Vec<Target>, Error> {
+    ) -> Result<Vec<Target>, Failure> {
         let mut found = BTreeMap::new();
         for resources in resources.chunks(DESCRIBED_AT_ONCE) {
             let mut page = None;
@@ -97,7 +105,7 @@ impl Targets {
     }
 
     /// The tags of a target that matter here.
-    pub(crate) async fn tags(&self, target: &Registered, invocation: &Invocation) -> Result<Tags, Error> {
+    pub(crate) async fn tags(&self, target: &Registered, invocation: &Invocation) -> Result<Tags, Failure> {
         let list = |limits| {
             let list = self.client.list_tags_for_resource().resource_arn(&target.arn);
             list.customize().config_override(limits).send()
@@ -112,7 +120,7 @@ impl Targets {
         plan: &Plan,
         target: &Target,
         invocation: &Invocation,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let resource = &target.resource;
         // Of a target that is not registered no plan touches the tags.
         let arn = target.registered.as_ref().map(|registered| registered.arn.as_str()).unwrap_or_default();
@@ -171,7 +179,7 @@ async fn call<T, E, F>(
     name: &'static str,
     invocation: &Invocation,
     send: impl Fn(Builder) -> F,
-) -> Result<T, Error>
+) -> Result<T, Failure>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -179,10 +187,10 @@ where
     let again = |error: &SdkError<E, HttpResponse>| {
         is_transient(error) || error.code() == Some("ConcurrentUpdateException")
     };
-    let answer = patiently(name, invocation, again, |limit| {
+    let answer = patiently(name, invocation, &again, |limit| {
         let limits = TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit);
         let builder = SdkConfig::builder().retry_config(RetryConfig::disabled());
         send(builder.timeout_config(limits.build()))
     });
-    answer.await.map_err(|error| Error::aws(name, &error))
+    answer.await.map_err(|error| Failure { passing: again(&error), error: Error::aws(name, &error) })
 }

@@ -14,7 +14,7 @@ const NEW: Option<Capacity> = None;
 /// Rules of a run at six in the evening.
 fn rules(wanted: Wanted) -> Rules {
     let now: DateTime<Utc> = "2026-11-19T18:00:00Z".parse().unwrap();
-    Rules { wanted, capacity: Capacity { min: 1, max: 3 }, remember: true, tidy: true, now }
+    Rules { wanted, capacity: Capacity { min: 1, max: 3 }, remember: true, now }
 }
 
 fn tags(remembered: &str, keep_awake_until: &str) -> Tags {
@@ -116,33 +116,32 @@ fn a_start_restores_only_what_a_stop_can_have_remembered() {
         rules(Wanted::On),
         &cases,
         expect![[r#"
-        0/0 [min=2,max=6] [] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
-        0/0 [min=0,max=6] [] -> started, register 0/6, remove lifecycle/remembered: the capacity that the stop found; at a minimum of 0 no task starts by itself
-        0/0 [min=2,max=6] [2026-11-18T22:00:00Z] -> started, register 2/6, remove lifecycle/remembered and keep-awake-until: the capacity that the stop found
-        0/0 [min=2,max=6] [2026-11-20T22:00:00Z] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
-        0/0 [min=2,max=6] [9pm] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
-        0/0 [] [] -> started, register 1/3: the configured capacity: nothing was remembered
-        0/0 [min=0,max=0] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=0,max=0" is no memory of one (!)
-        0/0 [min=6,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=6,max=2" is no memory of one (!)
-        0/0 [min=-1,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=-1,max=2" is no memory of one (!)
-        0/0 [min=1,max=99999999999] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=1,max=99999999999" is no memory of one (!)
-        0/0 [min=+2,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=+2,max=6" is no memory of one (!)
-        0/0 [min=02,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=02,max=6" is no memory of one (!)
-        0/0 [min=2, max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=2, max=6" is no memory of one (!)
-        0/0 [2/6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="2/6" is no memory of one (!)
-        new ? -> started, register 1/3: the configured capacity: it was not registered
-        2/6 [] [] -> unchanged
-        2/6 [min=1,max=4] [] -> unchanged, remove lifecycle/remembered: removed a memory that an earlier run left
-        2/6 [] [2026-11-18T22:00:00Z] -> unchanged, remove keep-awake-until
-    "#]],
+            0/0 [min=2,max=6] [] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
+            0/0 [min=0,max=6] [] -> started, register 0/6, remove lifecycle/remembered: the capacity that the stop found; at a minimum of 0 no task starts by itself
+            0/0 [min=2,max=6] [2026-11-18T22:00:00Z] -> started, register 2/6, remove lifecycle/remembered and keep-awake-until: the capacity that the stop found
+            0/0 [min=2,max=6] [2026-11-20T22:00:00Z] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
+            0/0 [min=2,max=6] [9pm] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
+            0/0 [] [] -> started, register 1/3: the configured capacity: nothing was remembered
+            0/0 [min=0,max=0] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=0,max=0" is no memory of one (!)
+            0/0 [min=6,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=6,max=2" is no memory of one (!)
+            0/0 [min=-1,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=-1,max=2" is no memory of one (!)
+            0/0 [min=1,max=99999999999] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=1,max=99999999999" is no memory of one (!)
+            0/0 [min=+2,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=+2,max=6" is no memory of one (!)
+            0/0 [min=02,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=02,max=6" is no memory of one (!)
+            0/0 [min=2, max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=2, max=6" is no memory of one (!)
+            0/0 [2/6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="2/6" is no memory of one (!)
+            new ? -> started, register 1/3: the configured capacity: it was not registered
+            2/6 ? -> unchanged
+            2/6 ? -> unchanged
+            2/6 ? -> unchanged
+        "#]],
     );
 }
 
 #[test]
 fn converging_reads_no_tags_of_what_is_as_it_should_be() {
-    let converge = |wanted| Rules { tidy: false, ..rules(wanted) };
     check(
-        converge(Wanted::On),
+        rules(Wanted::On),
         &[(ON, "", ""), (OFF, "", ""), (NEW, "", "")],
         expect![[r#"
         2/6 ? -> unchanged
@@ -151,7 +150,7 @@ fn converging_reads_no_tags_of_what_is_as_it_should_be() {
     "#]],
     );
     check(
-        converge(Wanted::Off),
+        rules(Wanted::Off),
         &[(ON, "", ""), (OFF, "", ""), (NEW, "", "")],
         expect![[r#"
         2/6 [] [] -> stopped, remember min=2,max=6, register 0/0
@@ -211,10 +210,9 @@ proptest! {
         until in prop::option::of("2026-11-1[89]T22:00:00Z|9pm"),
         on: bool,
         remember: bool,
-        tidy: bool,
     ) {
         let wanted = if on { Wanted::On } else { Wanted::Off };
-        let rules = Rules { remember, tidy, ..rules(wanted) };
+        let rules = Rules { remember, ..rules(wanted) };
         // What is not registered has no tags.
         let tags = if found.is_some() { Tags { remembered, keep_awake_until: until } } else { Tags::default() };
         let seen = if rules.need_tags(found) { tags.clone() } else { Tags::default() };

@@ -140,7 +140,7 @@ async fn a_call_that_hangs_is_answered_before_the_time_limit() {
 }
 
 /// Kills the process at each of its calls, before and after AWS has played it, and runs the event again:
-/// targets and tags end as without the kill.
+/// targets end as without the kill, and a memory that a start left behind harms no later night.
 #[tokio::test]
 async fn killed_at_any_call_and_run_again_it_ends_the_same() {
     for fault in [KillBefore, KillAfter] {
@@ -155,6 +155,9 @@ async fn killed_at_any_call_and_run_again_it_ends_the_same() {
             let before = scene.calls().len() as u64;
             scene.lab.faults().at_call(NAME, before + nth, fault);
             assert_eq!(scene.invoke(sample("start")).await.unwrap_err().error_type, "Runtime.ExitError");
+            scene.invoke(sample("start")).await.unwrap();
+            assert_eq!(bounds(&scene), ["2/6", "1/4"], "call {nth}, {fault:?}");
+            scene.invoke(sample("stop")).await.unwrap();
             scene.invoke(sample("start")).await.unwrap();
             assert_eq!(bounds(&scene), ["2/6", "1/4"], "call {nth}, {fault:?}");
             assert!(scene.tags(WEB).is_empty() && scene.tags(API).is_empty(), "call {nth}, {fault:?}");

@@ -167,7 +167,7 @@ async fn a_run_that_is_out_of_time_says_which_targets_are_left() {
     expect![[r#"
         after 59.5s
         metric: "TargetsFailed"
-        TargetsFailed: 2 of 3 targets failed: service/shop/web: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 1.994s; service/shop/api: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 3.257s"#]].assert_eq(&end.join("\n"));
+        TargetsFailed: 2 of 3 targets failed: service/shop/web: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 300ms; service/shop/api: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 4.972s"#]].assert_eq(&end.join("\n"));
     assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(JOBS).as_str()), ("2/6", "0/0"));
 }
 
@@ -187,4 +187,28 @@ async fn many_targets_stay_within_awss_rate() {
     let throttled = scene.calls().iter().filter(|call| call.ends_with("ThrottlingException")).count();
     assert!(throttled < 300, "{throttled} throttled calls for 604 that succeeded");
     assert!(scene.lab.now() - start < TimeDelta::from_std(Duration::from_secs(50)).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_that_are_stuck_hold_up_no_others() {
+    let scene = Scene::at("2026-11-19T15:00:00Z");
+    let names: Vec<_> = (0..60).map(|number| format!("service/shop/s{number}")).collect();
+    for name in &names {
+        let service = name.rsplit('/').next().unwrap();
+        scene.lab.world(|world| world.add_service("shop", service, Scheduling::Replica, 1)).unwrap();
+        scene.register(name, 1, 2).await;
+    }
+    // The first five calls that change something never come back, and whatever follows them.
+    scene.lab.faults().script("TagResource", [CallFault::Hang; 10]);
+    let played = play(&scene, &[("RESOURCE_IDS", &names.join(","))], sample("stop")).await;
+    assert!(played.contains("asked to stop: 60 stopped"), "{}", &played[played.len() - 2_000..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_of_what_is_on_leaves_a_memory_to_the_stop_that_writes_it() {
+    let scene = Scene::afternoon().await;
+    scene.tag(WEB, common::REMEMBERED, "min=2,max=6").await;
+    let played = play(&scene, &[], sample("start")).await;
+    assert!(played.contains("2 unchanged"), "{played}");
+    assert_eq!((scene.writes(), scene.memory(WEB).as_deref()), (0, Some("min=2,max=6")));
 }

@@ -1,8 +1,9 @@
 //! The demo: AWS's tutorial on lifecycle hooks that invoke a function, played to its end; what happens
-//! when the function can't do its work; a scale-in whose instances take their time to stop; and three
-//! deaths, one of which nobody planned.
+//! when the function can't do its work; a scale-in whose instances take their time to stop; three
+//! deaths, one of which nobody planned; and, in a lab of its own, an event day.
 
 mod deaths;
+pub(crate) mod event_day;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::functions::{
     show_logs,
 };
 use crate::operator::{create, desire, hook};
-use crate::timeline::Timeline;
+use crate::timeline::{Timeline, legend};
 
 /// The group whose instances launch-logger records.
 const WEB: &str = "web";
@@ -58,6 +59,7 @@ pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
     let wall = Instant::now();
     let start: DateTime<Utc> = "2026-11-23T09:00:00Z".parse()?;
     let lab = Lab::new(start, seed);
+    legend();
     let mut timeline = Timeline::follow(&lab);
     show_logs(&lab)?;
     let operator = Client::new(&lab.sdk_config("operator"));

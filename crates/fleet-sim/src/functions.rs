@@ -22,6 +22,12 @@ const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
 /// ami-snapshotter's time limit, half a minute: enough for a slow `CreateImage` and the look after it.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(30);
 
+/// lt-ami-refresher's time limit, a minute: enough for many pages of images.
+const REFRESH_LIMIT: Duration = Duration::from_secs(60);
+
+/// lt-ami-refresher's schedule runs once a day: it makes up for events that were lost.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
 /// ecs-scheduler's time limit, a minute: enough for hundreds of services.
 const SCHEDULER_LIMIT: Duration = Duration::from_secs(60);
 
@@ -102,6 +108,33 @@ pub(crate) fn deploy_ami_snapshotter(
 pub(crate) fn on_lives_and_images(lab: &Lab, function: &str, groups: &str) -> anyhow::Result<()> {
     lab.add_rule(&lifecycle_actions(&[LAUNCH_EVENT, DEATH_EVENT], groups), function)?;
     Ok(lab.add_rule(&json!({ "source": ["aws.ec2"], "detail-type": [IMAGE_EVENT] }), function)?)
+}
+
+/// Deploys lt-ami-refresher with its rules, for images that are available and backups of instances that have
+/// been made, and with its schedule, whose first run is a day from now.
+pub(crate) fn deploy_lt_ami_refresher(lab: &Lab, variables: &Variables) -> anyhow::Result<()> {
+    use lt_ami_refresher::{Config, Context, NAME};
+
+    let mut context = Context::new(Config::parse(variables)?, &lab.sdk_config(NAME))?;
+    context.output = written_to(lab, NAME);
+    deploy(lab, NAME, REFRESH_LIMIT, move |payload, invocation| {
+        let context = context.clone();
+        async move { context.invoke(payload, &invocation).await }
+    });
+    let images = json!({
+        "source": ["aws.ec2"],
+        "detail-type": [IMAGE_EVENT],
+        "detail": { "State": ["available"] },
+    });
+    let backups = json!({
+        "source": ["aws.backup"],
+        "detail-type": ["Backup Job State Change", "Copy Job State Change"],
+        "detail": { "state": ["COMPLETED"], "resourceType": ["EC2"] },
+    });
+    lab.add_rule(&images, NAME)?;
+    lab.add_rule(&backups, NAME)?;
+    lab.schedule(DAY, NAME, json!({}));
+    Ok(())
 }
 
 /// Deploys ecs-scheduler without a rule.

@@ -33,7 +33,8 @@ struct Arguments {
 enum Command {
     /// A group launches instances whose hooks launch-logger answers, and one launch fails; a group scales
     /// in, and terminate-drainer stops its applications first; a group is replaced, fails and is refreshed,
-    /// and ami-snapshotter takes an image of what failed.
+    /// and ami-snapshotter takes an image of what failed; a group scales out for an event from last night's
+    /// backup, which lt-ami-refresher has put into its launch template.
     ///
     /// This is what runs without a command. It runs `echo application stopped` in a shell of this machine. Its
     /// last act is `week`.
@@ -99,6 +100,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command.unwrap_or(Command::Demo { seed: SEED }) {
         Command::Demo { seed } => {
             paused_runtime()?.block_on(demo::play(seed))?;
+            paused_runtime()?.block_on(demo::event_day::play(seed))?;
             week::last_act(seed)?;
         }
         Command::Drains { seed } => drains::print(seed)?,

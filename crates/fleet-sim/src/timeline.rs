@@ -26,19 +26,26 @@ const STATES: [(&str, &str, Style); 8] = [
     ("Terminated", " ", AnsiColor::Red.on_default()),
 ];
 
-/// Characters of the id of an instance that has a name: enough to tell six apart.
+/// Characters of an id that has a name: enough to tell six apart.
 const SHORT: usize = 10;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const BAD: Style = AnsiColor::Red.on_default();
 
+/// Says how the states are drawn.
+pub(crate) fn legend() {
+    let drawn = STATES.iter().filter(|(_, block, _)| *block != " ");
+    let legend = drawn.map(|(state, block, style)| format!("{style}{block}{style:#} {state}"));
+    anstream::println!("{}", legend.collect::<Vec<_>>().join("  "));
+}
+
 /// A drawing that follows a lab.
 pub(crate) struct Timeline {
     moments: UnboundedReceiver<Moment>,
     /// Each instance and its state; the lane of one that is gone stays empty.
     lanes: Vec<(String, &'static str)>,
-    /// What the viewer knows an instance by.
+    /// What the viewer knows an instance or an image by.
     names: BTreeMap<String, &'static str>,
     /// When an instance or an image first came into a state.
     reached: BTreeMap<(String, &'static str), DateTime<Utc>>,
@@ -51,9 +58,6 @@ pub(crate) struct Timeline {
 impl Timeline {
     /// Will draw everything that happens in the lab from now on.
     pub(crate) fn follow(lab: &Lab) -> Self {
-        let drawn = STATES.iter().filter(|(_, block, _)| *block != " ");
-        let legend = drawn.map(|(state, block, style)| format!("{style}{block}{style:#} {state}"));
-        anstream::println!("{}", legend.collect::<Vec<_>>().join("  "));
         Self {
             moments: lab.observe(),
             lanes: Vec::new(),
@@ -79,9 +83,9 @@ impl Timeline {
         anstream::println!("{text}");
     }
 
-    /// From now on says what the instance is known by, beside the beginning of its id.
-    pub(crate) fn name(&mut self, instance: &str, name: &'static str) {
-        self.names.insert(instance.to_owned(), name);
+    /// From now on says what the instance or the image is known by, beside the beginning of its id.
+    pub(crate) fn name(&mut self, id: &str, name: &'static str) {
+        self.names.insert(id.to_owned(), name);
     }
 
     /// When the instance or the image first came into this state, as far as it is drawn.
@@ -133,9 +137,10 @@ impl Timeline {
                 }
                 self.line(moment.at, DIM, &text);
             }
-            let text = self.names.iter().fold(text, |text, (instance, name)| {
-                text.replace(instance.as_str(), &format!("{:.SHORT$} ({name})", instance))
-            });
+            let text = self
+                .names
+                .iter()
+                .fold(text, |text, (id, name)| text.replace(id.as_str(), &format!("{id:.SHORT$} ({name})")));
             self.line(moment.at, style, &text);
         }
     }
@@ -192,6 +197,9 @@ fn describe(what: &What) -> Option<(Style, String)> {
                 let instance = event["detail"]["EC2InstanceId"].as_str().unwrap_or_default();
                 (plain, format!("event: {kind}, {instance}"))
             }
+            Some(kind) if event["source"] == "aws.backup" && event["detail"]["state"] == "COMPLETED" => {
+                (plain, format!("event: {kind}, COMPLETED"))
+            }
             _ => return None,
         },
         What::Faulted(fault, event) => {
@@ -225,16 +233,18 @@ fn describe(what: &What) -> Option<(Style, String)> {
     })
 }
 
-/// Changes that functions log.
-const TOLD: [&str; 5] = [
+/// Changes that functions log, or that are seen.
+const TOLD: [&str; 7] = [
     "CompleteLifecycleAction",
     "RecordLifecycleActionHeartbeat",
     "SendCommand",
     "CreateImage",
     "UpdateFunctionConfiguration",
+    "CreateLaunchTemplateVersion",
+    "ModifyLaunchTemplate",
 ];
 
-/// Looks change nothing, and a function logs what it changed.
+/// Looks change nothing, and what a function changed is told.
 fn is_told(call: &Call) -> bool {
     let looks = ["Describe", "List", "Get"];
     call.caller != "operator"

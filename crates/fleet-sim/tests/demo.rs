@@ -8,6 +8,9 @@ use std::sync::LazyLock;
 /// What it prints without arguments. It takes seconds, and several tests read it.
 static PRINTED: LazyLock<String> = LazyLock::new(|| fleet_sim(&[]));
 
+/// What the event day begins with.
+const EVENT_DAY: &str = "\nA group in a VPC launches from";
+
 /// What `fleet-sim` prints with these arguments, without the last line, which says how long it took.
 fn fleet_sim(arguments: &[&str]) -> String {
     let run = Command::new(env!("CARGO_BIN_EXE_fleet-sim")).args(arguments).output().unwrap();
@@ -52,12 +55,12 @@ fn the_demo_drains_a_scale_in_and_heals_a_lost_event() {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
     let lines = text.lines().count();
-    assert!(lines < 290, "{lines} lines are a flood");
+    assert!(lines < 310, "{lines} lines are a flood");
 }
 
 #[test]
 fn the_demo_takes_an_image_of_the_one_death_that_nobody_planned() {
-    let text = &*PRINTED;
+    let (text, _) = PRINTED.split_once(EVENT_DAY).unwrap();
     for expected in [
         "blog-1 is now stored as the group in service, in place of no group",
         "blog-2 is now stored as the group in service, in place of blog-1",
@@ -81,6 +84,35 @@ fn the_demo_takes_an_image_of_the_one_death_that_nobody_planned() {
     let acts = text.split("\n\n").skip_while(|act| !act.contains("ami-snapshotter is deployed"));
     let longest = acts.map(|act| act.lines().count()).max();
     assert!(longest.is_some_and(|lines| (10..30).contains(&lines)), "an act is one screen: {longest:?}");
+}
+
+#[test]
+fn the_demo_scales_out_for_an_event_from_the_nights_backup() {
+    let (_, day) = PRINTED.split_once(EVENT_DAY).unwrap();
+    let (day, _) = day.split_once("\n\nA working week").unwrap();
+    let story = [
+        "(old image) is InService",
+        "(new) is pending",
+        "03:12:00.0  █  image ami-",
+        "event: Backup Job State Change, COMPLETED",
+        "launch template web: version 2 is created",
+        "launch template web: version 2 is the default",
+        "(new image) is Pending",
+        "(new image) is InService",
+        "(old image) is Terminated",
+        "by hand: The parameter groupName cannot be used with the parameter subnet. Launching EC2 instance failed.",
+        "by lt-ami-refresher's daily run: version 4 has sg-",
+    ];
+    let mut rest = day;
+    for expected in story {
+        let found = rest.split_once(expected);
+        (_, rest) = found.unwrap_or_else(|| panic!("no {expected:?} in its place in:\n{day}"));
+    }
+    let count = |end: &str| day.lines().filter(|line| line.ends_with(end)).count();
+    let launches = [count("(old image) is Pending"), count("(new image) is Pending")];
+    assert_eq!(launches, [1, 2], "{day}");
+    assert_eq!(count("is created"), 1, "two events of a backup make one version: {day}");
+    assert!(day.lines().count() < 30, "the day is one screen: {day}");
 }
 
 #[test]
