@@ -1,7 +1,6 @@
 //! One event for one function: the built binary as Lambda runs it, with the lab as AWS, in a scene that the
 //! event fits. Shows the function's logs and calls as they come, and then its answer.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -74,10 +73,7 @@ pub(crate) async fn invoke(function: &str, event: &Path, variables: &[String]) -
 
 /// The sample as an event about what is in the scene, sent just now.
 fn as_of(sample: &Value, scene: &Scene, now: DateTime<Utc>) -> anyhow::Result<Value> {
-    let mut names: BTreeMap<String, String> = BTreeMap::new();
-    for (key, name) in &scene.names {
-        names.extend(scenes::text(sample, key).map(|found| (found, name.clone())));
-    }
+    let mut names = scene.names.clone();
     for key in ["time", "Time"] {
         let sent = now.to_rfc3339_opts(SecondsFormat::Millis, true);
         names.extend(scenes::text(sample, key).map(|found| (found, sent)));

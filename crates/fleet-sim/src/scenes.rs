@@ -31,14 +31,21 @@ const GROUP: &str = "web";
 /// The services of the samples.
 const SERVICES: [&str; 2] = ["web", "api"];
 
+/// The newest backup in the samples.
+const IMAGE: &str = "ami-0123456789abcdef0";
+
+/// Security groups, and what the samples call them.
+const SECURITY_GROUPS: [(&str, &str); 2] =
+    [("web", "sg-0123456789abcdef0"), ("admin", "sg-0123456789abcdef1")];
+
 /// What an event meets.
 pub(crate) struct Scene {
     /// For the reader.
     pub(crate) description: String,
     /// What the function needs to know.
     pub(crate) variables: BTreeMap<String, String>,
-    /// Keys of payloads, and what their values are in the scene.
-    pub(crate) names: Vec<(&'static str, String)>,
+    /// What the event calls something, and what it is called in the scene.
+    pub(crate) names: BTreeMap<String, String>,
     /// What it is about.
     pub(crate) about: About,
 }
@@ -126,18 +133,19 @@ async fn wait(lab: &Lab, sample: &Value, name: &str, transition: &str) -> anyhow
     let token = |instance: &Instance| Some((instance.id.clone(), instance.waits.get(&name)?.token.clone()));
     let (instance, token) = reach(lab, |world| world.autoscaling.instances().find_map(token))?;
 
-    let description = format!("An instance of the group {group} waits in the hook {name}.");
+    let mut names = BTreeMap::new();
+    for (key, name) in
+        [("EC2InstanceId", &instance), ("instance-id", &instance), ("LifecycleActionToken", &token)]
+    {
+        names.extend(text(sample, key).map(|found| (found, name.clone())));
+    }
     Ok(Scene {
-        description,
+        description: format!("An instance of the group {group} waits in the hook {name}."),
         variables: match transition {
             "TERMINATING" => [("AUTO_SCALING_GROUPS".to_owned(), group)].into(),
             _ => BTreeMap::new(),
         },
-        names: vec![
-            ("EC2InstanceId", instance.clone()),
-            ("instance-id", instance.clone()),
-            ("LifecycleActionToken", token),
-        ],
+        names,
         about: About::Instance(instance),
     })
 }
@@ -159,7 +167,7 @@ async fn shop(lab: &Lab) -> anyhow::Result<Scene> {
     Ok(Scene {
         description: "A cluster has two services of two tasks each.".to_owned(),
         variables: variables.into(),
-        names: Vec::new(),
+        names: BTreeMap::new(),
         about: About::Targets(targets.into()),
     })
 }
@@ -173,6 +181,9 @@ async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
         image.tags.insert("Name".to_owned(), GROUP.to_owned());
         lab.world(|world| world.add_image(image))
     });
+    let groups = SECURITY_GROUPS.map(|(group, found)| {
+        (found.to_owned(), lab.world(|world| world.add_security_group(group, "vpc-0a0b0c0d0e0f00001")))
+    });
     let operator = aws_sdk_ec2::Client::new(&lab.sdk_config("operator"));
     let data = RequestLaunchTemplateData::builder().image_id(&old).instance_type(InstanceType::T3Micro);
     let create = operator.create_launch_template().launch_template_name(GROUP);
@@ -181,7 +192,7 @@ async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
     Ok(Scene {
         description: format!("The launch template {GROUP} has yesterday's backup {old}; today's is {new}."),
         variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        names: Vec::new(),
+        names: groups.into_iter().chain([(IMAGE.to_owned(), new)]).collect(),
         about: About::Template(GROUP),
     })
 }
