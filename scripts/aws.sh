@@ -22,6 +22,13 @@ run() {
     if [[ $dry_run == false ]]; then "$@"; fi
 }
 
+# Where they are not installed, the tools that scripts/check tools puts into .venv. cargo-lambda finds zig through the
+# first python3 of PATH.
+use_venv() {
+    if ! cargo lambda --version &>/dev/null && [[ -x .venv/bin/cargo-lambda ]]; then PATH=$PWD/.venv/bin:$PATH; fi
+    PATH=$PATH:$PWD/.venv/bin
+}
+
 # The text at the head of the script, which says how it is used.
 usage() {
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
