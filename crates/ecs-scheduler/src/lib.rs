@@ -19,6 +19,7 @@ use aws_types::SdkConfig;
 use futures::StreamExt;
 use futures::stream;
 use lifecycle_core::dispatch::{About, conclude};
+use lifecycle_core::event;
 use lifecycle_core::runtime::tuned;
 use lifecycle_core::{Answer, Error, Invocation, Outcome, Output};
 use serde::Serialize;
@@ -80,10 +81,11 @@ impl Context {
     /// # Errors
     /// What Lambda should run again, or keep: see [`Error`].
     pub async fn invoke(&self, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
+        let about = About { wait: None, time: event::time(&payload) };
         let order = Order::read(payload, &self.config);
         let work = order.map(|order| self.handle(order, invocation));
         let function = &self.config.function;
-        Ok(json!(conclude(function, About::default(), work, invocation, &self.output).await?))
+        Ok(json!(conclude(function, about, work, invocation, &self.output).await?))
     }
 
     async fn handle(&self, order: Order, invocation: &Invocation) -> Result<Answer, Error> {
@@ -160,13 +162,10 @@ impl Context {
 
         let passing = |failed: &Result<_, Failure>| failed.as_ref().is_err_and(|failed| failed.passing);
         let again: Vec<usize> = (0..tended.len()).filter(|index| passing(&tended[*index])).collect();
-        let resources: Vec<_> = again.iter().map(|index| targets[*index].resource.clone()).collect();
-        // As they are now: a change may have been made although its answer was lost.
-        if !again.is_empty()
-            && let Ok(found) = self.targets.find(&resources, invocation).await
-        {
+        let failed: Vec<Target> = again.iter().map(|index| targets[*index].clone()).collect();
+        if !failed.is_empty() {
             let rest = invocation.time_left();
-            let retried = self.tend_each(&found, rules, order, invocation, rest).await;
+            let retried = self.tend_each(&failed, rules, order, invocation, rest).await;
             for (index, result) in again.into_iter().zip(retried) {
                 tended[index] = result;
             }

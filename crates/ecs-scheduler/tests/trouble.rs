@@ -167,7 +167,7 @@ async fn a_run_that_is_out_of_time_says_which_targets_are_left() {
     expect![[r#"
         after 59.5s
         metric: "TargetsFailed"
-        TargetsFailed: 2 of 3 targets failed: service/shop/web: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 300ms; service/shop/api: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 4.972s"#]].assert_eq(&end.join("\n"));
+        TargetsFailed: 2 of 3 targets failed: service/shop/web: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 300ms; service/shop/api: TagResource had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 4.998s"#]].assert_eq(&end.join("\n"));
     assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(JOBS).as_str()), ("2/6", "0/0"));
 }
 

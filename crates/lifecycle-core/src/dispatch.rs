@@ -53,6 +53,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the work that an event asked for is done with it: the metric tells how long that took.
+    fn completes(self) -> bool {
+        matches!(self, Self::Completed | Self::Scheduled | Self::VersionCreated | Self::UpToDate)
+    }
+
     /// As the answer, the log and the metric spell it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -206,7 +211,7 @@ where
     let outcome = report(about.wait, &result, invocation);
     let to_completion = about
         .time
-        .filter(|_| outcome == Outcome::Completed.as_str())
+        .filter(|_| result.as_ref().is_ok_and(|answer| answer.outcome.completes()))
         .map(|time| (invocation.now() - time).num_milliseconds().max(0));
     let metric = metrics::emf(function, outcome, to_completion, invocation);
     if let Err(error) = output.line(&metric) {

@@ -268,6 +268,12 @@ impl Event {
     }
 }
 
+/// When AWS sent an event, without a look at the rest of it; `None` where the payload is no event.
+pub fn time(payload: &Value) -> Option<DateTime<Utc>> {
+    payload.get("detail-type")?;
+    payload.get("time")?.as_str()?.parse().ok()
+}
+
 fn event_bridge(event: Event) -> Result<Message, Error> {
     let announced = match (event.source.as_str(), event.detail_type.as_str()) {
         ("aws.autoscaling", "EC2 Instance-launch Lifecycle Action") => Transition::Launching,

@@ -11,7 +11,8 @@ pub const NAMESPACE: &str = "LifecycleFunctions";
 
 /// One handled message: `Outcomes` (a count of one) under the dimensions `function` and `outcome`
 /// (an outcome of the contract, or the name of an error), and, where it completed an action,
-/// `EventToCompletion`: milliseconds from the event's time to the completion.
+/// `EventToCompletion`: milliseconds from the event's time to the completion, or to the end of the work that
+/// a scheduled run or a backup's event asked for.
 pub fn emf(function: &str, outcome: &str, to_completion_ms: Option<i64>, invocation: &Invocation) -> Value {
     let mut metrics = vec![json!({ "Name": "Outcomes", "Unit": "Count" })];
     let mut line = json!({ "function": function, "outcome": outcome, "Outcomes": 1 });

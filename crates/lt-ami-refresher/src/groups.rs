@@ -153,6 +153,10 @@ impl<'a> Use<'a> {
     /// another launch template or of none. None in a group that launches nothing from the default version,
     /// where a refresh would change nothing and be due again the next day.
     pub fn outdated(&self) -> Vec<&'a str> {
+        // AWS gives a group a status only while it is being deleted.
+        if self.group.status().is_some_and(|status| !status.is_empty()) {
+            return Vec::new();
+        }
         let launched: BTreeSet<i64> = self.named().map(|meant| self.template.number(meant)).collect();
         if !launched.contains(&self.template.default) {
             return Vec::new();

@@ -80,7 +80,7 @@ impl Image {
 /// The newer of two images; one that is deprecated only where the other one is too. The id decides between
 /// two of the same moment, so that two runs agree.
 pub fn newer(one: Image, other: Image) -> Image {
-    let rank = |image: &Image| (!image.deprecated, image.created, image.id.clone());
+    let rank = |image: &Image| (!image.deprecated, image.created.timestamp(), image.id.clone());
     if rank(&other) > rank(&one) { other } else { one }
 }
 
@@ -107,6 +107,11 @@ fn hours(duration: Duration) -> String {
     let minutes = duration.as_secs() / 60;
     format!("{} h {} min", minutes / 60, minutes % 60)
 }
+
+/// How long, and after which pauses, an image is asked for again that its young event tells of and EC2 does
+/// not show yet: a fresh image can be invisible for a moment.
+const ASK_AGAIN_FOR: Duration = Duration::from_secs(3);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// What the image is, whose news woke the function.
 #[derive(Debug)]
@@ -135,12 +140,20 @@ impl Images {
         invocation: &Invocation,
     ) -> Result<News, Error> {
         let id = &announced.id;
-        let image = match self.0.describe_images().owners("self").image_ids(id).send().await {
-            Ok(answer) => answer.images.unwrap_or_default().pop(),
-            Err(error) if error.code().is_some_and(|code| code.starts_with("InvalidAMIID")) => None,
-            Err(error) => return Err(Error::aws("DescribeImages", &error)),
-        };
         let now = invocation.now();
+        let ask_again_until = invocation.elapsed() + ASK_AGAIN_FOR.min(invocation.time_left() / 4);
+        let image = loop {
+            let image = match self.0.describe_images().owners("self").image_ids(id).send().await {
+                Ok(answer) => answer.images.unwrap_or_default().pop(),
+                Err(error) if error.code().is_some_and(|code| code.starts_with("InvalidAMIID")) => None,
+                Err(error) => return Err(Error::aws("DescribeImages", &error)),
+            };
+            let may_come = image.is_none() && now - announced.time < YOUNG;
+            if !may_come || invocation.elapsed() > ask_again_until {
+                break image;
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        };
         let is_pending = image.as_ref().is_some_and(|image| image.state() == Some(&ImageState::Pending));
         if is_pending && now - announced.time < YOUNG {
             return Err(Error::Timeout(format!(

@@ -23,6 +23,7 @@ use std::io;
 
 use aws_types::SdkConfig;
 use lifecycle_core::dispatch::{About, conclude};
+use lifecycle_core::event;
 use lifecycle_core::runtime::tuned;
 use lifecycle_core::{Answer, Error, Invocation, Outcome, Output};
 use serde_json::{Map, Value, json};
@@ -82,9 +83,10 @@ impl Context {
     pub async fn invoke(&self, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
         // Boxed: what launch templates say is large, and each future around it would hold it again.
         let handle = |request| Box::pin(self.handle(request, invocation));
+        let about = About { wait: None, time: event::time(&payload) };
         let work = Request::read(payload, &self.config).map(handle);
         let function = &self.config.function;
-        Ok(json!(conclude(function, About::default(), work, invocation, &self.output).await?))
+        Ok(json!(conclude(function, about, work, invocation, &self.output).await?))
     }
 
     async fn handle(&self, request: Request, invocation: &Invocation) -> Result<Answer, Error> {
@@ -134,7 +136,6 @@ impl Context {
         let names = plan::named_groups(&found.source, groups.as_deref());
         if !names.is_empty() {
             let mut ids = self.templates.ids_of(names).await?;
-            ids.extend_from_slice(found.source.data.security_group_ids());
             ids.sort_unstable();
             ids.dedup();
             groups = Some(ids);

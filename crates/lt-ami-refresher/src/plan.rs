@@ -43,8 +43,9 @@ pub struct Wanted {
 /// The security groups that a source version names, and that must be known by their ids before a version can
 /// be based on it.
 pub fn named_groups<'a>(source: &'a Version, groups: Option<&[String]>) -> &'a [String] {
-    let names = source.data.security_groups();
-    if groups.is_none() && source.data.network_interfaces().is_empty() { names } else { &[] }
+    let data = &source.data;
+    let has_ids = groups.is_some() || !data.security_group_ids().is_empty();
+    if has_ids || !data.network_interfaces().is_empty() { &[] } else { data.security_groups() }
 }
 
 /// The version with this image, and with these groups where they are given, that says everything else as

@@ -18,6 +18,19 @@ const PARAVIRTUAL: [&str; 8] = ["c1", "c3", "hi1", "hs1", "m1", "m2", "m3", "t1"
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/RootDeviceStorage.html>
 const ROOT_IN_INSTANCE_STORE: [&str; 9] = ["c1", "c3", "d2", "i2", "m1", "m2", "m3", "r3", "x1"];
 
+/// Instance types that take images of 32 bits, as `DescribeInstanceTypes` tells of `i386`.
+const THIRTY_TWO_BITS: [&str; 9] = [
+    "c1.medium",
+    "c3.large",
+    "m1.medium",
+    "m1.small",
+    "t1.micro",
+    "t2.medium",
+    "t2.micro",
+    "t2.nano",
+    "t2.small",
+];
+
 /// Names that root devices have. One of them that is not this image's is most likely meant for its root.
 const ROOTS: [&str; 2] = ["/dev/sda1", "/dev/xvda"];
 
@@ -72,9 +85,8 @@ pub fn check_groups(groups: &BTreeSet<String>, found: &BTreeMap<String, String>)
 fn architecture(kind: &str, image: &Image) -> Option<String> {
     let of_kind = architecture_of(kind)?;
     let fits = match image.architecture.as_str() {
-        // 32 bits: which types take them, the name does not tell.
         "" => true,
-        "i386" => of_kind == "x86_64",
+        "i386" => THIRTY_TWO_BITS.contains(&kind),
         of_image => of_image == of_kind,
     };
     (!fits).then(|| format!("{} is for {}, and {kind} is {of_kind}", image.id, image.architecture))
@@ -106,7 +118,7 @@ fn virtualization(kind: &str, image: &Image) -> Option<String> {
 
 fn root_device(kind: &str, image: &Image) -> Option<String> {
     let fits = !image.in_instance_store || ROOT_IN_INSTANCE_STORE.contains(&family(kind)?);
-    (!fits).then(|| format!("{} has its root in the instance store, which {kind} does not take", image.id))
+    (!fits).then(|| format!("{} has an instance-store root device, which {kind} does not take", image.id))
 }
 
 /// What is wrong with one block device.

@@ -484,7 +484,7 @@ async fn a_group_that_fails_does_not_stop_the_sweep_of_the_others() {
     api.send().await.unwrap();
     scene.lab.sleep(Duration::from_secs(60)).await;
     let denied = [lifecycle_lab::faults::CallFault::AccessDenied];
-    scene.lab.faults().script("DescribeScalingActivities", denied);
+    scene.lab.faults().script("DescribeLifecycleHooks", denied);
     let answer = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
     assert_eq!((&answer["started"], answer["failed"].as_array().map(Vec::len)), (&json!(1), Some(1)));
 }

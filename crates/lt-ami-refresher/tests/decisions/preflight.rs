@@ -48,7 +48,7 @@ fn the_image_must_fit_the_instance_type() {
         ("m3.large", paravirtual.clone(), ""),
         ("m5.large", paravirtual, "ami-1 is paravirtual, which m5.large does not take"),
         ("m3.large", in_store.clone(), ""),
-        ("m5.large", in_store, "ami-1 has its root in the instance store, which m5.large does not take"),
+        ("m5.large", in_store, "ami-1 has an instance-store root device, which m5.large does not take"),
     ] {
         let data = Data::builder().set_instance_type(Some(kind.into()).filter(|_| !kind.is_empty())).build();
         assert_eq!(preflight::check(&data, &image).join("; "), expected, "{kind}");
