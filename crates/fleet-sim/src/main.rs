@@ -7,8 +7,11 @@ mod drains;
 mod functions;
 mod measure;
 mod operator;
+mod storm;
 mod timeline;
 mod week;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
@@ -71,12 +74,19 @@ enum Command {
         #[arg(long, default_value_t = SEED)]
         seed: u64,
     },
+    /// Thousands of instances live and die while everything goes wrong, and invariants are checked throughout.
+    ///
+    /// Groups grow and shrink, are refreshed, replaced and rolled back, Availability Zones are lost, agents die,
+    /// images fail, events are lost, doubled, late and reordered, AWS throttles, and functions are killed at any
+    /// call. What did not hold is printed with the instance's history, and fails. The times are lab time, as
+    /// those of `drains`, and not measurements of AWS.
+    Storm(storm::Options),
 }
 
 /// Any number would do.
 const SEED: u64 = 7;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command.unwrap_or(Command::Demo { seed: SEED }) {
         Command::Demo { seed } => {
             paused_runtime()?.block_on(demo::play(seed))?;
@@ -85,7 +95,9 @@ fn main() -> anyhow::Result<()> {
         Command::Drains { seed } => drains::print(seed),
         Command::Deaths { seed } => deaths::print(seed),
         Command::Week { seed } => week::print(seed),
-    }
+        Command::Storm(options) => return storm::print(&options),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A runtime whose clock jumps from timer to timer. Of one thread, so that a seed is exact.
