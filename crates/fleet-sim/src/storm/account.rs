@@ -120,11 +120,11 @@ impl Account {
     async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
         let operator = Client::new(&lab.sdk_config("operator"));
         // Each group lives through some ten times its size; so few at once keep a storm light.
-        let largest = (self.instances / 40).clamp(2, 20);
+        let largest = (self.instances / 25).clamp(2, 40);
         let apps = (self.instances / 150).clamp(1, 5);
         let mut families: Vec<_> =
             (1..=apps).map(|number| Family::new(format!("{APPS}{number}"), largest)).collect();
-        families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), (largest / 2).max(2)));
+        families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest));
         for family in &families {
             let group = family.current();
             create(&operator, &group, family.largest).await?;
@@ -165,7 +165,7 @@ impl Account {
             Faults::Heavy => (
                 "throttle=0.03,5xx=0.02,contention=0.01,access-denied=0.001,hang=0.005,cut=0.01,answer-lost=0.01,\
                  kill=0.01,kill-after=0.01,event-lost=0.08,event-doubled=0.08,event-delayed=0.08,event-reordered=0.08",
-                Bucket::new(25.0, 3.0),
+                Bucket::new(20.0, 2.0),
             ),
         };
         lab.faults().chaos(chaos.parse().map_err(anyhow::Error::msg)?);
@@ -175,6 +175,9 @@ impl Account {
             if self.faults == Faults::Heavy {
                 world.delays.acceptance = Duration::from_millis(300);
                 world.delays.activity_visible = Duration::from_secs(1);
+                world.delays.command_listed = Duration::from_millis(500);
+                world.delays.image_visible = Duration::from_secs(1);
+                world.delays.function_update = Duration::from_secs(5);
             }
         });
         Ok(())

@@ -4,6 +4,8 @@
 
 mod life;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -119,6 +121,10 @@ impl Observer {
             self.violate(format!("{id} is still there"), history);
         }
         self.tally.lab_time = lab_time;
+        self.tally.bucket = self.lab.world(|world| {
+            let bucket = world.autoscaling.bucket.as_ref();
+            bucket.map_or((0, 0), |bucket| (bucket.served + bucket.refused, bucket.refused))
+        });
         self.tally.failures = failures as u64;
         (std::mem::take(&mut self.tally), std::mem::take(&mut self.violations))
     }
@@ -137,11 +143,11 @@ impl Observer {
         for id in self.concerned(&moment.what) {
             let reachable = self.lab.world(|world| world.run_command.ping(&id) == Ping::Online);
             if let Some(life) = self.lives.get_mut(&id) {
-                if !reachable && !life.unreachable {
-                    life.note(at, "its agent is not to be reached");
-                    life.unreachable = true;
-                }
                 life.note(at, &life::line(&moment.what));
+                if !reachable && let Some(hold) = life.hold.as_mut().filter(|hold| !hold.unreachable) {
+                    hold.unreachable = true;
+                    life.note(at, "its agent can't be reached");
+                }
             }
         }
         match &moment.what {
@@ -168,12 +174,8 @@ impl Observer {
             Sight::Command { instance, command, status } => {
                 self.instances_of.insert(command.clone(), instance.clone());
                 let Some(life) = self.lives.get_mut(instance) else { return };
-                let seen = life.commands.entry(command.clone()).or_insert(CommandSeen {
-                    sent: at,
-                    status,
-                    since: at,
-                });
-                (seen.status, seen.since) = (status, at);
+                let first = || CommandSeen { sent: at, statuses: Vec::new() };
+                life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
             }
             Sight::Image { image, state, .. } => {
                 let id = self.instances_of.get(image).cloned().unwrap_or_default();
@@ -240,6 +242,7 @@ impl Observer {
                 timeout: TimeDelta::from_std(wait.hook.heartbeat_timeout).unwrap_or(TimeDelta::MAX),
                 over: None,
                 completed: None,
+                unreachable: world.run_command.ping(id) != Ping::Online,
                 refused: false,
                 lost: false,
                 given_up: false,

@@ -34,10 +34,10 @@ pub(super) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Dur
     for (state, count) in &tally.images {
         row(state, &[count]);
     }
-    if !tally.without_image.is_empty() {
-        head("Unexpected deaths without an image", &["count"]);
-        for (why, count) in &tally.without_image {
-            row(why, &[count]);
+    if !tally.limits.is_empty() {
+        head("Stated limits, and what faults did", &["count"]);
+        for (what, count) in &tally.limits {
+            row(what, &[count]);
         }
     }
     let percentiles = PERCENTILES.map(|percentile| format!("p{percentile} (s)"));
@@ -55,6 +55,7 @@ pub(super) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Dur
         let (calls, throttled) = tally.calls.get(function).copied().unwrap_or_default();
         row(function, &[runs, failed, &calls, &throttled]);
     }
+    row("Auto Scaling's bucket, all callers", &[&"", &"", &tally.bucket.0, &tally.bucket.1]);
     head("Events", &["count"]);
     for (fault, count) in &tally.events {
         row(fault, &[count]);

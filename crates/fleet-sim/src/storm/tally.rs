@@ -14,14 +14,16 @@ pub(super) struct Tally {
     pub(super) commands: BTreeMap<&'static str, u64>,
     /// Images by their last state.
     pub(super) images: BTreeMap<&'static str, u64>,
-    /// Why unexpected deaths left no image, where that is the stated policy.
-    pub(super) without_image: BTreeMap<&'static str, u64>,
+    /// What is not as one would wish, and is a stated limit or the doing of a fault.
+    pub(super) limits: BTreeMap<&'static str, u64>,
     /// Milliseconds, by what they are measured from and to.
     pub(super) latencies: BTreeMap<&'static str, Vec<u64>>,
     /// Runs by function: all, and those that ended in an error.
     pub(super) runs: BTreeMap<String, (u64, u64)>,
     /// Calls by function: all, and those that AWS throttled.
     pub(super) calls: BTreeMap<String, (u64, u64)>,
+    /// Calls to Auto Scaling, the operator's too: all, and those that its bucket refused.
+    pub(super) bucket: (u64, u64),
     /// Events by the fault that they met.
     pub(super) events: BTreeMap<String, u64>,
     /// Events that the failure queues keep.
@@ -34,10 +36,11 @@ impl Tally {
         self.instances += other.instances;
         self.failures += other.failures;
         self.lab_time += other.lab_time;
+        self.bucket = (self.bucket.0 + other.bucket.0, self.bucket.1 + other.bucket.1);
         add(&mut self.actions, &other.actions);
         add(&mut self.commands, &other.commands);
         add(&mut self.images, &other.images);
-        add(&mut self.without_image, &other.without_image);
+        add(&mut self.limits, &other.limits);
         add(&mut self.events, &other.events);
         for (what, values) in &other.latencies {
             self.latencies.entry(what).or_default().extend(values);

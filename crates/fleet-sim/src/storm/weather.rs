@@ -140,7 +140,9 @@ impl Weather {
     }
 
     async fn play(&mut self, act: Act) {
-        let chosen = self.random.random_range(0..self.families.len());
+        // The last family is the only one of its kind, and gets more than its share.
+        let last = self.families.len() - 1;
+        let chosen = if self.random.random_bool(0.3) { last } else { self.random.random_range(0..=last) };
         let lab = self.lab.clone();
         let family = &mut self.families[chosen];
         let calm = family.is_calm(&lab);

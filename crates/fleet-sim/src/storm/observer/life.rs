@@ -18,8 +18,6 @@ pub(super) struct Life {
     pub(super) served: bool,
     /// Whether a terminating hook has held it.
     pub(super) held: bool,
-    /// Whether its agent was ever seen not to be reachable.
-    pub(super) unreachable: bool,
     /// Why it is terminated, in AWS's words.
     pub(super) cause: String,
     pub(super) commands: BTreeMap<String, CommandSeen>,
@@ -32,9 +30,22 @@ pub(super) struct Life {
 /// A command on an instance.
 pub(super) struct CommandSeen {
     pub(super) sent: DateTime<Utc>,
-    pub(super) status: &'static str,
-    /// Since when it has this status.
-    pub(super) since: DateTime<Utc>,
+    /// Its statuses, and since when it had them.
+    pub(super) statuses: Vec<(DateTime<Utc>, &'static str)>,
+}
+
+impl CommandSeen {
+    /// What it was at this time.
+    pub(super) fn status_at(&self, time: DateTime<Utc>) -> &'static str {
+        let until_then = self.statuses.iter().take_while(|(since, _)| *since <= time);
+        until_then.last().map_or("Pending", |(_, status)| status)
+    }
+
+    /// When it ended, if it has.
+    pub(super) fn ended(&self) -> Option<DateTime<Utc>> {
+        let (since, status) = self.statuses.last()?;
+        (!["Pending", "InProgress", "Delayed"].contains(status)).then_some(*since)
+    }
 }
 
 /// An image of an instance.
@@ -56,6 +67,8 @@ pub(super) struct Hold {
     pub(super) timeout: TimeDelta,
     pub(super) over: Option<DateTime<Utc>>,
     pub(super) completed: Option<Completion>,
+    /// Whether its agent was seen not to be reachable.
+    pub(super) unreachable: bool,
     /// Whether EC2 refused to make an image, for good.
     pub(super) refused: bool,
     /// Whether its event was lost.
@@ -95,7 +108,6 @@ impl Life {
             state: "",
             served: false,
             held: false,
-            unreachable: false,
             cause: String::new(),
             commands: BTreeMap::new(),
             images: BTreeMap::new(),

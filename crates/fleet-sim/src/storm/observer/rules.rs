@@ -18,7 +18,7 @@ const TOGETHER: TimeDelta = TimeDelta::seconds(2);
 const SWEEPS: usize = 2;
 
 /// Calls of functions to Auto Scaling in an hour: what the bucket of heavy faults refills in that time.
-const CALLS_PER_HOUR: u64 = 3 * 3_600;
+const CALLS_PER_HOUR: u64 = 2 * 3_600;
 
 /// Words of AWS in the causes of deaths that nobody planned.
 const UNEXPECTED: [&str; 2] = ["health check", "status checks failure"];
@@ -61,8 +61,10 @@ impl Observer {
         match how {
             "ABANDON" => self.accuse(life, "its launch was recorded and yet abandoned"),
             // Nobody else looks after launches: without its event nothing can answer.
-            "timed out" if !hold.lost && !hold.given_up => {
-                self.accuse(life, "its launch was left to time out, although its event was delivered");
+            "timed out" if hold.lost => self.limit("launch timed out: its event was lost"),
+            "timed out" if hold.given_up => self.limit("launch timed out: every attempt was disturbed"),
+            "timed out" => {
+                self.accuse(life, "its launch was left to time out, although its event was delivered")
             }
             _ => {}
         }
@@ -71,29 +73,30 @@ impl Observer {
     fn judge_drain(&mut self, life: &Life, hold: &Hold, how: &str) {
         let over = hold.over.unwrap_or(hold.since);
         let sent: Vec<_> = life.commands.values().filter(|command| command.sent >= hold.since).collect();
-        let first = sent.iter().map(|command| command.sent).min();
-        if sent.iter().any(|command| first.is_some_and(|first| command.sent - first > TOGETHER)) {
-            self.accuse(life, "its commands were sent twice");
-        }
-        match &hold.completed {
-            Some(completion) => {
-                // Unreachable agents go by ON_UNREACHABLE, whatever became of their commands.
-                if sent.is_empty() && !life.unreachable {
-                    self.accuse(life, "it was let go without a drain, although its agent was there");
-                }
-                let open = |status| ["Pending", "InProgress", "Delayed"].contains(&status);
-                if sent.iter().all(|command| open(command.status) || command.since > completion.at)
-                    && !sent.is_empty()
-                    && !life.unreachable
-                {
-                    self.accuse(life, "it was let go while its drain was running");
-                }
-                if let Some(done) = sent.iter().filter(|one| !open(one.status)).map(|one| one.since).min() {
-                    self.tally.took("drain: end of the command to completion", completion.at - done);
-                }
+        if let Some(first) = sent.iter().map(|command| command.sent).min() {
+            let apart = sent.iter().any(|command| command.sent - first > TOGETHER);
+            match sent.len() {
+                1 => {}
+                _ if apart => self.accuse(life, "its commands were sent twice"),
+                _ => self.limit("commands sent twice, by runs that came together"),
             }
-            None if how == "timed out" => self.judge_timeout(life, hold, over, DRAIN_SWEEP),
-            None => {}
+        }
+        let Some(completion) = &hold.completed else {
+            if how == "timed out" {
+                self.judge_timeout(life, hold, over, DRAIN_SWEEP);
+            }
+            return;
+        };
+        // Unreachable agents go by ON_UNREACHABLE: nothing was sent, or nothing was delivered.
+        if sent.is_empty() && !hold.unreachable {
+            self.accuse(life, "it was let go without a drain, although its agent was there");
+        }
+        let runs = |status| status == "InProgress" || status == "Pending" && !hold.unreachable;
+        if !sent.is_empty() && sent.iter().all(|command| runs(command.status_at(completion.at))) {
+            self.accuse(life, "it was let go while its drain was running");
+        }
+        if let Some(ended) = sent.iter().filter_map(|command| command.ended()).min() {
+            self.tally.took("drain: end of the command to completion", completion.at - ended);
         }
     }
 
@@ -108,19 +111,20 @@ impl Observer {
             return;
         }
         let Some(completion) = &hold.completed else { return };
-        if let Some(image) = made.first() {
-            if image.state == "pending" {
+        if let Some(image) = made.first().filter(|image| image.state != "pending") {
+            self.tally.took("death: end of the image to completion", completion.at - image.since);
+        }
+        let expected = !UNEXPECTED.iter().any(|words| life.cause.contains(words));
+        match (made.first(), self.no_image_because(life, hold, over)) {
+            // A cause that can't be read counts as unexpected, and another run may have read it.
+            (Some(_), _) if expected => self.limit("an image of a death that was planned"),
+            (None, _) if expected => {}
+            (Some(image), None) if image.state == "pending" => {
                 self.accuse(life, "it was let go before its image was ready");
             }
-            self.tally.took("death: end of the image to completion", completion.at - image.since);
-            return;
-        }
-        if !UNEXPECTED.iter().any(|words| life.cause.contains(words)) {
-            return;
-        }
-        match self.no_image_because(life, hold, over) {
-            Some(why) => *self.tally.without_image.entry(why).or_default() += 1,
-            None => self.accuse(life, "nobody expected its death, and there is no image of it"),
+            (Some(_), _) => {}
+            (None, Some(why)) => self.limit(why),
+            (None, None) => self.accuse(life, "nobody expected its death, and there is no image of it"),
         }
     }
 
@@ -128,28 +132,28 @@ impl Observer {
     fn no_image_because(&self, life: &Life, hold: &Hold, over: DateTime<Utc>) -> Option<&'static str> {
         let group = self.groups.get(&life.group)?;
         if hold.refused {
-            return Some("EC2 refused it");
+            return Some("no image: EC2 refused it");
         }
         let an_hour_ago = over - TimeDelta::hours(1);
         let recent = group.images.iter().filter(|made| **made > an_hour_ago && **made <= over).count();
         if recent >= IMAGES_PER_HOUR {
-            return Some("MAX_IMAGES_PER_HOUR");
+            return Some("no image: MAX_IMAGES_PER_HOUR");
         }
         let later = |other: &&Group| other.created > group.created && other.created <= over;
         let blog: BTreeMap<_, _> = self.groups.iter().filter(|(name, _)| name.starts_with(BLOG)).collect();
         for other in blog.into_values().filter(later) {
             match other.gone {
-                None => return Some("another group has taken over"),
-                Some(gone) if gone > hold.since => return Some("another group has taken over"),
+                None => return Some("no image: another group has taken over"),
+                Some(gone) if gone > hold.since => return Some("no image: another group has taken over"),
                 // Until a sweep has seen that the group is gone, it counts as the one in service.
                 Some(gone) if !self.swept(IMAGE_SWEEP, gone, hold.since, 1) => {
-                    return Some("a roll-back that no sweep has seen");
+                    return Some("no image: a roll-back that no sweep has seen");
                 }
                 Some(_) => {}
             }
         }
         if group.told.is_none_or(|told| told > hold.since) {
-            return Some("no event or sweep could tell of its group");
+            return Some("no image: nothing could tell of its group");
         }
         None
     }
@@ -158,6 +162,8 @@ impl Observer {
     fn judge_timeout(&mut self, life: &Life, hold: &Hold, over: DateTime<Utc>, sweep: &str) {
         if self.swept(sweep, hold.beat, over, SWEEPS) {
             self.accuse(life, "its action was left to time out, although sweeps saw it undisturbed");
+        } else {
+            self.limit("death timed out: every sweep was disturbed");
         }
     }
 
@@ -172,7 +178,8 @@ impl Observer {
     /// A life is over.
     pub(super) fn bury(&mut self, life: &Life) {
         for command in life.commands.values() {
-            *self.tally.commands.entry(command.status).or_default() += 1;
+            let last = command.statuses.last().map_or("Pending", |(_, status)| *status);
+            *self.tally.commands.entry(last).or_default() += 1;
         }
         for image in life.images.values().filter(|image| image.state != "pending") {
             *self.tally.images.entry(image.state).or_default() += 1;
@@ -231,6 +238,10 @@ impl Observer {
                 Vec::new(),
             );
         }
+    }
+
+    fn limit(&mut self, what: &'static str) {
+        *self.tally.limits.entry(what).or_default() += 1;
     }
 
     fn accuse(&mut self, life: &Life, what: &str) {
