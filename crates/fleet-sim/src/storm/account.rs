@@ -120,7 +120,7 @@ impl Account {
     async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
         let operator = Client::new(&lab.sdk_config("operator"));
         // Each group lives through some ten times its size; so few at once keep a storm light.
-        let largest = (self.instances / 25).clamp(2, 40);
+        let largest = (self.instances / 15).clamp(2, 40);
         let apps = (self.instances / 150).clamp(1, 5);
         let mut families: Vec<_> =
             (1..=apps).map(|number| Family::new(format!("{APPS}{number}"), largest)).collect();

@@ -2,6 +2,7 @@
 //! by one or with their zone, agents die. It acts on the world as AWS and its operators would and knows
 //! nothing of the functions; faults of calls and events are the lab's own.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,10 @@ use tokio::task::JoinHandle;
 use super::Faults;
 
 /// The weather changes after at least and at most so many seconds.
-const PAUSE: std::ops::Range<u64> = 60..420;
+const PAUSE: Range<u64> = 60..420;
+
+/// And after so many, as long as fewer instances were launched than should have been.
+const SHORT_PAUSE: Range<u64> = 10..60;
 
 /// After so long CloudFormation gives up on a group that it rolls back.
 const ROLL_BACK: Duration = Duration::from_secs(20 * 60);
@@ -124,7 +128,8 @@ impl Weather {
     /// time pass.
     pub(super) async fn blow(&mut self, share: f64) {
         let launched = self.launched.load(Ordering::Relaxed) as f64;
-        if launched < f64::from(self.instances) * share.clamp(0.02, 1.0) {
+        let wanted = f64::from(self.instances) * share.clamp(0.02, 1.0);
+        if launched < wanted {
             let mut left = self.random.random_range(0..ACTS.iter().map(|(_, weight)| weight).sum());
             let act = ACTS.iter().find(|(_, weight)| {
                 let found = left < *weight;
@@ -135,7 +140,7 @@ impl Weather {
                 self.play(*act).await;
             }
         }
-        let pause = self.random.random_range(PAUSE);
+        let pause = self.random.random_range(if launched < 0.9 * wanted { SHORT_PAUSE } else { PAUSE });
         self.lab.sleep(Duration::from_secs(pause)).await;
     }
 

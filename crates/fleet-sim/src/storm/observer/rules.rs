@@ -20,8 +20,10 @@ const SWEEPS: usize = 2;
 /// Calls of functions to Auto Scaling in an hour: what the bucket of heavy faults refills in that time.
 const CALLS_PER_HOUR: u64 = 2 * 3_600;
 
-/// Words of AWS in the causes of deaths that nobody planned.
-const UNEXPECTED: [&str; 2] = ["health check", "status checks failure"];
+/// Words of AWS in the causes of deaths that ami-snapshotter's `SKIP_CAUSES` names; all others count as
+/// unexpected.
+const PLANNED: [&str; 4] =
+    ["a user request", "a scheduled action", "an instance refresh", "the maximum instance lifetime"];
 
 impl Observer {
     /// A wait is over: was it answered, rightly and in time?
@@ -114,7 +116,7 @@ impl Observer {
         if let Some(image) = made.first().filter(|image| image.state != "pending") {
             self.tally.took("death: end of the image to completion", completion.at - image.since);
         }
-        let expected = !UNEXPECTED.iter().any(|words| life.cause.contains(words));
+        let expected = PLANNED.iter().any(|words| life.cause.contains(words));
         match (made.first(), self.no_image_because(life, hold, over)) {
             // A cause that can't be read counts as unexpected, and another run may have read it.
             (Some(_), _) if expected => self.limit("an image of a death that was planned"),
