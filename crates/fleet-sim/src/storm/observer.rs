@@ -16,7 +16,7 @@ use lifecycle_lab::run_command::Ping;
 use lifecycle_lab::{Call, FunctionError, Lab, Moment, Run, Sight, What};
 use serde_json::Value;
 
-use super::account::{BLOG, IMAGE_SWEEP};
+use super::account::{BLOG, IMAGE_SWEEP, IMAGES_PER_HOUR};
 use super::tally::Tally;
 use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
 
@@ -190,6 +190,10 @@ impl Observer {
                     life.images.entry(image.clone()).or_insert(ImageSeen { made: at, state, since: at });
                 (seen.state, seen.since) = (state, at);
                 if made && let Some(group) = self.groups.get_mut(&life.group) {
+                    let an_hour_ago = at - TimeDelta::hours(1);
+                    if group.images.iter().filter(|made| **made > an_hour_ago).count() >= IMAGES_PER_HOUR {
+                        *self.tally.limits.entry("an image beyond MAX_IMAGES_PER_HOUR").or_default() += 1;
+                    }
                     group.images.push(at);
                 }
             }
