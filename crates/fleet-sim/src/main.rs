@@ -9,6 +9,7 @@ mod invoke;
 mod measure;
 mod operator;
 mod scenes;
+mod storm;
 mod timeline;
 mod week;
 
@@ -91,6 +92,13 @@ enum Command {
         #[arg(value_name = "NAME=VALUE")]
         variables: Vec<String>,
     },
+    /// Thousands of instances live and die while everything goes wrong, and invariants are checked throughout.
+    ///
+    /// Groups grow and shrink, are refreshed, replaced and rolled back, Availability Zones are lost, agents die,
+    /// images fail, events are lost, doubled, late and reordered, AWS throttles, and functions are killed at any
+    /// call. What did not hold is printed with the instance's history, and fails. The times are lab time, as
+    /// those of `drains`, and not measurements of AWS.
+    Storm(storm::Options),
 }
 
 /// Any number would do.
@@ -109,6 +117,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Invoke { function, event, variables } => {
             return real_runtime()?.block_on(invoke::invoke(&function, &event, &variables));
         }
+        Command::Storm(options) => return storm::print(&options),
     }
     Ok(ExitCode::SUCCESS)
 }

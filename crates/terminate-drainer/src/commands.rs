@@ -32,7 +32,7 @@ const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(2);
 
 /// The shortest pause before a second look. When an event is delivered twice, the second delivery comes
 /// within about a second: looking later than that, the run finds what the other one sent.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
+pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// How long after `TimeoutSeconds` a command that was picked up in the last moment may still be called
 /// pending.

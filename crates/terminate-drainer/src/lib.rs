@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 pub use config::Config;
 
-use commands::{Agent, Commands, DELIVERY_SLACK, Drain, Standing, Started};
+use commands::{Agent, Commands, DELIVERY_SLACK, Drain, SECOND_LOOK, Standing, Started};
 use config::WaitMode;
 use policy::Ending;
 
@@ -75,6 +75,8 @@ struct Memory {
     checked: BTreeSet<(String, String)>,
     /// Instances whose drain is being started: a batch can hold one event twice.
     starting: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
+    /// When commands were sent, by instance: Run Command lists them only a moment later.
+    sent: BTreeMap<String, DateTime<Utc>>,
 }
 
 impl Context {
@@ -169,9 +171,15 @@ impl Context {
     ) -> Result<Started, Error> {
         let turn = self.memory().starting.entry(wait.instance.clone()).or_default().clone();
         let mine = turn.lock_owned().await;
+        let sent = self.memory().sent.get(&wait.instance).copied();
+        let age = sent.map(|sent| (invocation.now() - sent).to_std().unwrap_or_default());
+        if let Some(unlisted) = age.and_then(|age| SECOND_LOOK.checked_sub(age)) {
+            tokio::time::sleep(unlisted.min(invocation.time_left() / 4)).await;
+        }
         let started = self.commands.start(&self.config, transition, wait, began, invocation).await;
         drop(mine);
         self.memory().starting.retain(|_, turn| Arc::strong_count(turn) > 1);
+        self.remember_sending(&wait.instance, &started, invocation.now());
         let started = started?;
         if let Started::Now(command) = &started {
             info!(
@@ -185,6 +193,15 @@ impl Context {
             );
         }
         Ok(started)
+    }
+
+    /// Remembers a sending, for as long as it may not be listed. One that failed may have had an effect.
+    fn remember_sending(&self, instance: &str, started: &Result<Started, Error>, now: DateTime<Utc>) {
+        let mut memory = self.memory();
+        memory.sent.retain(|_, sent| (now - *sent).to_std().unwrap_or_default() < SECOND_LOOK);
+        if matches!(started, Ok(Started::Now(_)) | Err(_)) {
+            memory.sent.insert(instance.to_owned(), now);
+        }
     }
 
     /// Answers for an instance whose agent can't be reached. On an instance that has only just booted the

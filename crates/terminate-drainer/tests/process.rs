@@ -224,7 +224,7 @@ async fn every_sample_is_dealt_with_as_documented() {
 
 #[tokio::test]
 async fn timers_that_cannot_work_are_warned_about_once_and_output_stays_out_of_the_log() {
-    let scene = scene(&[("DRAIN_TIMEOUT", "48h")], 1).await;
+    let scene = scene(&[("DRAIN_TIMEOUT", "48h")], 8).await;
     scene.lab.world(|world| world.run_command.default_script.output = "the password".to_owned());
     scene.invoke(scene.event.clone()).await.unwrap();
     scene.invoke(scene.event.clone()).await.unwrap();

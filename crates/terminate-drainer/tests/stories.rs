@@ -196,6 +196,16 @@ async fn a_second_delivery_finds_the_first_command() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_delivery_to_a_warm_process_finds_a_command_that_was_not_listed_at_once() {
+    let scene = Setting::default().scene().await;
+    scene.lab.world(|world| world.delays.command_listed = Duration::from_secs(1));
+    scene.lab.faults().script_events(LIFECYCLE_EVENT, [EventFault::Doubled]);
+    scene.scale_in().await;
+    scene.released(HOUR).await.unwrap();
+    assert_eq!((scene.commands().len(), scene.completions().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_event_three_times_in_a_batch_sends_once() {
     let scene = Setting::default().scene().await;
     let mut moments = scene.lab.observe();

@@ -72,7 +72,8 @@ impl RunCommand {
         !self.agent_news.is_empty()
     }
 
-    fn ping(&self, instance: &str) -> Ping {
+    /// How this instance's agent is, as SSM would tell it of an instance that is there.
+    pub fn ping(&self, instance: &str) -> Ping {
         self.agents.get(instance).and_then(|agent| agent.ping).unwrap_or(self.default_agent)
     }
 

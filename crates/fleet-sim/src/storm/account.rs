@@ -1,0 +1,269 @@
+//! One account of a storm: its groups and services, the functions and their triggers, from the first launch
+//! until the last instance is gone.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
+use aws_sdk_autoscaling::Client;
+use lifecycle_core::config::Variables;
+use lifecycle_lab::autoscaling::Bucket;
+use lifecycle_lab::ecs::Scheduling;
+use lifecycle_lab::{Lab, Moment, Sight, What};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::Faults;
+use super::observer::{Observer, Scene, Violation};
+use super::tally::Tally;
+use super::weather::{Family, Fate, Weather};
+use crate::functions;
+use crate::operator;
+
+/// A Monday, two hours before the services' working hours, so that every storm of half a day sees them wake
+/// and sleep.
+const START: &str = "2026-05-04T07:00:00Z";
+
+/// How the names of groups begin that launch-logger and terminate-drainer look after.
+pub(super) const APPS: &str = "app-";
+
+/// How the names of groups begin that ami-snapshotter looks after. It remembers one group in service, so
+/// they are generations of one.
+pub(super) const BLOG: &str = "blog-";
+
+/// How often the sweeps and ecs-scheduler run.
+const SWEEP: Duration = Duration::from_secs(300);
+
+/// The sweeps' time limit. They are the same functions under names of their own, so that what disturbs a
+/// sweep is told from what disturbs a run for an event.
+const SWEEP_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const DRAIN_SWEEP: &str = "terminate-drainer's sweep";
+pub(super) const IMAGE_SWEEP: &str = "ami-snapshotter's sweep";
+
+/// terminate-drainer's time limit for an event.
+const DRAINER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Timeout of all hooks but ami-snapshotter's, in seconds: three sweeps.
+const HEARTBEAT: i32 = 900;
+
+/// Longest drain and longest delivery, as terminate-drainer's variables say.
+const DRAIN_TIMEOUT: &str = "20m";
+const DELIVERY_TIMEOUT: &str = "2m";
+
+/// Images of one group within an hour, as ami-snapshotter's variable says. It is its default.
+pub(super) const IMAGES_PER_HOUR: usize = 10;
+
+/// A variable of ami-snapshotter's configuration that is somebody else's.
+const OTHER_VARIABLE: (&str, &str) = ("OWNER", "the people who run the blog");
+
+const CLUSTER: &str = "shop";
+
+/// The services, with the minimum and the maximum that they are registered with.
+const SERVICES: [(&str, i32, i32); 3] = [("web", 3, 6), ("api", 2, 4), ("jobs", 1, 2)];
+
+/// When they shall be awake, in UTC; the observer has the same hours in its own words.
+const HOURS: &str = "MON-FRI 09:00-18:00";
+
+/// After the storm, everything that still waits must come to its end: the longest drain, the longest image
+/// and all retries fit many times.
+const CALM: Duration = Duration::from_secs(24 * 3_600);
+
+/// One part of the storm.
+pub(super) struct Account {
+    /// About how many instances live in it.
+    pub(super) instances: u32,
+    pub(super) seed: u64,
+    pub(super) faults: Faults,
+    /// How long the weather lasts.
+    pub(super) lasts: Duration,
+}
+
+impl Account {
+    /// Lives it. `launched` counts the instances of all accounts.
+    pub(super) async fn live(&self, launched: &AtomicU64) -> anyhow::Result<(Tally, Vec<Violation>)> {
+        let lab = Lab::new(START.parse()?, self.seed);
+        let began = lab.now();
+        let counted = Arc::new(AtomicU64::new(0));
+        let observer = Arc::new(Mutex::new(Observer::new(&lab, scene())));
+        let fate = Fate::new(self.seed, self.faults);
+        tokio::spawn(watch(lab.clone(), lab.observe(), observer.clone(), fate, counted.clone()));
+
+        let families = self.set_the_scene(&lab).await?;
+        deploy(&lab)?;
+        self.let_things_go_wrong(&lab)?;
+        let mut weather = Weather::new(&lab, self.seed, self.instances, families, counted.clone());
+        let mut told = 0;
+        while lab.now() - began < chrono::TimeDelta::from_std(self.lasts)? {
+            let share = (lab.now() - began).as_seconds_f64() / self.lasts.as_secs_f64();
+            weather.blow(share).await;
+            let now = counted.load(Ordering::Relaxed);
+            launched.fetch_add(now - told, Ordering::Relaxed);
+            told = now;
+        }
+        weather.settle(CALM).await;
+        let empty = lab.until(CALM, |world| world.autoscaling.instances().next().is_none()).await;
+        if !empty {
+            let left = lab.world(|world| {
+                let left = world.autoscaling.instances();
+                left.map(|one| format!("{} {} {}", one.group, one.id, one.state)).collect::<Vec<_>>()
+            });
+            ensure!(empty, "a day after the storm there is still {}", left.join(", "));
+        }
+        // Runs that are under way end, and what they did is seen.
+        lab.sleep(SWEEP * 2).await;
+        let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+        launched.fetch_add(counted.load(Ordering::Relaxed) - told, Ordering::Relaxed);
+        Ok(observer.finish(lab.now() - began, lab.failures().len()))
+    }
+
+    async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
+        let operator = Client::new(&lab.sdk_config("operator"));
+        // Each group lives through some ten times its size; so few at once keep a storm light.
+        let largest = (self.instances / 15).clamp(2, 40);
+        let apps = (self.instances / 150).clamp(1, 5);
+        let mut families: Vec<_> =
+            (1..=apps).map(|number| Family::new(format!("{APPS}{number}"), largest)).collect();
+        families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest));
+        for family in &families {
+            let group = family.current();
+            create(&operator, &group, family.largest).await?;
+            if group.starts_with(BLOG) {
+                let (born, dying) = (operator::LAUNCH_HEARTBEAT, operator::DEATH_HEARTBEAT);
+                operator::hook(&operator, &group, "born", "LAUNCHING", born, "CONTINUE").await?;
+                operator::hook(&operator, &group, "dying", "TERMINATING", dying, "CONTINUE").await?;
+            } else {
+                operator::hook(&operator, &group, "record", "LAUNCHING", HEARTBEAT, "ABANDON").await?;
+                operator::hook(&operator, &group, "drain", "TERMINATING", HEARTBEAT, "CONTINUE").await?;
+            }
+        }
+        let targets = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
+        lab.world(|world| {
+            world.add_cluster(CLUSTER);
+            SERVICES.iter().try_for_each(|(name, min, _)| {
+                world.add_service(CLUSTER, name, Scheduling::Replica, min.unsigned_abs())
+            })
+        })?;
+        for (name, min, max) in SERVICES {
+            let register = targets.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
+            let register = register.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+            let register = register.resource_id(resource(name)).min_capacity(min).max_capacity(max);
+            register.send().await.with_context(|| format!("registering {name}"))?;
+        }
+        Ok(families)
+    }
+
+    /// From now on calls and events meet faults, and AWS throttles. AWS publishes none of these numbers.
+    fn let_things_go_wrong(&self, lab: &Lab) -> anyhow::Result<()> {
+        let (chaos, bucket) = match self.faults {
+            Faults::None => ("", Bucket::new(100.0, 10.0)),
+            Faults::Light => (
+                "throttle=0.01,5xx=0.005,contention=0.005,hang=0.001,cut=0.002,answer-lost=0.002,kill=0.002,\
+                 kill-after=0.002,event-lost=0.01,event-doubled=0.02,event-delayed=0.01,event-reordered=0.02",
+                Bucket::new(100.0, 10.0),
+            ),
+            Faults::Heavy => (
+                "throttle=0.03,5xx=0.02,contention=0.01,access-denied=0.001,hang=0.005,cut=0.01,answer-lost=0.01,\
+                 kill=0.01,kill-after=0.01,event-lost=0.08,event-doubled=0.08,event-delayed=0.08,event-reordered=0.08",
+                Bucket::new(20.0, 2.0),
+            ),
+        };
+        lab.faults().chaos(chaos.parse().map_err(anyhow::Error::msg)?);
+        lab.world(|world| {
+            world.autoscaling.bucket = Some(bucket.clone());
+            world.scalable_targets.bucket = Some(bucket);
+            if self.faults == Faults::Heavy {
+                world.delays.acceptance = Duration::from_millis(300);
+                world.delays.activity_visible = Duration::from_secs(1);
+                world.delays.command_listed = Duration::from_millis(500);
+                world.delays.image_visible = Duration::from_secs(1);
+                world.delays.function_update = Duration::from_secs(5);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Follows everything that happens, and decides the fate of each instance when it is born.
+async fn watch(
+    lab: Lab,
+    mut moments: UnboundedReceiver<Moment>,
+    observer: Arc<Mutex<Observer>>,
+    mut fate: Fate,
+    launched: Arc<AtomicU64>,
+) {
+    while let Some(moment) = moments.recv().await {
+        let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let What::Seen(Sight::State { instance, .. }) = &moment.what
+            && !observer.knows(instance)
+        {
+            launched.fetch_add(1, Ordering::Relaxed);
+            fate.decide(&lab, instance);
+        }
+        observer.see(&moment);
+    }
+}
+
+/// What the observer is told of the account: what its people mean to be true.
+fn scene() -> Scene {
+    Scene {
+        services: SERVICES
+            .map(|(name, min, max)| (resource(name), (min.unsigned_abs(), max.unsigned_abs())))
+            .into(),
+        variables: vec![OTHER_VARIABLE],
+    }
+}
+
+async fn create(operator: &Client, group: &str, largest: u32) -> anyhow::Result<()> {
+    let zones = ["us-east-1a", "us-east-1b", "us-east-1c"].map(str::to_owned);
+    let create = operator.create_auto_scaling_group().auto_scaling_group_name(group);
+    let create = create.launch_configuration_name(group).set_availability_zones(Some(zones.into()));
+    create.min_size(0).max_size(largest.cast_signed()).send().await?;
+    Ok(())
+}
+
+/// The functions with their triggers. lt-ami-refresher's place is here.
+fn deploy(lab: &Lab) -> anyhow::Result<()> {
+    let reconcile = serde_json::json!({ "action": "reconcile" });
+
+    functions::deploy_launch_logger(lab, APPS)?;
+
+    let variables: Variables = {
+        use terminate_drainer::config::{
+            AUTO_SCALING_GROUPS, DELIVERY_TIMEOUT as DELIVERY, DRAIN_TIMEOUT as DRAIN,
+        };
+        let groups = format!("{APPS}*");
+        [(AUTO_SCALING_GROUPS, groups.as_str()), (DRAIN, DRAIN_TIMEOUT), (DELIVERY, DELIVERY_TIMEOUT)]
+            .into_iter()
+            .collect()
+    };
+    functions::deploy_terminate_drainer(lab, terminate_drainer::NAME, DRAINER_LIMIT, &variables)?;
+    functions::on_terminations(lab, terminate_drainer::NAME, APPS)?;
+    functions::on_ended_commands(lab, terminate_drainer::NAME)?;
+    functions::deploy_terminate_drainer(lab, DRAIN_SWEEP, SWEEP_LIMIT, &variables)?;
+    lab.schedule(SWEEP, DRAIN_SWEEP, reconcile.clone());
+
+    let groups = format!("{BLOG}*");
+    let variables = {
+        use ami_snapshotter::config::{AUTO_SCALING_GROUPS, LIFECYCLE_HOOKS};
+        [(AUTO_SCALING_GROUPS, groups.as_str()), (LIFECYCLE_HOOKS, "born,dying"), OTHER_VARIABLE]
+    };
+    functions::deploy_ami_snapshotter(lab, ami_snapshotter::NAME, &variables)?;
+    functions::on_lives_and_images(lab, ami_snapshotter::NAME, BLOG)?;
+    functions::deploy_ami_snapshotter(lab, IMAGE_SWEEP, &variables)?;
+    lab.schedule(SWEEP, IMAGE_SWEEP, reconcile);
+
+    let resources = SERVICES.map(|(name, ..)| resource(name)).join(",");
+    let variables: Variables = {
+        use ecs_scheduler::config::{ACTION, RESOURCE_IDS, WORKING_HOURS};
+        [(RESOURCE_IDS, resources.as_str()), (ACTION, "converge"), (WORKING_HOURS, HOURS)]
+            .into_iter()
+            .collect()
+    };
+    functions::deploy_ecs_scheduler(lab, &variables)?;
+    functions::on_schedule(lab, ecs_scheduler::NAME, SWEEP)
+}
+
+fn resource(service: &str) -> String {
+    format!("service/{CLUSTER}/{service}")
+}

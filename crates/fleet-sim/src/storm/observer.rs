@@ -1,0 +1,409 @@
+//! Watches a storm from AWS's side: the moments of the lab and the state of its world, nothing of the
+//! functions but when they ran and which of their calls were disturbed. This module follows what happens,
+//! `life` holds what is known of each instance, `rules` says what must hold.
+
+mod life;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use lifecycle_lab::autoscaling::Transition;
+use lifecycle_lab::faults::EventFault;
+use lifecycle_lab::run_command::Ping;
+use lifecycle_lab::{Call, FunctionError, Lab, Moment, Run, Sight, What};
+use serde_json::Value;
+
+use super::account::{BLOG, IMAGE_SWEEP, IMAGES_PER_HOUR};
+use super::tally::Tally;
+use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
+
+/// Error codes that AWS answers when something is wrong with AWS, or with a permission: the faults of the
+/// lab. What befalls a call otherwise is told in words, with spaces.
+const DISTURBED: [&str; 15] = [
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "InternalFailure",
+    "InternalError",
+    "InternalServerError",
+    "InternalServiceException",
+    "ServerException",
+    "ServiceException",
+    "ResourceContention",
+    "ConcurrentUpdateException",
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+];
+
+/// How many of those are throttles.
+const THROTTLES: usize = 4;
+
+/// Lambda's attempts at an event; after the last one it is only kept.
+const ATTEMPTS: u32 = 3;
+
+/// What the account's people mean to be true.
+pub(super) struct Scene {
+    /// Resources of the services, and the minimum and the maximum that they were registered with.
+    pub(super) services: Vec<(String, (u32, u32))>,
+    /// Variables of ami-snapshotter's configuration that are not its own.
+    pub(super) variables: Vec<(&'static str, &'static str)>,
+}
+
+/// Something that must not be.
+pub(super) struct Violation {
+    /// What, in a sentence.
+    pub(super) what: String,
+    /// Everything that was seen of the instance, a line for each moment.
+    pub(super) history: Vec<String>,
+}
+
+/// A run that is under way, or a sweep that was.
+#[derive(Debug, Clone)]
+struct RunSeen {
+    function: String,
+    started: DateTime<Utc>,
+    ended: Option<DateTime<Utc>>,
+    /// Whether no call that the function made in that time was disturbed.
+    clean: bool,
+}
+
+/// Follows one account.
+pub(super) struct Observer {
+    lab: Lab,
+    scene: Scene,
+    lives: BTreeMap<String, Life>,
+    /// Instances whose life is over.
+    gone: BTreeMap<String, ()>,
+    /// The instances that images were made of, and that commands were sent to.
+    instances_of: BTreeMap<String, String>,
+    groups: BTreeMap<String, Group>,
+    runs: BTreeMap<String, RunSeen>,
+    /// Sweeps that have ended.
+    sweeps: Vec<RunSeen>,
+    /// The hour since the beginning, and the calls of functions to Auto Scaling in it.
+    hour: (i64, u64),
+    tally: Tally,
+    violations: Vec<Violation>,
+}
+
+impl Observer {
+    pub(super) fn new(lab: &Lab, scene: Scene) -> Self {
+        Self {
+            lab: lab.clone(),
+            scene,
+            lives: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            instances_of: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            sweeps: Vec::new(),
+            hour: (0, 0),
+            tally: Tally::default(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// Whether the instance was seen before.
+    pub(super) fn knows(&self, instance: &str) -> bool {
+        self.lives.contains_key(instance) || self.gone.contains_key(instance)
+    }
+
+    /// The end: what was counted, and what did not hold.
+    pub(super) fn finish(&mut self, lab_time: TimeDelta, failures: usize) -> (Tally, Vec<Violation>) {
+        self.check_variables();
+        let left: Vec<_> = self.lives.values().map(|life| (life.id.clone(), life.history.clone())).collect();
+        for (id, history) in left {
+            self.violate(format!("{id} is still there"), history);
+        }
+        self.tally.lab_time = lab_time;
+        self.tally.bucket = self.lab.world(|world| {
+            let bucket = world.autoscaling.bucket.as_ref();
+            bucket.map_or((0, 0), |bucket| (bucket.served + bucket.refused, bucket.refused))
+        });
+        self.tally.failures = failures as u64;
+        (std::mem::take(&mut self.tally), std::mem::take(&mut self.violations))
+    }
+
+    /// Takes in what happened.
+    pub(super) fn see(&mut self, moment: &Moment) {
+        let at = moment.at;
+        if let What::Seen(Sight::Image { image, .. }) = &moment.what
+            && !self.instances_of.contains_key(image)
+        {
+            let source = self
+                .lab
+                .world(|world| world.ec2.image(image).and_then(|image| image.source_instance.clone()));
+            self.instances_of.insert(image.clone(), source.unwrap_or_default());
+        }
+        for id in self.concerned(&moment.what) {
+            let reachable = self.lab.world(|world| world.run_command.ping(&id) == Ping::Online);
+            if let Some(life) = self.lives.get_mut(&id) {
+                life.note(at, &life::line(&moment.what));
+                if !reachable && let Some(hold) = life.hold.as_mut().filter(|hold| !hold.unreachable) {
+                    hold.unreachable = true;
+                    life.note(at, "its agent can't be reached");
+                }
+            }
+        }
+        match &moment.what {
+            What::Seen(sight) => self.sight(at, sight),
+            What::Faulted(fault, event) => self.faulted(*fault, event),
+            What::Called(call) => self.called(at, call),
+            What::Started(run) => {
+                let seen = RunSeen { function: run.function.clone(), started: at, ended: None, clean: true };
+                self.runs.insert(run.request_id.clone(), seen);
+            }
+            What::Ended(run, result) => self.ended(at, run, result),
+            What::Sent(_) | What::Logged { .. } => {}
+        }
+    }
+
+    fn sight(&mut self, at: DateTime<Utc>, sight: &Sight) {
+        match sight {
+            Sight::State { group, instance, state } => self.state(at, group, instance, state),
+            Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
+                if let Some(life) = self.lives.get_mut(&activity.instance) {
+                    life.cause.clone_from(&activity.cause);
+                }
+            }
+            Sight::Command { instance, command, status } => {
+                self.instances_of.insert(command.clone(), instance.clone());
+                let Some(life) = self.lives.get_mut(instance) else { return };
+                let first = || CommandSeen { sent: at, statuses: Vec::new() };
+                life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
+            }
+            Sight::Image { image, state, .. } => {
+                let id = self.instances_of.get(image).cloned().unwrap_or_default();
+                let Some(life) = self.lives.get_mut(&id) else {
+                    if *state != "pending" {
+                        *self.tally.images.entry("ended after the instance").or_default() += 1;
+                    }
+                    return;
+                };
+                let made = !life.images.contains_key(image);
+                let seen =
+                    life.images.entry(image.clone()).or_insert(ImageSeen { made: at, state, since: at });
+                (seen.state, seen.since) = (state, at);
+                if made && let Some(group) = self.groups.get_mut(&life.group) {
+                    let an_hour_ago = at - TimeDelta::hours(1);
+                    if group.images.iter().filter(|made| **made > an_hour_ago).count() >= IMAGES_PER_HOUR {
+                        *self.tally.limits.entry("an image beyond MAX_IMAGES_PER_HOUR").or_default() += 1;
+                    }
+                    group.images.push(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn state(&mut self, at: DateTime<Utc>, group: &str, id: &str, state: &'static str) {
+        self.see_groups(at, group);
+        let Some(mut life) = self.lives.remove(id).or_else(|| {
+            (!self.gone.contains_key(id)).then(|| {
+                self.tally.instances += 1;
+                let mut life = Life::new(id, group);
+                life.note(at, &format!("in {group}: {state}"));
+                life
+            })
+        }) else {
+            return;
+        };
+        if let Some(hold) = life.hold.take_if(|hold| hold.over.is_some()) {
+            self.judge(&life, &hold);
+        }
+        if let Some(hold) = &mut life.hold {
+            hold.over = Some(at);
+        }
+        if ["Pending:Wait", "Terminating:Wait"].contains(&state) {
+            life.hold = self.hold(id);
+        }
+        life.served |= state == "InService";
+        life.held |= state == "Terminating:Wait";
+        life.state = state;
+        if state == "Terminated" {
+            self.bury(&life);
+            self.gone.insert(id.to_owned(), ());
+        } else {
+            self.lives.insert(id.to_owned(), life);
+        }
+    }
+
+    /// The wait that the instance has just begun; its groups have one hook for each transition.
+    fn hold(&self, id: &str) -> Option<Hold> {
+        self.lab.world(|world| {
+            let wait = world.autoscaling.instance(id)?.waits.values().next()?;
+            Some(Hold {
+                hook: wait.hook.name.clone(),
+                token: wait.token.clone(),
+                launching: wait.hook.transition == Transition::Launching,
+                since: wait.started,
+                beat: wait.started,
+                timeout: TimeDelta::from_std(wait.hook.heartbeat_timeout).unwrap_or(TimeDelta::MAX),
+                over: None,
+                completed: None,
+                unreachable: world.run_command.ping(id) != Ping::Online,
+                refused: false,
+                lost: false,
+                given_up: false,
+            })
+        })
+    }
+
+    /// Notices groups that have come or gone.
+    fn see_groups(&mut self, at: DateTime<Utc>, group: &str) {
+        let Self { lab, groups, .. } = self;
+        lab.world(|world| {
+            if let Some(found) = world.autoscaling.group(group) {
+                groups.entry(group.to_owned()).or_insert_with(|| Group::new(found.created));
+            }
+            for (name, group) in groups.iter_mut().filter(|(_, group)| group.gone.is_none()) {
+                if world.autoscaling.group(name).is_none() {
+                    group.gone = Some(at);
+                }
+            }
+        });
+    }
+
+    fn faulted(&mut self, fault: EventFault, event: &Value) {
+        *self.tally.events.entry(format!("{fault:?}")).or_default() += 1;
+        if fault == EventFault::Lost
+            && let Some(hold) = self.hold_of(event)
+        {
+            hold.lost = true;
+        }
+    }
+
+    /// The wait that a lifecycle event tells of, if it is the instance's present or last one.
+    fn hold_of(&mut self, event: &Value) -> Option<&mut Hold> {
+        let life = self.lives.get_mut(event["detail"]["EC2InstanceId"].as_str()?)?;
+        let token = event["detail"]["LifecycleActionToken"].as_str()?;
+        life.hold.as_mut().filter(|hold| hold.token == token)
+    }
+
+    fn called(&mut self, at: DateTime<Utc>, call: &Call) {
+        if call.caller == "operator" {
+            return;
+        }
+        let code = DISTURBED.iter().position(|code| *code == call.outcome);
+        let (all, throttled) = self.tally.calls.entry(call.caller.clone()).or_default();
+        *all += 1;
+        *throttled += u64::from(code.is_some_and(|code| code < THROTTLES));
+        if code.is_some() || call.outcome.contains(' ') {
+            for run in self.runs.values_mut().filter(|run| run.function == call.caller) {
+                run.clean = false;
+            }
+        }
+        if call.service == "autoscaling" {
+            self.count_call(at);
+        }
+        let took_effect = call.outcome == "ok" || call.outcome.starts_with("ok,");
+        if call.action == "UpdateFunctionConfiguration" && took_effect {
+            self.check_variables();
+        }
+        let parameter = |name: &str| {
+            let line = call.parameters.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_default().to_owned()
+        };
+        let Some(life) = self.lives.get_mut(&parameter("InstanceId")) else { return };
+        let Some(hold) = &mut life.hold else { return };
+        match call.action.as_str() {
+            "CompleteLifecycleAction" if took_effect && hold.over.is_none_or(|over| over == at) => {
+                let result = parameter("LifecycleActionResult");
+                hold.completed = Some(Completion { at, result });
+            }
+            "RecordLifecycleActionHeartbeat" if took_effect => hold.beat = at,
+            "CreateImage" if !took_effect => {
+                // A passing failure is no refusal: another attempt can succeed.
+                let denied = ["AccessDenied", "UnauthorizedOperation"].contains(&call.outcome.as_str());
+                hold.refused |= denied || code.is_none() && !call.outcome.contains(' ');
+            }
+            _ => {}
+        }
+    }
+
+    fn ended(&mut self, at: DateTime<Utc>, run: &Run, result: &Result<Value, FunctionError>) {
+        let (all, failed) = self.tally.runs.entry(run.function.clone()).or_default();
+        *all += 1;
+        *failed += u64::from(result.is_err());
+        let Some(mut seen) = self.runs.remove(&run.request_id) else { return };
+        seen.ended = Some(at);
+        seen.clean &= result.is_ok();
+        if run.function.ends_with("sweep") {
+            if run.function == IMAGE_SWEEP && seen.clean {
+                self.see_groups(at, "");
+                self.tell_groups(seen.started);
+            }
+            let waiting = self.lives.values_mut().filter(|life| life.hold.is_some());
+            for life in waiting.filter(|life| life.group.starts_with(BLOG) == (run.function == IMAGE_SWEEP)) {
+                let disturbed = if seen.clean { "" } else { ", disturbed" };
+                life.note(at, &format!("{} ends{disturbed}: {}", run.function, life::answer(result)));
+            }
+            self.sweeps.push(seen);
+            return;
+        }
+        if run.function == ecs_scheduler::NAME && seen.clean {
+            self.check_services(seen.started, at);
+        }
+        if result.is_err()
+            && run.attempt == ATTEMPTS
+            && let Some(hold) = self.hold_of(&run.payload)
+        {
+            hold.given_up = true;
+        }
+        let detail = &run.payload["detail"];
+        let launched =
+            detail["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING" && result.is_ok();
+        if launched
+            && let Some(group) =
+                detail["AutoScalingGroupName"].as_str().and_then(|name| self.groups.get_mut(name))
+        {
+            group.told.get_or_insert(at);
+        }
+    }
+
+    /// A sweep that was not disturbed saw every group of which an instance was launching all the while.
+    fn tell_groups(&mut self, since: DateTime<Utc>) {
+        for life in self.lives.values() {
+            let launching = life
+                .hold
+                .as_ref()
+                .is_some_and(|hold| hold.launching && hold.over.is_none() && hold.since < since);
+            if launching && let Some(group) = self.groups.get_mut(&life.group) {
+                group.told.get_or_insert(since);
+            }
+        }
+    }
+
+    /// The instances that something is about.
+    fn concerned(&self, what: &What) -> Vec<String> {
+        let of_detail = |event: &Value| {
+            let detail = &event["detail"];
+            let direct = ["EC2InstanceId", "instance-id"].into_iter().find_map(|key| detail[key].as_str());
+            let image =
+                detail["ImageId"].as_str().and_then(|image| self.instances_of.get(image).map(String::as_str));
+            direct.or(image).map(str::to_owned).into_iter().collect()
+        };
+        match what {
+            What::Seen(Sight::State { instance, .. } | Sight::Command { instance, .. }) => {
+                vec![instance.clone()]
+            }
+            What::Seen(Sight::Activity(activity)) => vec![activity.instance.clone()],
+            What::Seen(Sight::Image { image, .. }) => {
+                self.instances_of.get(image).cloned().into_iter().collect()
+            }
+            What::Sent(event) | What::Faulted(_, event) => of_detail(event),
+            What::Started(run) | What::Ended(run, _) => of_detail(&run.payload),
+            What::Called(call) => life::instances_in(&call.parameters),
+            What::Seen(_) | What::Logged { .. } => Vec::new(),
+        }
+    }
+
+    fn violate(&mut self, what: String, history: Vec<String>) {
+        self.violations.push(Violation { what, history });
+    }
+}

@@ -1,0 +1,252 @@
+//! What must hold, judged when a wait or a life is over, from AWS's side. Where AWS itself leaves a gap, or
+//! the functions' documents state a limit, the exception stands here with its reason.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
+
+use super::Observer;
+use super::life::{Group, Hold, Life};
+use crate::storm::account::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, IMAGES_PER_HOUR};
+
+/// Runs that come together find nothing of each other yet: AWS has no client token for commands, so they may
+/// send one each. Longer apart than this, the second one should have seen the first.
+const TOGETHER: TimeDelta = TimeDelta::seconds(2);
+
+/// Undisturbed sweeps within a hook's timeout after which nothing may be left to time out: one starts the
+/// work, the other finds it running or done.
+const SWEEPS: usize = 2;
+
+/// Calls of functions to Auto Scaling in an hour: what the bucket of heavy faults refills in that time.
+const CALLS_PER_HOUR: u64 = 2 * 3_600;
+
+/// Words of AWS in the causes of deaths that ami-snapshotter's `SKIP_CAUSES` names; all others count as
+/// unexpected.
+const PLANNED: [&str; 4] =
+    ["a user request", "a scheduled action", "an instance refresh", "the maximum instance lifetime"];
+
+impl Observer {
+    /// A wait is over: was it answered, rightly and in time?
+    pub(super) fn judge(&mut self, life: &Life, hold: &Hold) {
+        let over = hold.over.unwrap_or(hold.since);
+        let left_alone = hold.launching && life.group.starts_with(BLOG);
+        let how = match &hold.completed {
+            Some(completion) if completion.result == "CONTINUE" => "CONTINUE",
+            Some(_) => "ABANDON",
+            None if over - hold.beat < hold.timeout => "broken off by AWS",
+            None if left_alone => "timed out, as it should",
+            None => "timed out",
+        };
+        *self.tally.actions.entry((hold.hook.clone(), how)).or_default() += 1;
+        if let Some(completion) = &hold.completed {
+            self.tally.took(
+                match (hold.launching, life.group.starts_with(APPS)) {
+                    (true, _) => "launch: event to completion",
+                    (false, true) => "drain: event to completion",
+                    (false, false) => "death: event to completion",
+                },
+                completion.at - hold.since,
+            );
+            if left_alone {
+                self.accuse(life, "its launching action was completed, and should be left to the hook");
+            }
+        }
+        match (hold.launching, life.group.starts_with(APPS)) {
+            (true, true) => self.judge_launch(life, hold, how),
+            (false, true) => self.judge_drain(life, hold, how),
+            (false, false) => self.judge_death(life, hold, how),
+            (true, false) => {}
+        }
+    }
+
+    fn judge_launch(&mut self, life: &Life, hold: &Hold, how: &str) {
+        match how {
+            "ABANDON" => self.accuse(life, "its launch was recorded and yet abandoned"),
+            // Nobody else looks after launches: without its event nothing can answer.
+            "timed out" if hold.lost => self.limit("launch timed out: its event was lost"),
+            "timed out" if hold.given_up => self.limit("launch timed out: every attempt was disturbed"),
+            "timed out" => {
+                self.accuse(life, "its launch was left to time out, although its event was delivered")
+            }
+            _ => {}
+        }
+    }
+
+    fn judge_drain(&mut self, life: &Life, hold: &Hold, how: &str) {
+        let over = hold.over.unwrap_or(hold.since);
+        let sent: Vec<_> = life.commands.values().filter(|command| command.sent >= hold.since).collect();
+        if let Some(first) = sent.iter().map(|command| command.sent).min() {
+            let apart = sent.iter().any(|command| command.sent - first > TOGETHER);
+            match sent.len() {
+                1 => {}
+                _ if apart => self.accuse(life, "its commands were sent twice"),
+                _ => self.limit("commands sent twice, by runs that came together"),
+            }
+        }
+        let Some(completion) = &hold.completed else {
+            if how == "timed out" {
+                self.judge_timeout(life, hold, over, DRAIN_SWEEP);
+            }
+            return;
+        };
+        // Unreachable agents go by ON_UNREACHABLE: nothing was sent, or nothing was delivered.
+        if sent.is_empty() && !hold.unreachable {
+            self.accuse(life, "it was let go without a drain, although its agent was there");
+        }
+        let runs = |status| status == "InProgress" || status == "Pending" && !hold.unreachable;
+        if !sent.is_empty() && sent.iter().all(|command| runs(command.status_at(completion.at))) {
+            self.accuse(life, "it was let go while its drain was running");
+        }
+        if let Some(ended) = sent.iter().filter_map(|command| command.ended()).min() {
+            self.tally.took("drain: end of the command to completion", completion.at - ended);
+        }
+    }
+
+    fn judge_death(&mut self, life: &Life, hold: &Hold, how: &str) {
+        let over = hold.over.unwrap_or(hold.since);
+        let made: Vec<_> = life.images.values().filter(|image| image.made >= hold.since).collect();
+        if made.len() > 1 {
+            self.accuse(life, "more than one image was made of its death");
+        }
+        if how == "timed out" {
+            self.judge_timeout(life, hold, over, IMAGE_SWEEP);
+            return;
+        }
+        let Some(completion) = &hold.completed else { return };
+        if let Some(image) = made.first().filter(|image| image.state != "pending") {
+            self.tally.took("death: end of the image to completion", completion.at - image.since);
+        }
+        let expected = PLANNED.iter().any(|words| life.cause.contains(words));
+        match (made.first(), self.no_image_because(life, hold, over)) {
+            // A cause that can't be read counts as unexpected, and another run may have read it.
+            (Some(_), _) if expected => self.limit("an image of a death that was planned"),
+            (None, _) if expected => {}
+            (Some(image), None) if image.state == "pending" => {
+                self.accuse(life, "it was let go before its image was ready");
+            }
+            (Some(_), _) => {}
+            (None, Some(why)) => self.limit(why),
+            (None, None) => self.accuse(life, "nobody expected its death, and there is no image of it"),
+        }
+    }
+
+    /// Why there may be no image of an unexpected death.
+    fn no_image_because(&self, life: &Life, hold: &Hold, over: DateTime<Utc>) -> Option<&'static str> {
+        let group = self.groups.get(&life.group)?;
+        if hold.refused {
+            return Some("no image: EC2 refused it");
+        }
+        let an_hour_ago = over - TimeDelta::hours(1);
+        let recent = group.images.iter().filter(|made| **made > an_hour_ago && **made <= over).count();
+        if recent >= IMAGES_PER_HOUR {
+            return Some("no image: MAX_IMAGES_PER_HOUR");
+        }
+        let later = |other: &&Group| other.created > group.created && other.created <= over;
+        let blog: BTreeMap<_, _> = self.groups.iter().filter(|(name, _)| name.starts_with(BLOG)).collect();
+        for other in blog.into_values().filter(later) {
+            match other.gone {
+                None => return Some("no image: another group has taken over"),
+                Some(gone) if gone > hold.since => return Some("no image: another group has taken over"),
+                // Until a sweep has seen that the group is gone, it counts as the one in service.
+                Some(gone) if !self.swept(IMAGE_SWEEP, gone, hold.since, 1) => {
+                    return Some("no image: a roll-back that no sweep has seen");
+                }
+                Some(_) => {}
+            }
+        }
+        if group.told.is_none_or(|told| told > hold.since) {
+            return Some("no image: nothing could tell of its group");
+        }
+        None
+    }
+
+    /// Nobody answered in time: could somebody have done it?
+    fn judge_timeout(&mut self, life: &Life, hold: &Hold, over: DateTime<Utc>, sweep: &str) {
+        if self.swept(sweep, hold.beat, over, SWEEPS) {
+            self.accuse(life, "its action was left to time out, although sweeps saw it undisturbed");
+        } else {
+            self.limit("death timed out: every sweep was disturbed");
+        }
+    }
+
+    /// Whether so many undisturbed sweeps lay between these times.
+    fn swept(&self, sweep: &str, from: DateTime<Utc>, to: DateTime<Utc>, times: usize) -> bool {
+        let all = self.sweeps.iter().rev().take_while(|run| run.started > from);
+        let within =
+            all.filter(|run| run.function == sweep && run.clean && run.ended.is_some_and(|ended| ended < to));
+        within.count() >= times
+    }
+
+    /// A life is over.
+    pub(super) fn bury(&mut self, life: &Life) {
+        for command in life.commands.values() {
+            let last = command.statuses.last().map_or("Pending", |(_, status)| *status);
+            *self.tally.commands.entry(last).or_default() += 1;
+        }
+        for image in life.images.values().filter(|image| image.state != "pending") {
+            *self.tally.images.entry(image.state).or_default() += 1;
+        }
+        // No hook holds a Spot instance that EC2 takes back.
+        let reclaimed = life.cause.contains("indicating it has been terminated or stopped");
+        if life.served && !life.held && !reclaimed {
+            self.accuse(life, "it died without waiting for its hook");
+        }
+    }
+
+    /// Every variable of somebody else's must still be there.
+    pub(super) fn check_variables(&mut self) {
+        let lost = self.lab.world(|world| {
+            let found = world.functions.get(ami_snapshotter::NAME);
+            let lost = self.scene.variables.iter().find(|(name, value)| {
+                found.and_then(|found| found.variables.get(*name)).is_none_or(|found| found != value)
+            });
+            lost.map(|(name, _)| *name)
+        });
+        if let Some(name) = lost {
+            self.violate(format!("the variable {name} of {} was lost", ami_snapshotter::NAME), Vec::new());
+        }
+    }
+
+    /// After an undisturbed run of ecs-scheduler every service is as its hours say.
+    pub(super) fn check_services(&mut self, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let on = |time: DateTime<Utc>| {
+            !matches!(time.weekday(), Weekday::Sat | Weekday::Sun) && (9..18).contains(&time.hour())
+        };
+        if on(from) != on(to) {
+            return;
+        }
+        for (resource, awake) in self.scene.services.clone() {
+            let target = self.lab.world(|world| {
+                world.scalable_targets.target(&resource).map(|target| (target.min, target.max))
+            });
+            let expected = if on(from) { awake } else { (0, 0) };
+            if target != Some(expected) {
+                let what = format!("{resource} is {target:?} and should be {expected:?} at {to}");
+                self.violate(what, Vec::new());
+            }
+        }
+    }
+
+    /// In the long run, the functions leave AWS's bucket to others too.
+    pub(super) fn count_call(&mut self, at: DateTime<Utc>) {
+        let hour = at.timestamp().div_euclid(3_600);
+        if self.hour.0 != hour {
+            self.hour = (hour, 0);
+        }
+        self.hour.1 += 1;
+        if self.hour.1 == CALLS_PER_HOUR + 1 {
+            self.violate(
+                format!("more than {CALLS_PER_HOUR} calls to Auto Scaling in the hour of {at}"),
+                Vec::new(),
+            );
+        }
+    }
+
+    fn limit(&mut self, what: &'static str) {
+        *self.tally.limits.entry(what).or_default() += 1;
+    }
+
+    fn accuse(&mut self, life: &Life, what: &str) {
+        self.violate(format!("{}: {what}", life.id), life.history.clone());
+    }
+}

@@ -1,0 +1,351 @@
+//! What befalls an account: its groups grow and shrink, are refreshed and deployed anew, instances fail one
+//! by one or with their zone, agents die. It acts on the world as AWS and its operators would and knows
+//! nothing of the functions; faults of calls and events are the lab's own.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_autoscaling::Client;
+use lifecycle_lab::ec2::ImageScript;
+use lifecycle_lab::run_command::{Ping, Script};
+use lifecycle_lab::{Lab, World, scenarios};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinHandle;
+
+use super::Faults;
+
+/// The weather changes after at least and at most so many seconds.
+const PAUSE: Range<u64> = 60..420;
+
+/// And after so many, as long as fewer instances were launched than should have been.
+const SHORT_PAUSE: Range<u64> = 10..60;
+
+/// After so long CloudFormation gives up on a group that it rolls back.
+const ROLL_BACK: Duration = Duration::from_secs(20 * 60);
+
+/// An operator's pause before another attempt at what AWS throttled.
+const AGAIN: Duration = Duration::from_secs(20);
+
+/// Groups of which each replaces the one before it.
+pub(super) struct Family {
+    name: String,
+    generation: u32,
+    /// The last generation that was tried.
+    tried: u32,
+    /// Most instances of a generation.
+    pub(super) largest: u32,
+    deployment: Option<JoinHandle<()>>,
+}
+
+impl Family {
+    pub(super) fn new(name: String, largest: u32) -> Self {
+        Self { name, generation: 1, tried: 1, largest, deployment: None }
+    }
+
+    /// The group in service.
+    pub(super) fn current(&self) -> String {
+        format!("{}-{}", self.name, self.generation)
+    }
+
+    /// Whether no deployment is under way. One that has ended decides which group is in service.
+    fn is_calm(&mut self, lab: &Lab) -> bool {
+        if self.deployment.as_ref().is_some_and(|deployment| !deployment.is_finished()) {
+            return false;
+        }
+        self.deployment = None;
+        let tried = format!("{}-{}", self.name, self.tried);
+        if lab.world(|world| world.autoscaling.group(&tried).is_some()) {
+            self.generation = self.tried;
+        }
+        true
+    }
+}
+
+/// What can befall an account.
+#[derive(Clone, Copy)]
+enum Act {
+    ScaleOut,
+    ScaleIn,
+    Refresh,
+    Replace,
+    RollBack,
+    Fail,
+    LoseZone,
+    Reclaim,
+    Rebalance,
+    Expire,
+    LoseAgent,
+}
+
+/// Acts with their weights.
+const ACTS: [(Act, u32); 11] = [
+    (Act::ScaleOut, 24),
+    (Act::ScaleIn, 16),
+    (Act::Refresh, 4),
+    (Act::Replace, 4),
+    (Act::RollBack, 3),
+    (Act::Fail, 20),
+    (Act::LoseZone, 2),
+    (Act::Reclaim, 4),
+    (Act::Rebalance, 6),
+    (Act::Expire, 5),
+    (Act::LoseAgent, 12),
+];
+
+/// The weather over one account.
+pub(super) struct Weather {
+    lab: Lab,
+    operator: Client,
+    random: StdRng,
+    instances: u32,
+    families: Vec<Family>,
+    launched: Arc<AtomicU64>,
+}
+
+impl Weather {
+    /// `launched` counts the instances that were launched, of which there shall be `instances` in all.
+    pub(super) fn new(
+        lab: &Lab,
+        seed: u64,
+        instances: u32,
+        families: Vec<Family>,
+        launched: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            lab: lab.clone(),
+            operator: Client::new(&lab.sdk_config("operator")),
+            random: StdRng::seed_from_u64(seed ^ 0x57_0a14),
+            instances,
+            families,
+            launched,
+        }
+    }
+
+    /// Lets something happen, if fewer instances than this share of all were launched so far, and then some
+    /// time pass.
+    pub(super) async fn blow(&mut self, share: f64) {
+        let launched = self.launched.load(Ordering::Relaxed) as f64;
+        let wanted = f64::from(self.instances) * share.clamp(0.02, 1.0);
+        if launched < wanted {
+            let mut left = self.random.random_range(0..ACTS.iter().map(|(_, weight)| weight).sum());
+            let act = ACTS.iter().find(|(_, weight)| {
+                let found = left < *weight;
+                left = left.saturating_sub(*weight);
+                found
+            });
+            if let Some((act, _)) = act {
+                self.play(*act).await;
+            }
+        }
+        let pause = self.random.random_range(if launched < 0.9 * wanted { SHORT_PAUSE } else { PAUSE });
+        self.lab.sleep(Duration::from_secs(pause)).await;
+    }
+
+    async fn play(&mut self, act: Act) {
+        // The last family is the only one of its kind, and gets more than its share.
+        let last = self.families.len() - 1;
+        let chosen = if self.random.random_bool(0.3) { last } else { self.random.random_range(0..=last) };
+        let lab = self.lab.clone();
+        let family = &mut self.families[chosen];
+        let calm = family.is_calm(&lab);
+        let (group, largest) = (family.current(), family.largest);
+        let desired = lab.world(|world| world.autoscaling.group(&group).map_or(0, |group| group.desired));
+        match act {
+            Act::ScaleOut if calm => {
+                let to = (desired + self.random.random_range(1..=largest.div_ceil(2))).min(largest);
+                self.scale(&group, to).await;
+            }
+            Act::ScaleIn if calm && desired > 1 => {
+                let to = self.random.random_range(1..desired);
+                self.scale(&group, to).await;
+            }
+            Act::Refresh if calm => {
+                let start = self.operator.start_instance_refresh().auto_scaling_group_name(&group);
+                // Throttled, or one runs already: another time.
+                let _ = start.send().await;
+            }
+            Act::Replace | Act::RollBack if calm && desired > 0 => {
+                let family = &mut self.families[chosen];
+                family.tried += 1;
+                let new = format!("{}-{}", family.name, family.tried);
+                let rolled_back = matches!(act, Act::RollBack);
+                family.deployment = Some(tokio::spawn(deploy(lab, group, new, rolled_back)));
+            }
+            Act::Fail => {
+                let how = self.random.random_range(0..3);
+                if let Some(id) = self.one_in_service(&group) {
+                    lab.world(|world| fail(world, &id, how));
+                }
+            }
+            Act::LoseZone => self.lose_zone(),
+            Act::Reclaim => {
+                if let Some(id) = self.one_in_service(&group) {
+                    lab.world(|world| world.reclaim_spot(&id));
+                }
+            }
+            Act::Rebalance => {
+                let zones = self.random.random_bool(0.5);
+                if let Some(id) = self.one_in_service(&group) {
+                    lab.world(|world| match zones {
+                        true => world.rebalance_zones(&id),
+                        false => world.recommend_rebalance(&id),
+                    });
+                }
+            }
+            Act::Expire => {
+                if let Some(id) = self.one_in_service(&group) {
+                    lab.world(|world| world.expire_lifetime(&id));
+                }
+            }
+            Act::LoseAgent => self.lose_agent(),
+            _ => {}
+        }
+    }
+
+    /// An alarm, a schedule or somebody changes the desired capacity.
+    async fn scale(&mut self, group: &str, to: u32) {
+        match self.random.random_range(0..3) {
+            0 => self.lab.world(|world| world.raise_alarm(group, "load", "follow-load", to)),
+            1 => self.lab.world(|world| world.run_scheduled_action(group, to)),
+            _ => {
+                let desire = self.operator.set_desired_capacity().auto_scaling_group_name(group);
+                // Throttled: nothing happens.
+                let _ = desire.desired_capacity(to.cast_signed()).send().await;
+            }
+        }
+    }
+
+    fn one_in_service(&mut self, group: &str) -> Option<String> {
+        let mut ids = self.in_service(|_| true);
+        ids.retain(|(_, of)| of == group);
+        (!ids.is_empty()).then(|| ids.swap_remove(self.random.random_range(0..ids.len())).0)
+    }
+
+    /// Ids and groups of instances in service, in zones that are wanted.
+    fn in_service(&self, zone: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+        self.lab.world(|world| {
+            let all = world.autoscaling.instances();
+            let here = all.filter(|one| one.state == "InService" && zone(&one.zone));
+            here.map(|one| (one.id.clone(), one.group.clone())).collect()
+        })
+    }
+
+    /// Everything in one Availability Zone fails within seconds.
+    fn lose_zone(&mut self) {
+        let zone = ["us-east-1a", "us-east-1b", "us-east-1c"][self.random.random_range(0..3)];
+        let how = self.random.random_range(0..3);
+        for (id, _) in self.in_service(|here| here == zone) {
+            self.lab.world(|world| fail(world, &id, how));
+        }
+    }
+
+    /// The agent of some instance is not heard of for minutes, or never again.
+    fn lose_agent(&mut self) {
+        let ids: Vec<_> = self.lab.world(|world| {
+            let all = world.autoscaling.instances();
+            all.filter(|one| ["InService", "Terminating:Wait"].contains(&one.state))
+                .map(|one| one.id.clone())
+                .collect()
+        });
+        if ids.is_empty() {
+            return;
+        }
+        let id = ids[self.random.random_range(0..ids.len())].clone();
+        self.lab.world(|world| world.run_command.set_agent(&id, Ping::ConnectionLost));
+        if self.random.random_bool(0.5) {
+            let (lab, silence) = (self.lab.clone(), self.random.random_range(10..1_800));
+            tokio::spawn(async move {
+                lab.sleep(Duration::from_secs(silence)).await;
+                lab.world(|world| world.run_command.set_agent(&id, Ping::Online));
+            });
+        }
+    }
+
+    /// Ends every deployment, for which there are `limit`, and every group.
+    pub(super) async fn settle(&mut self, limit: Duration) {
+        for family in &mut self.families {
+            if let Some(deployment) = family.deployment.take() {
+                let _ = tokio::time::timeout(limit, deployment).await;
+            }
+        }
+        let groups: Vec<_> = self
+            .families
+            .iter()
+            .flat_map(|family| (1..=family.tried).map(|generation| format!("{}-{generation}", family.name)))
+            .collect();
+        self.lab.world(|world| groups.iter().for_each(|group| world.run_scheduled_action(group, 0)));
+    }
+}
+
+fn fail(world: &mut World, id: &str, how: u32) {
+    match how {
+        0 => world.fail_instance(id),
+        1 => world.fail_status_check(id),
+        _ => world.fail_load_balancer_check(id),
+    }
+}
+
+/// A stack update. Where AWS throttles CloudFormation in the middle, CloudFormation tries again.
+async fn deploy(lab: Lab, old: String, new: String, rolled_back: bool) {
+    let lives = |name: &str| lab.world(|world| world.autoscaling.group(name).is_some());
+    let loser = if rolled_back {
+        let _ = scenarios::roll_back_group(&lab, &old, &new, ROLL_BACK).await;
+        &new
+    } else {
+        let _ = scenarios::replace_group(&lab, &old, &new).await;
+        &old
+    };
+    while lives(&old) && lives(&new) {
+        lab.sleep(AGAIN).await;
+        let _ = scenarios::delete_group(&lab, loser).await;
+    }
+}
+
+/// Decides how each instance will be: its agent, its drain, its image.
+pub(super) struct Fate {
+    random: StdRng,
+    /// Share of instances that something is wrong with.
+    ill: f64,
+}
+
+impl Fate {
+    pub(super) fn new(seed: u64, faults: Faults) -> Self {
+        let ill = match faults {
+            Faults::None => 0.0,
+            Faults::Light => 0.03,
+            Faults::Heavy => 0.1,
+        };
+        Self { random: StdRng::seed_from_u64(seed ^ 0xfa_7e), ill }
+    }
+
+    pub(super) fn decide(&mut self, lab: &Lab, instance: &str) {
+        let random = &mut self.random;
+        let ill = |random: &mut StdRng| random.random_bool(self.ill);
+        let duration = if ill(random) {
+            // Some of these take longer than a drain may.
+            random.random_range(300..3_600)
+        } else {
+            random.random_range(2..240)
+        };
+        let script = Script {
+            duration: Duration::from_secs(duration),
+            exit_code: i32::from(ill(random)),
+            ..Script::default()
+        };
+        let unregistered = ill(random);
+        let image = ImageScript {
+            pending: Duration::from_secs(random.random_range(30..2_400)),
+            failure: ill(random).then(|| "Client.InternalError: the snapshot failed".to_owned()),
+        };
+        lab.world(|world| {
+            world.run_command.set_script(instance, script);
+            world.ec2.set_image_script(instance, image);
+            if unregistered {
+                world.run_command.set_agent(instance, Ping::Unregistered);
+            }
+        });
+    }
+}
