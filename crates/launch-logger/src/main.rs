@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use aws_config::BehaviorVersion;
 use launch_logger::{Config, Context};
 use lifecycle_core::runtime;
 
@@ -12,9 +11,7 @@ async fn main() -> Result<ExitCode, lambda_runtime::Error> {
     let Some(config) = runtime::configure(Config::parse).await else {
         return Ok(ExitCode::FAILURE);
     };
-    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
-    let sdk = loader.http_client(runtime::http_client()).load().await;
-    let context = Context::new(config, &sdk)?;
+    let context = Context::new(config, &runtime::sdk_config())?;
     runtime::run(async |payload, invocation| context.invoke(payload, &invocation).await).await?;
     Ok(ExitCode::SUCCESS)
 }
