@@ -1,7 +1,7 @@
 """Starts functions as Lambda does and measures them: cold start, latency, processor time, memory.
 
     harness.py functions --binaries FOLDER [--rounds N] [--warm N] [--only NAME,…]
-    harness.py storms --simulator FILE [--sizes N,…]
+    harness.py storms --simulator FILE [--sizes N,…] [--days N]
 
 Prints tables in Markdown; scripts/bench prepares what it needs and calls it. This process is the Runtime API's host and,
 over TLS and with a certificate made for this run, an AWS that gives each action one answer after a constant time. What
@@ -13,12 +13,9 @@ import argparse
 import json
 import os
 import platform
-import queue
 import re
 import shutil
 import signal
-import socket
-import ssl
 import statistics
 import subprocess
 import sys
@@ -28,16 +25,10 @@ import time
 import zipfile
 from pathlib import Path
 
-import answers
+from servers import Aws, RuntimeApi
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "target" / "bench"
-
-# Seconds: what AWS takes for each call. Long enough for the function to fall asleep, as it does in Lambda.
-AWS_TAKES = 0.005
-
-# Seconds until a function that gives no answer is given up.
-PATIENCE = 30
 
 
 def main():
@@ -48,10 +39,12 @@ def main():
     functions.add_argument("--rounds", type=int, default=25, help="cold starts of each target")
     functions.add_argument("--warm", type=int, default=25, help="warm events of each process")
     functions.add_argument("--only", type=lambda names: names.split(","), help="these targets alone")
+    functions.add_argument("--against", type=Path, help="another folder with binaries, whose launch-logger is measured too")
     functions.set_defaults(run=measure_functions)
     storms = commands.add_parser("storms")
     storms.add_argument("--simulator", type=Path, required=True, help="fleet-sim's binary")
     storms.add_argument("--sizes", default="100,1000,10000,100000", help="numbers of instances")
+    storms.add_argument("--days", default="0.25", help="how long each lasts, in the lab")
     storms.set_defaults(run=measure_storms)
     arguments = parser.parse_args()
     arguments.run(arguments)
@@ -79,12 +72,12 @@ def targets(binaries):
         return Target(name, [binaries / name], (name, event), **variables)
 
     return [
-        Target("Rust, does nothing", [BENCH / "floor"], launch),
+        Target("floor", [BENCH / "floor"], launch),
         function(*launch),
-        Target("Go, SDK v2", [BENCH / "go"], launch),
-        Target("Node, SDK v3", [shutil.which("node") or "node", BENCH / "node.cjs"], launch, BENCH / "node.cjs"),
+        Target("Go", [BENCH / "go"], launch),
+        Target("Node", [shutil.which("node") or "node", BENCH / "node.cjs"], launch, BENCH / "node.cjs"),
         Target(
-            "Python, boto3",
+            "Python",
             [BENCH / "venv/bin/python", "-m", "awslambdaric", "handler.handler"],
             launch,
             ROOT / "bench/python/handler.py",
@@ -191,172 +184,14 @@ class Log:
         return before
 
 
-# --- The two servers. ----------------------------------------------------------------------------------
-
-
-class Connection:
-    """HTTP/1.1, as far as these clients speak it."""
-
-    def __init__(self, stream):
-        self.stream, self.rest = stream, b""
-
-    def request(self):
-        """Method, path, headers and body; None at the end."""
-        while b"\r\n\r\n" not in self.rest:
-            if not self.more():
-                return None
-        head, self.rest = self.rest.split(b"\r\n\r\n", 1)
-        first, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
-        method, path, _ = first.split(" ")
-        length = int(headers.get("content-length", 0))
-        while len(self.rest) < length:
-            if not self.more():
-                return None
-        body, self.rest = self.rest[:length], self.rest[length:]
-        return method, path, headers, body
-
-    def more(self):
-        try:
-            part = self.stream.recv(65536)
-        except OSError:
-            return False
-        self.rest += part
-        return bool(part)
-
-    def respond(self, status, headers, body):
-        lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        try:
-            self.stream.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        except OSError:
-            # It has gone; the process was killed.
-            pass
-
-
-class Server:
-    """Serves each connection in a thread; they wait for each other's events, not for the processor."""
-
-    def __init__(self, wrap=None):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.wrap = wrap
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                stream, _ = self.listener.accept()
-            except OSError:
-                return
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self.serve, args=[stream], daemon=True).start()
-
-    def serve(self, stream):
-        try:
-            if self.wrap:
-                stream = self.wrap(stream)
-        except OSError:
-            return
-        self.converse(Connection(stream))
-        stream.close()
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-
-class RuntimeApi(Server):
-    def __init__(self):
-        self.events, self.answers, self.taken = queue.Queue(), queue.Queue(), {}
-        super().__init__()
-
-    def hand_over(self, event):
-        self.events.put(event)
-
-    def answer(self, target, log):
-        """When the event was taken, and when its answer was there."""
-        try:
-            taken, answered, path, body = self.answers.get(timeout=PATIENCE)
-        except queue.Empty:
-            sys.exit(f"{target.name} gave no answer. Its log: {log.last.decode(errors='replace')}")
-        if not path.endswith("/response"):
-            sys.exit(f"{target.name} answered {path}: {body.decode()}. Its log: {log.last.decode(errors='replace')}")
-        return taken, answered
-
-    def converse(self, connection):
-        while request := connection.request():
-            now = time.perf_counter_ns()
-            method, path, _, body = request
-            if method == "GET":
-                event = self.events.get()
-                headers = {
-                    "content-type": "application/json",
-                    "lambda-runtime-aws-request-id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
-                    "lambda-runtime-deadline-ms": str(int((time.time() + PATIENCE) * 1000)),
-                    "lambda-runtime-invoked-function-arn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
-                    "lambda-runtime-trace-id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
-                }
-                self.taken = time.perf_counter_ns()
-                connection.respond("200 OK", headers, event)
-            else:
-                self.answers.put((self.taken, now, path, body))
-                connection.respond("202 Accepted", {}, b"")
-
-
-class Aws(Server):
-    def __init__(self, folder):
-        self.trusted = make_certificates(folder)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "server.pem", folder / "server.key")
-        self.connections, self.calls, self.lock = 0, [], threading.Lock()
-        super().__init__(lambda stream: context.wrap_socket(stream, server_side=True))
-        self.url = f"https://localhost:{self.port}"
-
-    def converse(self, connection):
-        self.connections += 1
-        while request := connection.request():
-            began = time.perf_counter_ns()
-            status, kind, body = answers.answer(*request)
-            time.sleep(AWS_TAKES)
-            headers = {"content-type": kind, "x-amzn-requestid": "8476a536-e9f4-11e8-9739-2dfe598c3fcd"}
-            with self.lock:
-                self.calls.append((began, time.perf_counter_ns()))
-            connection.respond(status, headers, body)
-
-    def busy(self, since, until):
-        """How long at least one call was under way here; those at the same time count once."""
-        with self.lock:
-            calls, self.calls = sorted(call for call in self.calls if since <= call[0] <= until), []
-        total, end = 0, since
-        for began, ended in calls:
-            total += max(0, ended - max(began, end))
-            end = max(end, ended)
-        return total
-
-
-def make_certificates(folder):
-    """A certificate for localhost, and its authority among all that this machine trusts."""
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=bench")
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
-    (folder / "extensions").write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
-    signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions", "-days", "2"]
-    openssl("x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
-    system = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
-    trusted = folder / "trusted.pem"
-    trusted.write_text((folder / "ca.pem").read_text() + (Path(system).read_text() if Path(system).exists() else ""))
-    return str(trusted)
-
-
 # --- Tables. -------------------------------------------------------------------------------------------
 
 
 def measure_functions(arguments):
-    chosen = [target for target in targets(arguments.binaries) if not arguments.only or target.name in arguments.only]
+    known = targets(arguments.binaries)
+    if arguments.against:
+        known.append(Target("against", [arguments.against / "launch-logger"], ("launch-logger", "launch")))
+    chosen = [target for target in known if not arguments.only or target.name in arguments.only]
     for target in chosen:
         if not target.exists():
             print(f"left out: {target.name}, there is no {target.command[0]}", file=sys.stderr)
@@ -370,25 +205,41 @@ def measure_functions(arguments):
                 progress(f"round {number + 1} of {arguments.rounds}: {target.name}")
                 target.processes.append(Process(target, arguments.warm, aws))
         progress("")
-    rows = [["", "binary MB", "zip MB", "cold ms", "CPU ms", "warm ms", "warm CPU ms", "peak MiB", "log B", "connections"]]
     for target in chosen:
-        of = lambda name: [getattr(process, name) for process in target.processes]
-        warm = [value for values in of("warm") for value in values]
-        binary, zipped = sizes(target.code)
-        rows.append([
-            target.name,
-            f"{binary / 1e6:.2f}" if binary > 1e4 else "-",
-            f"{zipped / 1e6:.2f}" if binary > 1e4 else "-",
-            spread(of("cold"), 1e6, 1),
-            spread(of("cold_cpu"), 1e6, 1),
-            spread(warm, 1e6, 2),
-            spread(of("warm_cpu"), 1e6, 2),
-            spread(of("memory"), 2**20, 1),
-            f"{statistics.median(of('log')):.0f}",
-            f"{statistics.median(of('connections')):.0f}",
-        ])
+        target.results = {name: [getattr(process, name) for process in target.processes] for name in COLUMNS}
+        target.results["warm"] = [value for process in target.processes for value in process.warm]
+    rows = [["", "binary MB", "zip MB", *(column for column, _, _ in COLUMNS.values()), "log B", "connections"]]
+    for target in chosen:
+        of = lambda name: statistics.median(getattr(process, name) for process in target.processes)
+        spreads = [spread(target.results[name], unit, digits) for name, (_, unit, digits) in COLUMNS.items()]
+        rows.append([target.name, *sizes(target.code), *spreads, f"{of('log'):.0f}", f"{of('connections'):.0f}"])
     table(rows)
+    ratios(chosen)
     print(f"\n{arguments.rounds} cold starts and {arguments.rounds * arguments.warm} warm events of each. {machine()}")
+
+
+# What is measured of each process: its column, the unit, and the digits that are shown.
+COLUMNS = {
+    "cold": ("cold ms", 1e6, 1),
+    "cold_cpu": ("CPU ms", 1e6, 1),
+    "warm": ("warm ms", 1e6, 2),
+    "warm_cpu": ("warm CPU ms", 1e6, 2),
+    "memory": ("peak MiB", 2**20, 1),
+}
+
+
+def ratios(chosen):
+    """How many times as much as launch-logger those take that do the same, by their medians."""
+    ours = next((target for target in chosen if target.name == "launch-logger"), None)
+    others = [target for target in chosen if target is not ours and target.event[0] == "launch-logger"]
+    if not ours or not others:
+        return
+    rows = [["times launch-logger", *(column.rpartition(" ")[0] for column, _, _ in COLUMNS.values())]]
+    for target in others:
+        median = lambda one, name: statistics.median(one.results[name])
+        rows.append([target.name, *(f"{median(target, name) / median(ours, name):.2f}" for name in COLUMNS)])
+    print()
+    table(rows)
 
 
 def spread(values, unit, digits):
@@ -399,17 +250,21 @@ def spread(values, unit, digits):
 
 
 def sizes(code):
+    """What is deployed, as it is and in a zip; nothing for a few lines of Python, whose SDK Lambda brings."""
+    if code.stat().st_size < 10_000:
+        return "-", "-"
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
             zipped.write(code, "bootstrap")
-        return code.stat().st_size, file.tell()
+        return f"{code.stat().st_size / 1e6:.2f}", f"{file.tell() / 1e6:.2f}"
 
 
 def measure_storms(arguments):
-    rows = [["instances", "wall s", "ms per instance", "lab calls", "calls per s", "peak MiB", "KiB per instance"]]
+    head = ["instances", "wall s", "CPU s", "CPU ms per instance", "calls", "calls per CPU s", "peak MiB", "KiB per instance"]
+    rows = [head]
     for size in map(int, arguments.sizes.split(",")):
         progress(f"a storm of {size} instances")
-        storm = ["storm", "--instances", str(size), "--seed", "7", "--faults", "heavy", "--days", "1"]
+        storm = ["storm", "--instances", str(size), "--seed", "7", "--faults", "heavy", "--days", arguments.days]
         with tempfile.TemporaryFile("w+") as report:
             began = time.perf_counter()
             process = subprocess.Popen([arguments.simulator, *storm], stdout=report)
@@ -417,23 +272,28 @@ def measure_storms(arguments):
             wall = time.perf_counter() - began
             report.seek(0)
             text = report.read()
+        if "instances in" not in text:
+            sys.exit(f"the storm of {size} instances ended with {status}")
         if status:
-            sys.exit(f"the storm of {size} instances did not hold:\n{text}")
+            print(f"the storm of {size} instances: {text.splitlines()[-1]}", file=sys.stderr)
+        # Wall time depends on what else runs; processor time hardly does.
+        used = usage.ru_utime + usage.ru_stime
         instances = int(re.search(r"(\d+) instances in", text)[1])
         functions = re.search(r"^Functions .*\n((?:.+\n)*?)(?:Auto|\n)", text, re.M)[1]
         calls = sum(int(line.split()[-2]) for line in functions.splitlines())
         rows.append([
             f"{instances:,}",
             f"{wall:.1f}",
-            f"{wall * 1000 / instances:.1f}",
+            f"{used:.1f}",
+            f"{used * 1000 / instances:.1f}",
             f"{calls:,}",
-            f"{calls / wall:,.0f}",
+            f"{calls / used:,.0f}",
             f"{usage.ru_maxrss / 1024:.0f}",
             f"{usage.ru_maxrss / instances:.1f}",
         ])
     progress("")
     table(rows)
-    print(f"\n{machine()}")
+    print(f"\nStorms of seed 7, heavy faults, {arguments.days} days. {machine()}")
 
 
 def table(rows):
