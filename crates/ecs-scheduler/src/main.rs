@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use aws_config::BehaviorVersion;
 use ecs_scheduler::{Config, Context};
 use lifecycle_core::runtime;
 
@@ -11,7 +12,9 @@ async fn main() -> Result<ExitCode, lambda_runtime::Error> {
     let Some(config) = runtime::configure(Config::parse).await else {
         return Ok(ExitCode::FAILURE);
     };
-    let context = Context::new(config, &runtime::sdk_config())?;
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    let sdk = loader.http_client(runtime::http_client()).load().await;
+    let context = Context::new(config, &sdk)?;
     runtime::run(async |payload, invocation| context.invoke(payload, &invocation).await).await?;
     Ok(ExitCode::SUCCESS)
 }

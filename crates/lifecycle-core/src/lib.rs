@@ -14,7 +14,6 @@ pub mod invocation;
 pub mod metrics;
 pub mod output;
 pub mod runtime;
-pub mod sdk;
 pub mod sweep;
 pub mod waits;
 

@@ -18,7 +18,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::config::{FUNCTION_NAME, Variables};
-use crate::{Error, Invocation, sdk};
+use crate::{Error, Invocation};
 
 /// Longest wait for a connection. Inside a Region it takes a few milliseconds; one second means that
 /// a network path is missing, and waiting longer would only eat the run's time.
@@ -80,13 +80,6 @@ struct OneLine(Stderr);
 
 impl Write for OneLine {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        // Nearly all of them are one line of ASCII already.
-        if let Some((b'\n', line)) = event.split_last()
-            && line.iter().all(|byte| matches!(byte, b' '..=b'~'))
-        {
-            self.0.write_all(event)?;
-            return Ok(event.len());
-        }
         let text = String::from_utf8_lossy(event);
         let mut line = String::with_capacity(event.len());
         for character in text.trim_end_matches('\n').chars() {
@@ -159,11 +152,6 @@ async fn post_init_error(diagnostic: Diagnostic) -> Result<(), lambda_runtime::E
 /// CPU at the first handshake.
 pub fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
-}
-
-/// The SDK's settings, as Lambda's environment has them.
-pub fn sdk_config() -> SdkConfig {
-    sdk::config(env_variable, http_client())
 }
 
 /// The same settings with this project's retries and timeouts, for every client of a function.
