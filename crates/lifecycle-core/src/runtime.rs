@@ -80,6 +80,13 @@ struct OneLine(Stderr);
 
 impl Write for OneLine {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        // Nearly all of them are one line of ASCII already.
+        if let Some((b'\n', line)) = event.split_last()
+            && line.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        {
+            self.0.write_all(event)?;
+            return Ok(event.len());
+        }
         let text = String::from_utf8_lossy(event);
         let mut line = String::with_capacity(event.len());
         for character in text.trim_end_matches('\n').chars() {
