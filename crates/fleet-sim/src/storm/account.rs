@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use lifecycle_core::config::Variables;
 use lifecycle_lab::autoscaling::Bucket;
 use lifecycle_lab::ecs::Scheduling;
@@ -15,6 +16,7 @@ use lifecycle_lab::{Lab, Moment, Sight, What};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Faults;
+use super::backups::{Backups, PINNED, SHOP};
 use super::observer::{Observer, Scene, Violation};
 use super::tally::Tally;
 use super::weather::{Family, Fate, Weather};
@@ -54,6 +56,15 @@ const DELIVERY_TIMEOUT: &str = "2m";
 /// Images of one group within an hour, as ami-snapshotter's variable says. It is its default.
 pub(super) const IMAGES_PER_HOUR: usize = 10;
 
+/// Newest versions of the launch template that lt-ami-refresher keeps.
+pub(super) const KEEP_VERSIONS: usize = 3;
+
+/// How often it runs on its schedule.
+const REFRESH: Duration = Duration::from_secs(3_600);
+
+/// Most runs of all functions at once under heavy faults: Lambda's limit in some new accounts.
+const CONCURRENCY: u32 = 10;
+
 /// A variable of ami-snapshotter's configuration that is somebody else's.
 const OTHER_VARIABLE: (&str, &str) = ("OWNER", "the people who run the blog");
 
@@ -89,10 +100,12 @@ impl Account {
         let fate = Fate::new(self.seed, self.faults);
         tokio::spawn(watch(lab.clone(), lab.observe(), observer.clone(), fate, counted.clone()));
 
+        let backups = Backups::new(&lab, self.seed, self.faults).await?;
         let families = self.set_the_scene(&lab).await?;
         deploy(&lab)?;
         self.let_things_go_wrong(&lab)?;
         let mut weather = Weather::new(&lab, self.seed, self.instances, families, counted.clone());
+        tokio::spawn(backups.run(self.lasts));
         let mut told = 0;
         while lab.now() - began < chrono::TimeDelta::from_std(self.lasts)? {
             let share = (lab.now() - began).as_seconds_f64() / self.lasts.as_secs_f64();
@@ -125,9 +138,14 @@ impl Account {
         let mut families: Vec<_> =
             (1..=apps).map(|number| Family::new(format!("{APPS}{number}"), largest)).collect();
         families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest));
-        for family in &families {
+        for (n, family) in families.iter().enumerate() {
             let group = family.current();
-            create(&operator, &group, family.largest).await?;
+            let version = match n % 2 {
+                _ if group.starts_with(BLOG) => PINNED.to_string(),
+                0 => "$Default".to_owned(),
+                _ => "$Latest".to_owned(),
+            };
+            create(&operator, &group, &version, family.largest).await?;
             if group.starts_with(BLOG) {
                 let (born, dying) = (operator::LAUNCH_HEARTBEAT, operator::DEATH_HEARTBEAT);
                 operator::hook(&operator, &group, "born", "LAUNCHING", born, "CONTINUE").await?;
@@ -169,6 +187,9 @@ impl Account {
             ),
         };
         lab.faults().chaos(chaos.parse().map_err(anyhow::Error::msg)?);
+        if self.faults == Faults::Heavy {
+            lab.limit_concurrency(CONCURRENCY);
+        }
         lab.world(|world| {
             world.autoscaling.bucket = Some(bucket.clone());
             world.scalable_targets.bucket = Some(bucket);
@@ -214,15 +235,17 @@ fn scene() -> Scene {
     }
 }
 
-async fn create(operator: &Client, group: &str, largest: u32) -> anyhow::Result<()> {
+/// A group without instances that launches from this version of the template.
+async fn create(operator: &Client, group: &str, version: &str, largest: u32) -> anyhow::Result<()> {
     let zones = ["us-east-1a", "us-east-1b", "us-east-1c"].map(str::to_owned);
     let create = operator.create_auto_scaling_group().auto_scaling_group_name(group);
-    let create = create.launch_configuration_name(group).set_availability_zones(Some(zones.into()));
+    let template = LaunchTemplateSpecification::builder().launch_template_name(SHOP).version(version);
+    let create = create.launch_template(template.build()).set_availability_zones(Some(zones.into()));
     create.min_size(0).max_size(largest.cast_signed()).send().await?;
     Ok(())
 }
 
-/// The functions with their triggers. lt-ami-refresher's place is here.
+/// The functions with their triggers.
 fn deploy(lab: &Lab) -> anyhow::Result<()> {
     let reconcile = serde_json::json!({ "action": "reconcile" });
 
@@ -252,6 +275,13 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
     functions::on_lives_and_images(lab, ami_snapshotter::NAME, BLOG)?;
     functions::deploy_ami_snapshotter(lab, IMAGE_SWEEP, &variables)?;
     lab.schedule(SWEEP, IMAGE_SWEEP, reconcile);
+
+    let variables: Variables = {
+        use lt_ami_refresher::config::{EC2_INSTANCE_NAME, KEEP_VERSIONS as KEEP, LAUNCH_TEMPLATE_NAME};
+        let keep = KEEP_VERSIONS.to_string();
+        [(EC2_INSTANCE_NAME, SHOP), (LAUNCH_TEMPLATE_NAME, SHOP), (KEEP, keep.as_str())].into_iter().collect()
+    };
+    functions::deploy_lt_ami_refresher(lab, &variables, REFRESH)?;
 
     let resources = SERVICES.map(|(name, ..)| resource(name)).join(",");
     let variables: Variables = {

@@ -304,6 +304,15 @@ async fn deploy(lab: Lab, old: String, new: String, rolled_back: bool) {
     }
 }
 
+/// Share of instances and backups that something is wrong with.
+pub(super) fn ill(faults: Faults) -> f64 {
+    match faults {
+        Faults::None => 0.0,
+        Faults::Light => 0.03,
+        Faults::Heavy => 0.1,
+    }
+}
+
 /// Decides how each instance will be: its agent, its drain, its image.
 pub(super) struct Fate {
     random: StdRng,
@@ -313,12 +322,7 @@ pub(super) struct Fate {
 
 impl Fate {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
-        let ill = match faults {
-            Faults::None => 0.0,
-            Faults::Light => 0.03,
-            Faults::Heavy => 0.1,
-        };
-        Self { random: StdRng::seed_from_u64(seed ^ 0xfa_7e), ill }
+        Self { random: StdRng::seed_from_u64(seed ^ 0xfa_7e), ill: ill(faults) }
     }
 
     pub(super) fn decide(&mut self, lab: &Lab, instance: &str) {

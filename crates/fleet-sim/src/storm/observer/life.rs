@@ -156,6 +156,9 @@ pub(super) fn line(what: &What) -> String {
             let result = result.map(|result| format!(" {result}")).unwrap_or_default();
             format!("{} calls {}{result}: {}", call.caller, call.action, call.outcome)
         }
+        What::Throttled { function, payload } => {
+            format!("Lambda has no room for {function}: {} waits", kind(payload))
+        }
         What::Started(run) => {
             let id = &run.request_id[..8];
             format!("{} runs for {}, attempt {} ({id})", run.function, kind(&run.payload), run.attempt)
