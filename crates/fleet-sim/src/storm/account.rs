@@ -19,7 +19,7 @@ use super::Faults;
 use super::backups::{Backups, PINNED, SHOP};
 use super::observer::{Observer, Scene, Violation};
 use super::tally::Tally;
-use super::weather::{Family, Fate, Weather};
+use super::weather::{Family, Fate, Weather, put_pool};
 use crate::functions;
 use crate::operator;
 
@@ -134,10 +134,11 @@ impl Account {
         let operator = Client::new(&lab.sdk_config("operator"));
         // Each group lives through some ten times its size; so few at once keep a storm light.
         let largest = (self.instances / 15).clamp(2, 40);
-        let apps = (self.instances / 150).clamp(1, 5);
-        let mut families: Vec<_> =
-            (1..=apps).map(|number| Family::new(format!("{APPS}{number}"), largest)).collect();
-        families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest));
+        let apps = (self.instances / 50).clamp(1, 5);
+        let mut families: Vec<_> = (1..=apps)
+            .map(|number| Family::new(format!("{APPS}{number}"), largest, pool_of(number)))
+            .collect();
+        families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest, None));
         for (n, family) in families.iter().enumerate() {
             let group = family.current();
             let version = match n % 2 {
@@ -153,6 +154,9 @@ impl Account {
             } else {
                 operator::hook(&operator, &group, "record", "LAUNCHING", HEARTBEAT, "ABANDON").await?;
                 operator::hook(&operator, &group, "drain", "TERMINATING", HEARTBEAT, "CONTINUE").await?;
+            }
+            if let Some(reuse) = family.pool {
+                put_pool(lab, &operator, &group, family.largest, reuse).await;
             }
         }
         let targets = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
@@ -243,6 +247,15 @@ async fn create(operator: &Client, group: &str, version: &str, largest: u32) -> 
     let create = create.launch_template(template.build()).set_availability_zones(Some(zones.into()));
     create.min_size(0).max_size(largest.cast_signed()).send().await?;
     Ok(())
+}
+
+/// Some of the application's groups have a warm pool; to some of these, instances return.
+fn pool_of(number: u32) -> Option<bool> {
+    match number {
+        2 => Some(true),
+        3 => Some(false),
+        _ => None,
+    }
 }
 
 /// The functions with their triggers.

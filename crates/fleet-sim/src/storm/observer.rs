@@ -240,13 +240,13 @@ impl Observer {
         if let Some(hold) = &mut life.hold {
             hold.over = Some(at);
         }
-        if ["Pending:Wait", "Terminating:Wait"].contains(&state) {
+        if state.ends_with(":Wait") {
             life.hold = self.hold(id);
         }
         life.served |= state == "InService";
-        life.held |= state == "Terminating:Wait";
+        life.held |= state.ends_with("Terminating:Wait");
         life.state = state;
-        if state == "Terminated" {
+        if state.ends_with("Terminated") {
             self.bury(&life);
             self.gone.insert(id.to_owned(), ());
         } else {
