@@ -371,7 +371,7 @@ impl Observer {
             self.check_services(seen.started, at);
         }
         if run.function == lt_ami_refresher::NAME {
-            self.check_template(at, &seen, result);
+            self.check_template(at, &seen, run, result);
         }
         if result.is_err()
             && run.attempt == ATTEMPTS

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use lifecycle_lab::ec2::{LaunchTemplate, TemplateVersion};
-use lifecycle_lab::{Call, FunctionError, World};
+use lifecycle_lab::{Call, FunctionError, Run, World};
 use serde_json::Value;
 
 use super::{Observer, RunSeen, life};
@@ -96,6 +96,7 @@ impl Observer {
         &mut self,
         at: DateTime<Utc>,
         seen: &RunSeen,
+        run: &Run,
         result: &Result<Value, FunctionError>,
     ) {
         let meanwhile = |time: &DateTime<Utc>| *time >= seen.started;
@@ -103,8 +104,9 @@ impl Observer {
             || self.template.run_ended.replace(at).is_some_and(|ended| meanwhile(&ended))
             || self.template.touched.as_ref().is_some_and(meanwhile)
             || self.template.available.values().any(|since| meanwhile(since));
+        // News of an image may be of another one; a schedule's run is always about this template.
         let ignored = matches!(result, Ok(answer) if answer["outcome"] == "ignored");
-        if !seen.undisturbed || others || ignored {
+        if !seen.undisturbed || others || ignored && run.payload.get("detail").is_some() {
             return;
         }
         let wrong = self.lab.world(|world| {
