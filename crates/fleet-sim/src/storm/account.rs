@@ -191,6 +191,10 @@ impl Account {
             ),
         };
         lab.faults().chaos(chaos.parse().map_err(anyhow::Error::msg)?);
+        for function in [lt_ami_refresher::NAME, ecs_scheduler::NAME] {
+            // As the README advises.
+            lab.reserve_concurrency(function, 1);
+        }
         if self.faults == Faults::Heavy {
             lab.limit_concurrency(CONCURRENCY);
         }
