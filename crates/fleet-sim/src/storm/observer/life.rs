@@ -14,7 +14,7 @@ pub(super) struct Life {
     pub(super) id: String,
     pub(super) group: String,
     pub(super) state: &'static str,
-    /// Whether it was ever in service.
+    /// Whether it has been in service since it was launched, or left the warm pool.
     pub(super) served: bool,
     /// Whether a terminating hook has held it.
     pub(super) held: bool,
@@ -155,6 +155,9 @@ pub(super) fn line(what: &What) -> String {
             let result = call.parameters.iter().find_map(|line| line.strip_prefix("LifecycleActionResult="));
             let result = result.map(|result| format!(" {result}")).unwrap_or_default();
             format!("{} calls {}{result}: {}", call.caller, call.action, call.outcome)
+        }
+        What::Throttled { function, payload } => {
+            format!("Lambda has no room for {function}: {} waits", kind(payload))
         }
         What::Started(run) => {
             let id = &run.request_id[..8];
