@@ -242,9 +242,13 @@ impl Observer {
         }
         if state.ends_with(":Wait") {
             life.hold = self.hold(id);
+            life.held |= life.hold.as_ref().is_some_and(|hold| !hold.launching);
         }
-        life.served |= state == "InService";
-        life.held |= state.ends_with("Terminating:Wait");
+        match state {
+            "InService" => (life.served, life.held) = (true, false),
+            "Warmed:Running" => self.returned(&mut life),
+            _ => {}
+        }
         life.state = state;
         if state.ends_with("Terminated") {
             self.bury(&life);
