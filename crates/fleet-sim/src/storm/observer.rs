@@ -242,14 +242,13 @@ impl Observer {
         }
         if state.ends_with(":Wait") {
             life.hold = self.hold(id);
+            life.held |= life.hold.as_ref().is_some_and(|hold| !hold.launching);
         }
         match state {
-            "InService" => life.served = true,
-            // It left the warm pool, and its launch can still be given up.
-            "Pending" => life.served = false,
+            "InService" => (life.served, life.held) = (true, false),
+            "Warmed:Running" => self.returned(&mut life),
             _ => {}
         }
-        life.held |= state.ends_with("Terminating:Wait");
         life.state = state;
         if state.ends_with("Terminated") {
             self.bury(&life);

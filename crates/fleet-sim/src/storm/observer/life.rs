@@ -14,9 +14,9 @@ pub(super) struct Life {
     pub(super) id: String,
     pub(super) group: String,
     pub(super) state: &'static str,
-    /// Whether it has been in service since it was launched, or left the warm pool.
+    /// Whether it was in service, and not in the warm pool since.
     pub(super) served: bool,
-    /// Whether a terminating hook has held it.
+    /// Whether a terminating hook has held it since then.
     pub(super) held: bool,
     /// Why it is terminated, in AWS's words.
     pub(super) cause: String,
