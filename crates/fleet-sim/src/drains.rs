@@ -15,7 +15,7 @@ use terminate_drainer::NAME;
 use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_TIMEOUT, WAIT};
 
 use crate::functions::{deploy_terminate_drainer, on_ended_commands, on_terminations};
-use crate::measure::{billed_ms, median, until_idle};
+use crate::measure::{GIGABYTES, USD_PER_GB_SECOND, USD_PER_REQUEST, billed_ms, median, until_idle, usd};
 
 const MODES: [&str; 2] = ["event", "poll"];
 
@@ -40,11 +40,6 @@ const SWEEPER: &str = "terminate-drainer's sweep";
 
 /// AWS's default.
 const HEARTBEAT: i32 = 3_600;
-
-/// Assumed: 128 MB, what an arm64 GB-second costs in us-east-1, and what a request costs.
-const GIGABYTES: f64 = 0.125;
-const USD_PER_GB_SECOND: f64 = 0.000_013_333_4;
-const USD_PER_REQUEST: f64 = 0.20 / 1_000_000.0;
 
 /// Longer than the longest drain and everything around it.
 const PATIENCE: Duration = Duration::from_secs(4 * 3_600);
@@ -127,11 +122,6 @@ impl fmt::Display for Row<'_> {
         write!(f, " | {after:>8.1} | {:>8.4}", 1_000.0 * usd(runs, billed))?;
         write!(f, " | {:>6} {:>5}", of(|drain| drain.sweeps), of(|drain| drain.sweep_ms))
     }
-}
-
-/// What Lambda bills for runs that took so long together.
-fn usd(runs: u64, billed_ms: u64) -> f64 {
-    runs as f64 * USD_PER_REQUEST + billed_ms as f64 / 1_000.0 * GIGABYTES * USD_PER_GB_SECOND
 }
 
 /// A lab with a group, its hook, the function and its sweep.

@@ -1,10 +1,16 @@
-//! What the benchmarks share: watching a lab until nothing runs, and the sums of what was seen.
+//! What the benchmarks and storms share: watching a lab until nothing runs, the sums of what was seen, and
+//! what Lambda bills for it.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use lifecycle_lab::{Lab, Moment, What};
 use tokio::sync::mpsc::UnboundedReceiver;
+
+/// Assumed: 128 MB, what an arm64 GB-second costs in us-east-1, and what a request costs.
+pub(crate) const GIGABYTES: f64 = 0.125;
+pub(crate) const USD_PER_GB_SECOND: f64 = 0.000_013_333_4;
+pub(crate) const USD_PER_REQUEST: f64 = 0.20 / 1_000_000.0;
 
 /// The value in the middle; of nothing, the default.
 pub(crate) fn median<T: Ord + Copy + Default>(values: impl Iterator<Item = T>) -> T {
@@ -37,4 +43,9 @@ pub(crate) async fn until_idle(lab: &Lab, moments: &mut UnboundedReceiver<Moment
 /// As Lambda bills: every run rounded up to a millisecond.
 pub(crate) fn billed_ms(time: TimeDelta) -> u64 {
     u64::try_from(time.num_microseconds().unwrap_or(i64::MAX)).unwrap_or_default().div_ceil(1_000)
+}
+
+/// What Lambda bills for runs that took so long together.
+pub(crate) fn usd(runs: u64, billed_ms: u64) -> f64 {
+    runs as f64 * USD_PER_REQUEST + billed_ms as f64 / 1_000.0 * GIGABYTES * USD_PER_GB_SECOND
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
+use chrono::{DateTime, Utc};
 use lifecycle_lab::ec2::ImageScript;
 use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Lab, World, scenarios};
@@ -80,6 +81,33 @@ enum Act {
     LoseAgent,
 }
 
+impl Act {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ScaleOut => "scale-outs",
+            Self::ScaleIn => "scale-ins",
+            Self::Refresh => "instance refreshes",
+            Self::Replace => "deployments",
+            Self::RollBack => "roll-backs",
+            Self::Fail => "failed instances",
+            Self::LoseZone => "lost zones",
+            Self::Reclaim => "Spot reclaims",
+            Self::Rebalance => "rebalances",
+            Self::Expire => "expired lifetimes",
+            Self::LoseAgent => "lost agents",
+        }
+    }
+}
+
+/// Something that befell an account.
+pub(super) struct Befallen {
+    pub(super) at: DateTime<Utc>,
+    /// Things of its kind, in words.
+    pub(super) what: &'static str,
+    /// Where; nothing for what befalls all groups.
+    pub(super) group: Option<String>,
+}
+
 /// Acts with their weights.
 const ACTS: [(Act, u32); 11] = [
     (Act::ScaleOut, 24),
@@ -125,8 +153,9 @@ impl Weather {
     }
 
     /// Lets something happen, if fewer instances than this share of all were launched so far, and then some
-    /// time pass.
-    pub(super) async fn blow(&mut self, share: f64) {
+    /// time pass. What happened is returned.
+    pub(super) async fn blow(&mut self, share: f64) -> Option<Befallen> {
+        let mut befallen = None;
         let launched = self.launched.load(Ordering::Relaxed) as f64;
         let wanted = f64::from(self.instances) * share.clamp(0.02, 1.0);
         if launched < wanted {
@@ -137,14 +166,17 @@ impl Weather {
                 found
             });
             if let Some((act, _)) = act {
-                self.play(*act).await;
+                befallen = self.play(*act).await;
             }
         }
         let pause = self.random.random_range(if launched < 0.9 * wanted { SHORT_PAUSE } else { PAUSE });
         self.lab.sleep(Duration::from_secs(pause)).await;
+        befallen
     }
 
-    async fn play(&mut self, act: Act) {
+    /// Plays it, if the group that is chosen lets it.
+    async fn play(&mut self, act: Act) -> Option<Befallen> {
+        let at = self.lab.now();
         // The last family is the only one of its kind, and gets more than its share.
         let last = self.families.len() - 1;
         let chosen = if self.random.random_bool(0.3) { last } else { self.random.random_range(0..=last) };
@@ -172,7 +204,7 @@ impl Weather {
                 family.tried += 1;
                 let new = format!("{}-{}", family.name, family.tried);
                 let rolled_back = matches!(act, Act::RollBack);
-                family.deployment = Some(tokio::spawn(deploy(lab, group, new, rolled_back)));
+                family.deployment = Some(tokio::spawn(deploy(lab, group.clone(), new, rolled_back)));
             }
             Act::Fail => {
                 let how = self.random.random_range(0..3);
@@ -201,8 +233,10 @@ impl Weather {
                 }
             }
             Act::LoseAgent => self.lose_agent(),
-            _ => {}
+            _ => return None,
         }
+        let everywhere = matches!(act, Act::LoseZone | Act::LoseAgent);
+        Some(Befallen { at, what: act.as_str(), group: (!everywhere).then_some(group) })
     }
 
     /// An alarm, a schedule or somebody changes the desired capacity.
