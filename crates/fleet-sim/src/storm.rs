@@ -7,6 +7,7 @@
 
 mod account;
 mod invariant;
+mod mark;
 mod observer;
 mod page;
 mod recording;

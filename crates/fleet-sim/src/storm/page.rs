@@ -8,15 +8,20 @@ use serde_json::{Value, json};
 
 use super::Options;
 use super::invariant::Invariant;
+use super::mark::Kind;
 use super::observer::Violation;
-use super::recording::{Kind, Lane, Recording, Row, SLICE, STATES};
+use super::recording::{Lane, Recording, Row, SLICE, STATES};
 use super::tally::Tally;
 use crate::measure::{GIGABYTES, USD_PER_GB_SECOND, USD_PER_REQUEST};
 
 const DOCUMENT: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str =
-    concat!(include_str!("page/page.js"), include_str!("page/charts.js"), include_str!("page/lanes.js"));
+const SCRIPT: &str = concat!(
+    include_str!("page/page.js"),
+    include_str!("page/charts.js"),
+    include_str!("page/pointer.js"),
+    include_str!("page/lanes.js")
+);
 
 /// Places in the document.
 const STYLE_HERE: &str = "/* style */";

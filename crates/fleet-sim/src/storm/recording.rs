@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::{FunctionError, Lab, Moment, Run, Sight, What};
 use serde_json::Value;
 
+use super::mark::{self, Kind};
 use super::observer::{is_disturbed, is_throttle};
 use super::weather::Befallen;
 use crate::measure::billed_ms;
@@ -31,9 +32,6 @@ const VIOLATED: usize = 100;
 /// Most marks of a lane. A wait of 48 hours has some hundreds.
 const MARKS: usize = 400;
 
-/// Most characters of a mark's text.
-const TEXT: usize = 240;
-
 /// What an instance is doing, as far as a picture tells them apart.
 pub(super) const STATES: [&str; 7] = [
     "Pending",
@@ -44,45 +42,6 @@ pub(super) const STATES: [&str; 7] = [
     "in the warm pool",
     "Standby, Retained",
 ];
-
-/// What marks of a lane tell of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    State,
-    Activity,
-    Event,
-    Fault,
-    Run,
-    Answer,
-    Error,
-    Call,
-    Disturbed,
-    Kill,
-    Command,
-    Image,
-    Heartbeat,
-    Completion,
-}
-
-impl Kind {
-    /// All of them, each at its number.
-    pub(super) const ALL: [(Self, &'static str); 14] = [
-        (Self::State, "state"),
-        (Self::Activity, "activity"),
-        (Self::Event, "event"),
-        (Self::Fault, "event disturbed"),
-        (Self::Run, "run"),
-        (Self::Answer, "answer"),
-        (Self::Error, "error"),
-        (Self::Call, "call"),
-        (Self::Disturbed, "call disturbed"),
-        (Self::Kill, "run killed"),
-        (Self::Command, "command"),
-        (Self::Image, "image"),
-        (Self::Heartbeat, "heartbeat"),
-        (Self::Completion, "completion"),
-    ];
-}
 
 /// Which instances are recorded one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,11 +216,7 @@ impl Recording {
         if let What::Seen(Sight::State { group, instance, state }) = &moment.what {
             self.state(now, ms, group, instance, state);
         }
-        let Some((kind, mut text)) = told(&moment.what) else { return };
-        if let Some((end, _)) = text.char_indices().nth(TEXT) {
-            text.truncate(end);
-            text.push('…');
-        }
+        let Some((kind, text)) = mark::told(&moment.what) else { return };
         for id in instances {
             if let Some(lane) = self.alive.get_mut(id).filter(|lane| lane.marks.len() < MARKS) {
                 lane.marks.push((ms, kind, text.clone()));
@@ -439,53 +394,5 @@ fn class(state: &str) -> Option<usize> {
         "Terminating" | "Terminating:Proceed" => 4,
         _ if state.starts_with("Warmed:") => 5,
         _ => 6,
-    })
-}
-
-/// What a mark says. The ids in it are left out: the same texts come again and again, and are written once.
-fn told(what: &What) -> Option<(Kind, String)> {
-    let kind = |event: &Value| event["detail-type"].as_str().unwrap_or("?").to_owned();
-    Some(match what {
-        What::Seen(Sight::State { state, .. }) => (Kind::State, (*state).to_owned()),
-        What::Seen(Sight::Activity(activity)) => {
-            let what = activity.description.split(':').next().unwrap_or_default();
-            // The cause is the same from its beginning to its end.
-            let begins = (activity.status == "InProgress").then_some(&activity.cause);
-            let why = activity.message.as_ref().or(begins).map(|why| format!(": {why}"));
-            (Kind::Activity, format!("{what}, {}{}", activity.status, why.unwrap_or_default()))
-        }
-        What::Seen(Sight::Command { status, .. }) => (Kind::Command, format!("command: {status}")),
-        What::Seen(Sight::Image { state, .. }) => (Kind::Image, format!("image: {state}")),
-        What::Seen(_) | What::Logged { .. } => return None,
-        What::Sent(event) => {
-            let state = ["status", "State"].into_iter().find_map(|key| event["detail"][key].as_str());
-            let state = state.map(|state| format!(", {state}")).unwrap_or_default();
-            (Kind::Event, format!("event: {}{state}", kind(event)))
-        }
-        What::Faulted(fault, event) => (Kind::Fault, format!("{fault:?} on its way: {}", kind(event))),
-        What::Called(call) => {
-            let result = call.parameters.iter().find_map(|line| line.strip_prefix("LifecycleActionResult="));
-            let result = result.map(|result| format!(" {result}")).unwrap_or_default();
-            let done = call.outcome == "ok" || call.outcome.starts_with("ok,");
-            let kind = match call.action.as_str() {
-                _ if call.outcome.contains("killed") => Kind::Kill,
-                _ if is_disturbed(&call.outcome) => Kind::Disturbed,
-                "CompleteLifecycleAction" if done => Kind::Completion,
-                "RecordLifecycleActionHeartbeat" if done => Kind::Heartbeat,
-                _ => Kind::Call,
-            };
-            (kind, format!("{} calls {}{result}: {}", call.caller, call.action, call.outcome))
-        }
-        What::Started(run) => {
-            (Kind::Run, format!("{} runs for {}, attempt {}", run.function, kind(&run.payload), run.attempt))
-        }
-        What::Ended(run, Ok(answer)) => {
-            let outcome = answer["outcome"].as_str().unwrap_or("?");
-            let reason = answer["reason"].as_str().map(|reason| format!(", {reason}")).unwrap_or_default();
-            (Kind::Answer, format!("{} answers {outcome}{reason}", run.function))
-        }
-        What::Ended(run, Err(error)) => {
-            (Kind::Error, format!("{} ends in {}: {}", run.function, error.error_type, error.error_message))
-        }
     })
 }

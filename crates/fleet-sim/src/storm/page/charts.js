@@ -12,6 +12,9 @@ const STATE_COLORS = ["pending", "launching", "serving", "waiting", "dying", "wa
 // From the bottom to the top of a stack: what lasts lies below.
 const STACK = [2, 5, 6, 0, 1, 3, 4];
 
+// `Pending:Wait` and `Terminating:Wait`.
+const WAITS = [1, 3];
+
 // ---- Colours ----
 
 let colors = {};
@@ -97,9 +100,8 @@ function roundUp(number) {
 // below them: they are cut off and say how much they are.
 function ceiling(values, least) {
   const sorted = values.toSorted((a, b) => a - b);
-  const most = sorted.at(-1) ?? 0;
-  const usual = 1.6 * (sorted[Math.floor(sorted.length * 0.985)] ?? 0);
-  return roundUp(Math.max(least, most > 2.5 * usual && usual > 0 ? usual : most));
+  const usual = sorted[Math.floor(sorted.length * 0.985)] || Infinity;
+  return roundUp(Math.max(least, sorted.findLast((value) => value <= 2 * usual) ?? 0));
 }
 
 // The columns that are cut off: at the end of the first of neighbours stands the highest.
@@ -127,7 +129,7 @@ function label(pen, text, x, y, align = "right", name = "dim") {
   pen.fillText(text, x, y);
 }
 
-const short = (number) => (number >= 10_000 ? `${+(number / 1_000).toFixed(1)}k` : String(+number.toPrecision(3)));
+const short = (number) => (number >= 10_000 ? `${+(number / 1_000).toFixed(1)}k` : (+number.toPrecision(3)).toLocaleString("en-US"));
 
 // Horizontal lines at nothing, half and all of `most`.
 function drawLevels(pen, scale, most, y) {
@@ -138,21 +140,21 @@ function drawLevels(pen, scale, most, y) {
   }
 }
 
-// The columns of a chart: which intervals each of them sums up, and where it stands.
+// The columns of a chart: which intervals each of them sums up, and where it stands, on whole pixels.
 function columns(scale, range = view) {
   const each = Math.max(1, Math.ceil(COLUMN / (story.width * scale.perMs)));
   const made = [];
   const first = Math.floor(range.from / story.width / each) * each;
   for (let from = first; from * story.width < range.to && from < story.intervals; from += each) {
     const to = Math.min(from + each, story.intervals);
-    const x = Math.max(scale.left, scale.x(from * story.width));
-    made.push({ from, to, x, width: Math.min(scale.end, scale.x(to * story.width)) - x });
+    const x = Math.round(Math.max(scale.left, scale.x(from * story.width)));
+    made.push({ from, to, x, width: Math.max(1, Math.round(Math.min(scale.end, scale.x(to * story.width))) - x) });
   }
   return { each, made };
 }
 
 // A column is drawn with a gap where there is room for one.
-const bar = (pen, column, y, height) => pen.fillRect(column.x, y, Math.max(0.7, column.width - (column.width > 2 ? 0.6 : 0)), height);
+const bar = (pen, column, y, height) => pen.fillRect(column.x, y, column.width - (column.width > 3 ? 1 : 0), height);
 
 // ---- What the charts show ----
 
@@ -177,39 +179,40 @@ const ORDER = [
 const rank = ({ row: kind, what }) => (kind === "faults" ? 100 : 0) + (ORDER.indexOf(what) + 1 || 99);
 const weatherRows = story.rows.filter((one) => one.row !== "lives").sort((a, b) => rank(a) - rank(b));
 const services = story.calls.map((one) => ({ ...one, total: sum(one.answered) + sum(one.refused) })).sort((a, b) => b.total - a.total);
-const charts = ["population", "lives", "weather", "calls", "bucket"];
+const charts = ["population", "waits", "lives", "weather", "calls", "bucket"];
 
-function drawPopulation(canvas, range, isSmall) {
+// Instances in these states over the time, stacked.
+function drawStates(canvas, range, states) {
   const { pen, width, height } = paper(canvas);
   const scale = axis(width, range);
   const [top, bottom] = [8, height - AXIS];
   const { made } = columns(scale, range);
-  const means = made.map(({ from, to }) => population.map((state) => sum(state, from, to) / (to - from)));
-  const most = roundUp(Math.max(1, ...means.map((states) => sum(states))));
-  const y = (value) => bottom - (value / most) * (bottom - top);
-  if (isSmall) label(pen, "whole storm", scale.left - 8, (top + bottom) / 2);
-  else drawLevels(pen, scale, most, y);
+  const means = made.map(({ from, to }) => states.map((state) => sum(population[state], from, to) / (to - from)));
+  const all = means.map((of) => sum(of));
+  const most = states === STACK ? roundUp(Math.max(1, ...all)) : ceiling(all, 1);
+  const y = (value) => bottom - (Math.min(value, most) / most) * (bottom - top);
+  if (canvas.id === "overview") {
+    label(pen, "whole storm", scale.left - 8, (top + bottom) / 2);
+  } else {
+    drawLevels(pen, scale, most, y);
+    label(pen, "instances", scale.left - 8, top + (bottom - top) / 4);
+  }
   drawTimes(pen, scale, top, bottom, range);
   made.forEach((column, index) => {
     let level = 0;
-    for (const state of STACK) {
-      const value = means[index][state];
+    states.forEach((state, nth) => {
+      const value = means[index][nth];
       pen.fillStyle = color(STATE_COLORS[state]);
-      // On whole pixels, so that no seams show.
-      const x = Math.floor(column.x);
-      pen.fillRect(x, y(level + value), Math.ceil(column.x + column.width) - x, y(level) - y(level + value));
+      pen.fillRect(column.x, y(level + value), column.width, y(level) - y(level + value));
       level += value;
-    }
+    });
   });
-  if (isSmall) return { pen, scale, top, bottom };
-  label(pen, "instances", scale.left - 8, top + (bottom - top) / 4);
-  return null;
+  drawCuts(pen, scale, made, all, most, top + 6);
+  return { pen, scale, top, bottom };
 }
 
 function drawOverview() {
-  const { pen, scale, top, bottom } = drawPopulation(byId("overview"), { from: 0, to: WHOLE }, true);
-  const ends = scale.x(story.weatherEnds);
-  if (scale.end - ends > 70) label(pen, "calm", ends + 6, top + 8, "left");
+  const { pen, scale, top, bottom } = drawStates(byId("overview"), { from: 0, to: WHOLE }, STACK);
   if (isWhole()) return;
   const [from, to] = [scale.x(view.from), scale.x(view.to)];
   pen.globalAlpha = 0.72;
@@ -246,7 +249,7 @@ function drawLives() {
   label(pen, `${short(most)} launches`, scale.left - 8, top + 6);
   label(pen, `${short(most)} deaths`, scale.left - 8, bottom - 6);
   const [from, to] = intervalsInView();
-  byId("note-lives").textContent = `per ${duration(each * story.width)}; in view ${count(sum(born, from, to))} launches and ${count(sum(dead, from, to))} deaths`;
+  byId("note-lives").textContent = `per ${duration(each * story.width)}; in view ${count(sum(born, from, to))} launches and ${count(sum(dead, from, to))} deaths; at the dotted line the weather ends, and all groups go to 0`;
 }
 
 const ROW = 16;
@@ -263,7 +266,7 @@ function drawWeather() {
   weatherRows.forEach(({ row: kind, what, counts }, index) => {
     const y = index * ROW + (index >= weather ? gap : 0);
     const sums = made.map((column) => sum(counts, column.from, column.to));
-    const most = Math.max(...sums);
+    const most = ceiling(sums, 1);
     label(pen, what, scale.left - 8, y + ROW / 2);
     label(pen, count(sum(counts, from, to)), scale.end + 8, y + ROW / 2, "left");
     pen.fillStyle = color("grid");
@@ -272,7 +275,7 @@ function drawWeather() {
     made.forEach((column, nth) => {
       if (sums[nth] === 0) return;
       pen.globalAlpha = 0.3 + 0.7 * Math.min(1, sums[nth] / most);
-      pen.fillRect(column.x, y + 2, Math.max(1.5, column.width), ROW - 5);
+      pen.fillRect(column.x, y + 2, column.width, ROW - 5);
     });
     pen.globalAlpha = 1;
   });
@@ -331,7 +334,8 @@ function drawBucket() {
 
 function drawCharts() {
   drawOverview();
-  drawPopulation(byId("population"), view, false);
+  drawStates(byId("population"), view, STACK);
+  drawStates(byId("waits"), view, WAITS);
   drawLives();
   drawWeather();
   drawCalls();
@@ -398,7 +402,7 @@ function drawSpread(canvas, sorted, median) {
   }
 }
 
-// ---- Pointers ----
+// ---- Legends ----
 
 function swatch(name, text) {
   const canvas = element("canvas");
@@ -422,103 +426,9 @@ function drawSwatches() {
   }
 }
 
-// What a chart says of a time.
-function tellTime(id, ms) {
-  const index = Math.max(0, Math.min(story.intervals - 1, Math.floor(ms / story.width)));
-  const lines = [`${clock(index * story.width, story.width)}, ${duration(story.width)}`];
-  if (id === "population" || id === "overview") {
-    story.states.forEach((name, state) => {
-      const many = Math.round(population[state][index]);
-      if (many > 0) lines.push(`${count(many)} ${name}`);
-    });
-  } else if (id === "lives") {
-    lines.push(`${plural(rowOf("launches")[index] ?? 0, "launch").replace("launchs", "launches")}`, plural(rowOf("deaths")[index] ?? 0, "death"));
-  } else if (id === "weather") {
-    for (const { what, counts } of weatherRows) if (counts[index]) lines.push(`${what}: ${count(counts[index])}`);
-  } else if (id === "calls") {
-    for (const { service, answered, refused } of services) {
-      const [good, bad] = [answered[index] ?? 0, refused[index] ?? 0];
-      if (good + bad > 0) lines.push(`${service}: ${count(good)}${bad > 0 ? `, and ${count(bad)} refused` : ""}`);
-    }
-  } else if (id === "bucket" && story.bucket) {
-    lines.push(`${story.bucket.lowest[index] ?? story.bucket.capacity} tokens left`);
-  }
-  return lines.join("\n");
-}
-
-function tip(text, event) {
-  const box = byId("tip");
-  box.hidden = !text;
-  if (!text) return;
-  box.textContent = text;
-  const left = event.pageX + 16 + box.offsetWidth > scrollX + innerWidth ? event.pageX - box.offsetWidth - 12 : event.pageX + 16;
-  box.style.left = `${Math.max(scrollX + 4, left)}px`;
-  box.style.top = `${Math.min(event.pageY + 14, scrollY + innerHeight - box.offsetHeight - 8)}px`;
-}
-
-function place(box, canvas, left, width) {
-  const around = canvas.getBoundingClientRect();
-  box.hidden = false;
-  Object.assign(box.style, { left: `${around.left + scrollX + left}px`, top: `${around.top + scrollY}px`, width: `${width}px`, height: `${around.height}px` });
-}
-
-// Lets a canvas with an axis of time be pointed at, zoomed by dragging and by the wheel. `range` is what it
-// shows, `tell` says something of a place on it, `click` is called for a press without a drag.
-function follow(canvas, { range, tell, click, wheel = false }) {
-  let pressed = null;
-  const scaleOf = () => axis(canvas.clientWidth, range());
-  const inside = (event) => {
-    const scale = scaleOf();
-    const x = Math.max(scale.left, Math.min(scale.end, event.offsetX));
-    return { x, ms: scale.time(x) };
-  };
-  canvas.addEventListener("pointermove", (event) => {
-    const { x, ms } = inside(event);
-    place(byId("cursor"), canvas, x, 1);
-    if (pressed === null) tip(tell(ms, event), event);
-    else place(byId("selection"), canvas, Math.min(x, pressed.x), Math.abs(x - pressed.x));
-  });
-  canvas.addEventListener("pointerleave", () => {
-    byId("cursor").hidden = true;
-    tip("");
-  });
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    pressed = inside(event);
-    // A pointer that is not there any more can't be captured.
-    try {
-      canvas.setPointerCapture(event.pointerId);
-    } catch {
-      return;
-    }
-  });
-  canvas.addEventListener("pointerup", (event) => {
-    if (pressed === null) return;
-    const { x, ms } = inside(event);
-    const began = pressed;
-    pressed = null;
-    byId("selection").hidden = true;
-    if (Math.abs(x - began.x) > 4) show(Math.min(ms, began.ms), Math.max(ms, began.ms));
-    else click?.(ms, event);
-  });
-  canvas.addEventListener("pointercancel", () => {
-    pressed = null;
-    byId("selection").hidden = true;
-  });
-  canvas.addEventListener("dblclick", () => show(0, WHOLE));
-  canvas.addEventListener("wheel", (event) => {
-    if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-      event.preventDefault();
-      pan(event.deltaX / 600);
-    } else if (wheel || event.ctrlKey || event.metaKey) {
-      event.preventDefault();
-      zoom(1.0018 ** event.deltaY, inside(event).ms);
-    }
-  }, { passive: false });
-}
-
 function beginCharts() {
   byId("legend-states").append(...STACK.filter((state) => story.population[state].length > 0).map((state) => swatch(STATE_COLORS[state], story.states[state])));
+  byId("note-waits").textContent = `in ${WAITS.map((state) => story.states[state]).join(" or ")}: an instance that comes, or goes, waits for a function’s answer`;
   byId("legend-calls").append(...services.map((one, index) => swatch(`service-${index % 6}`, one.service)), swatch("bad", "refused: too many"));
   follow(byId("overview"), {
     range: () => ({ from: 0, to: WHOLE }),

@@ -1,4 +1,4 @@
-// The page's script, third part: the lanes of instances. Instances of a group share tracks: one begins where
+// The page's script, last part: the lanes of instances. Instances of a group share tracks: one begins where
 // another has ended, so that the picture is as high as the group was large.
 
 // Pixels: a head over the tracks of each family, and the heights that a track can have.
@@ -177,7 +177,7 @@ function drawLanes() {
       pen.lineWidth = lane === selected ? 2 : 1.5;
       const [from, to] = [Math.max(scale.left, scale.x(lane.from)), Math.min(scale.end, scale.x(lane.to))];
       pen.strokeRect(from - 1, place - 1, to - from + 2, thick + 2);
-      if (lane.violated) label(pen, `✘ ${lane.id}`, scale.left - 4, place + thick / 2, "right", "bad");
+      if (lane.violated) label(pen, `✘ ${lane.id.slice(0, 12)}…`, scale.left - 4, place + thick / 2, "right", "bad");
     }
   }
   pen.restore();
@@ -302,6 +302,7 @@ function beginLanes() {
   byId("group").append(option("", "all"), ...families.map((family) => option(family, family)));
   byId("group").addEventListener("change", () => {
     byId("lanes-box").scrollTop = 0;
+    writeAddress();
     drawLanes();
   });
   byId("find").addEventListener("change", (event) => {

@@ -1,5 +1,6 @@
 // The page's script, first part: the data, the range of time that is shown, words, and tables.
-// `charts.js` draws what has an axis of time, `lanes.js` the instances. All text is set as text, never as markup.
+// `charts.js` draws what has an axis of time, `pointer.js` follows the pointer on it, `lanes.js` draws the instances.
+// The parts are one script. All text is set as text, never as markup.
 "use strict";
 
 const story = JSON.parse(document.getElementById("data").textContent);
@@ -213,17 +214,18 @@ function pan(share) {
 const MOVES = { in: () => zoom(0.5), out: () => zoom(2), left: () => pan(-0.25), right: () => pan(0.25), all: () => show(0, WHOLE) };
 const KEYS = { "+": "in", "=": "in", "-": "out", ArrowLeft: "left", ArrowRight: "right", 0: "all" };
 
-// The address says what is shown, so that a link can: #from=…&to=…&instance=…&theme=…
+// The address says what is shown, so that a link can: #from=…&to=…&group=…&instance=…&theme=…
 const address = () => new URLSearchParams(location.hash.slice(1));
 
 function writeAddress() {
   const parts = address();
   const iso = (ms) => new Date(story.began + ms).toISOString();
-  for (const key of ["from", "to", "instance"]) parts.delete(key);
+  for (const key of ["from", "to", "group", "instance"]) parts.delete(key);
   if (!isWhole()) {
     parts.set("from", iso(view.from));
     parts.set("to", iso(view.to));
   }
+  if (byId("group").value) parts.set("group", byId("group").value);
   if (selected) parts.set("instance", selected.id);
   const hash = parts.toString().replaceAll("%3A", ":");
   // Where a page may not change its address, it stays as it is.
@@ -241,6 +243,7 @@ function readAddress() {
     return Number.isNaN(ms) ? otherwise : ms;
   };
   if (["light", "dark"].includes(parts.get("theme"))) setTheme(parts.get("theme"));
+  byId("group").value = families.find((one) => one === parts.get("group")) ?? "";
   const lane = lanes.find((one) => one.id === parts.get("instance"));
   const [from, to] = [time("from", 0), time("to", WHOLE)];
   if (lane) select(lane, false);
