@@ -244,7 +244,7 @@ async fn create(operator: &Client, group: &str, largest: u32) -> anyhow::Result<
 fn deploy(lab: &Lab) -> anyhow::Result<()> {
     let reconcile = serde_json::json!({ "action": "reconcile" });
 
-    functions::deploy_launch_logger(lab, APPS)?;
+    functions::deploy_launch_logger(lab, &format!("{APPS}*"), "record")?;
 
     let variables: Variables = {
         use terminate_drainer::config::{
@@ -256,8 +256,9 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
             .collect()
     };
     functions::deploy_terminate_drainer(lab, terminate_drainer::NAME, DRAINER_LIMIT, &variables)?;
-    functions::on_terminations(lab, terminate_drainer::NAME, APPS)?;
-    functions::on_ended_commands(lab, terminate_drainer::NAME)?;
+    let apps = format!("{APPS}*");
+    let drains = functions::answering_for(&apps, "drain");
+    functions::add_rules(lab, terminate_drainer::NAME, terminate_drainer::NAME, &drains)?;
     functions::deploy_terminate_drainer(lab, DRAIN_SWEEP, SWEEP_LIMIT, &variables)?;
     lab.schedule(SWEEP, DRAIN_SWEEP, reconcile.clone());
 
@@ -267,7 +268,8 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
         [(AUTO_SCALING_GROUPS, groups.as_str()), (LIFECYCLE_HOOKS, "born,dying"), OTHER_VARIABLE]
     };
     functions::deploy_ami_snapshotter(lab, ami_snapshotter::NAME, &variables)?;
-    functions::on_lives_and_images(lab, ami_snapshotter::NAME, BLOG)?;
+    let lives = functions::answering_for(&groups, "born,dying");
+    functions::add_rules(lab, ami_snapshotter::NAME, ami_snapshotter::NAME, &lives)?;
     functions::deploy_ami_snapshotter(lab, IMAGE_SWEEP, &variables)?;
     lab.schedule(SWEEP, IMAGE_SWEEP, reconcile);
 
