@@ -143,11 +143,18 @@ impl Context {
         }
         let since = action.time - OLDEST;
         let activity = self.groups.termination(&wait.group, &wait.instance, since, action.time);
-        let activity = in_time(invocation, "DescribeScalingActivities", activity).await;
-        let activity = activity.unwrap_or_else(|error| {
-            warn!(asg.name = wait.group, "the scaling activities can't be read: {}", error.chain());
-            None
-        });
+        let activity = match in_time(invocation, "DescribeScalingActivities", activity).await {
+            Ok(activity) => activity,
+            // Run again in a minute, the event may find out: a planned death needs no image, and without the
+            // activity's id the image would not have the name that the sweep gives it.
+            Err(error) if error.is_transient() && invocation.now() - action.time <= YOUNG => {
+                return Err(error);
+            }
+            Err(error) => {
+                warn!(asg.name = wait.group, "the scaling activities can't be read: {}", error.chain());
+                None
+            }
+        };
         self.post_mortem(wait, action.time, &Death::of(activity), announced, invocation).await
     }
 

@@ -12,7 +12,7 @@ use lifecycle_lab::{Lab, World};
 use serde_json::{Value, json};
 
 use crate::functions::{
-    add_rules, answering_for, deploy_ami_snapshotter, deploy_ecs_scheduler, deploy_launch_logger,
+    DAY, add_rules, answering_for, deploy_ami_snapshotter, deploy_ecs_scheduler, deploy_launch_logger,
     deploy_lt_ami_refresher, deploy_terminate_drainer,
 };
 use crate::measure::{
@@ -199,7 +199,7 @@ async fn backups(lab: &Lab, _: &Client) -> anyhow::Result<()> {
     let variables: Vec<_> = scene.variables.iter().collect();
     let variables: Variables =
         variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    deploy_lt_ami_refresher(lab, &variables)?;
+    deploy_lt_ami_refresher(lab, &variables, DAY)?;
     for _ in 0..ROUNDS {
         lab.sleep(BACKUPS).await;
         for expected in ["version-created", "up-to-date"] {

@@ -26,8 +26,8 @@ const SNAPSHOT_LIMIT: Duration = Duration::from_secs(30);
 /// lt-ami-refresher's time limit, a minute: enough for many pages of images.
 const REFRESH_LIMIT: Duration = Duration::from_secs(60);
 
-/// lt-ami-refresher's schedule runs once a day: it makes up for events that were lost.
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// The template's schedule of lt-ami-refresher: it makes up for events that were lost.
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// ecs-scheduler's time limit, a minute: enough for hundreds of services.
 const SCHEDULER_LIMIT: Duration = Duration::from_secs(60);
@@ -105,9 +105,13 @@ pub(crate) fn deploy_ami_snapshotter(
     Ok(())
 }
 
-/// Deploys lt-ami-refresher with its rule, for backups that have been made, and with its schedule, whose first run
-/// is a day from now.
-pub(crate) fn deploy_lt_ami_refresher(lab: &Lab, variables: &Variables) -> anyhow::Result<()> {
+/// Deploys lt-ami-refresher with its rule, for backups that have been made, and with a schedule, whose first run
+/// is one `period` from now.
+pub(crate) fn deploy_lt_ami_refresher(
+    lab: &Lab,
+    variables: &Variables,
+    period: Duration,
+) -> anyhow::Result<()> {
     use lt_ami_refresher::{Config, Context, NAME};
 
     let mut context = Context::new(Config::parse(variables)?, &lab.sdk_config(NAME))?;
@@ -117,7 +121,7 @@ pub(crate) fn deploy_lt_ami_refresher(lab: &Lab, variables: &Variables) -> anyho
         async move { context.invoke(payload, &invocation).await }
     });
     add_rules(lab, NAME, NAME, &[])?;
-    lab.schedule(DAY, NAME, json!({}));
+    lab.schedule(period, NAME, json!({}));
     Ok(())
 }
 

@@ -17,13 +17,18 @@ pub(super) enum Invariant {
     ImageReady,
     ComesToItsEnd,
     VariablesSurvive,
+    LaunchSucceeds,
+    DefaultCanBeLaunched,
+    DefaultFollowsBackup,
+    OneVersion,
+    VersionsInUseStay,
     ServicesKeepHours,
     BucketLeftToOthers,
 }
 
 impl Invariant {
     /// All of them.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::LaunchAnswered,
         Self::RecordedLaunchGoesOn,
         Self::LaunchLeftToHook,
@@ -37,6 +42,11 @@ impl Invariant {
         Self::ImageReady,
         Self::ComesToItsEnd,
         Self::VariablesSurvive,
+        Self::LaunchSucceeds,
+        Self::DefaultCanBeLaunched,
+        Self::DefaultFollowsBackup,
+        Self::OneVersion,
+        Self::VersionsInUseStay,
         Self::ServicesKeepHours,
         Self::BucketLeftToOthers,
     ];
@@ -49,7 +59,7 @@ impl Invariant {
             }
             Self::RecordedLaunchGoesOn => "A launch that was recorded goes on.",
             Self::LaunchLeftToHook => "A launch that ami-snapshotter sees is left to the hook.",
-            Self::DeathHeld => "An instance that has served waits in its terminating hook before it dies.",
+            Self::DeathHeld => "An instance that has served waits in its terminating hook before it goes.",
             Self::DeathAnswered => "No wait times out that undisturbed sweeps have seen.",
             Self::NoneWithoutDrain => "No instance whose agent can be reached goes without its drain.",
             Self::OneDrain => "A drain is started once.",
@@ -59,6 +69,13 @@ impl Invariant {
             Self::ImageReady => "No instance goes before its image is ready.",
             Self::ComesToItsEnd => "Every instance comes to its end.",
             Self::VariablesSurvive => "Variables that are somebody else's survive.",
+            Self::LaunchSucceeds => "Every instance that a group wants can be launched from its version.",
+            Self::DefaultCanBeLaunched => "What lt-ami-refresher makes the default can be launched.",
+            Self::DefaultFollowsBackup => {
+                "After an undisturbed run the default is the newest backup, or that was refused."
+            }
+            Self::OneVersion => "No version says what another one does.",
+            Self::VersionsInUseStay => "No version is deleted that is in use.",
             Self::ServicesKeepHours => {
                 "ECS services are awake in their hours, at no other time, and at their size."
             }

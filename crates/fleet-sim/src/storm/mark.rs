@@ -76,6 +76,9 @@ fn in_full(what: &What) -> Option<(Kind, String)> {
             let state = state.map(|state| format!(", {state}")).unwrap_or_default();
             (Kind::Event, format!("event: {}{state}", kind(event)))
         }
+        What::Throttled { function, payload } => {
+            (Kind::Fault, format!("no room for a run of {function}: {} waits", kind(payload)))
+        }
         What::Faulted(fault, event) => (Kind::Fault, format!("{fault:?} on its way: {}", kind(event))),
         What::Called(call) => {
             let result = call.parameters.iter().find_map(|line| line.strip_prefix("LifecycleActionResult="));

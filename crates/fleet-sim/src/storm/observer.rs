@@ -1,9 +1,11 @@
 //! Watches a storm from AWS's side: the moments of the lab and the state of its world, nothing of the
 //! functions but when they ran and which of their calls were disturbed. This module follows what happens,
-//! `life` holds what is known of each instance, `rules` says what must hold.
+//! `life` holds what is known of each instance, `rules` says what must hold of them and `templates` of the
+//! launch template.
 
 mod life;
 mod rules;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +19,12 @@ use lifecycle_lab::{Call, FunctionError, Lab, Moment, Run, Sight, What};
 use serde_json::Value;
 
 use super::account::{BLOG, IMAGE_SWEEP, IMAGES_PER_HOUR};
+use super::backups::BACKUP;
 use super::invariant::Invariant;
 use super::recording::Recording;
 use super::tally::Tally;
 use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
+use templates::TemplateSeen;
 
 /// Error codes that AWS answers when something is wrong with AWS, or with a permission: the faults of the
 /// lab. What befalls a call otherwise is told in words, with spaces.
@@ -83,6 +87,8 @@ struct RunSeen {
     started: DateTime<Utc>,
     ended: Option<DateTime<Utc>>,
     /// Whether no call that the function made in that time was disturbed.
+    undisturbed: bool,
+    /// Whether, besides, it ended well.
     clean: bool,
 }
 
@@ -97,6 +103,7 @@ pub(super) struct Observer {
     instances_of: BTreeMap<String, String>,
     groups: BTreeMap<String, Group>,
     runs: BTreeMap<String, RunSeen>,
+    template: TemplateSeen,
     /// Sweeps that have ended.
     sweeps: Vec<RunSeen>,
     /// The hour since the beginning, and the calls of functions to Auto Scaling in it.
@@ -117,6 +124,7 @@ impl Observer {
             instances_of: BTreeMap::new(),
             groups: BTreeMap::new(),
             runs: BTreeMap::new(),
+            template: TemplateSeen::default(),
             sweeps: Vec::new(),
             hour: (0, 0),
             tally: Tally::default(),
@@ -175,8 +183,12 @@ impl Observer {
             What::Faulted(fault, event) => self.faulted(*fault, event),
             What::Called(call) => self.called(at, call),
             What::Started(run) => {
-                let seen = RunSeen { function: run.function.clone(), started: at, ended: None, clean: true };
+                let function = run.function.clone();
+                let seen = RunSeen { function, started: at, ended: None, undisturbed: true, clean: true };
                 self.runs.insert(run.request_id.clone(), seen);
+            }
+            What::Throttled { function, .. } => {
+                *self.tally.no_room.entry(function.clone()).or_default() += 1;
             }
             What::Ended(run, result) => self.ended(at, run, result),
             What::Sent(_) | What::Logged { .. } => {}
@@ -186,6 +198,11 @@ impl Observer {
     fn sight(&mut self, at: DateTime<Utc>, sight: &Sight) {
         match sight {
             Sight::State { group, instance, state } => self.state(at, group, instance, state),
+            Sight::Activity(activity) if activity.status == "Failed" => {
+                let why = activity.message.as_deref().unwrap_or_default();
+                let what = format!("a launch of {} failed at {at}: {why}", activity.group);
+                self.violate(Invariant::LaunchSucceeds, what);
+            }
             Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
                 if let Some(life) = self.lives.get_mut(&activity.instance) {
                     life.cause.clone_from(&activity.cause);
@@ -196,6 +213,11 @@ impl Observer {
                 let Some(life) = self.lives.get_mut(instance) else { return };
                 let first = || CommandSeen { sent: at, statuses: Vec::new() };
                 life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
+            }
+            Sight::TemplateVersion { version, state, .. } => self.see_version(*version, state),
+            Sight::TemplateDefault { version, .. } => self.see_default(*version),
+            Sight::Image { image, name, state } if name.starts_with(BACKUP) => {
+                self.see_backup(at, image, state);
             }
             Sight::Image { image, state, .. } => {
                 let id = self.instances_of.get(image).cloned().unwrap_or_default();
@@ -226,6 +248,7 @@ impl Observer {
         let Some(mut life) = self.lives.remove(id).or_else(|| {
             (!self.gone.contains_key(id)).then(|| {
                 self.tally.instances += 1;
+                self.check(Invariant::LaunchSucceeds);
                 let mut life = Life::new(id, group);
                 life.note(at, &format!("in {group}: {state}"));
                 life
@@ -239,13 +262,17 @@ impl Observer {
         if let Some(hold) = &mut life.hold {
             hold.over = Some(at);
         }
-        if ["Pending:Wait", "Terminating:Wait"].contains(&state) {
+        if state.ends_with(":Wait") {
             life.hold = self.hold(id);
+            life.held |= life.hold.as_ref().is_some_and(|hold| !hold.launching);
         }
-        life.served |= state == "InService";
-        life.held |= state == "Terminating:Wait";
+        match state {
+            "InService" => (life.served, life.held) = (true, false),
+            "Warmed:Running" => self.returned(&mut life),
+            _ => {}
+        }
         life.state = state;
-        if state == "Terminated" {
+        if state.ends_with("Terminated") {
             self.bury(&life);
             self.gone.insert(id.to_owned(), ());
         } else {
@@ -307,7 +334,7 @@ impl Observer {
 
     fn called(&mut self, at: DateTime<Utc>, call: &Call) {
         if call.caller == "operator" {
-            return;
+            return self.touched(at, call);
         }
         let code = DISTURBED.iter().position(|code| *code == call.outcome);
         let (all, throttled) = self.tally.calls.entry(call.caller.clone()).or_default();
@@ -315,7 +342,7 @@ impl Observer {
         *throttled += u64::from(code.is_some_and(|code| code < THROTTLES));
         if code.is_some() || call.outcome.contains(' ') {
             for run in self.runs.values_mut().filter(|run| run.function == call.caller) {
-                run.clean = false;
+                run.undisturbed = false;
             }
         }
         if call.service == "autoscaling" {
@@ -352,7 +379,7 @@ impl Observer {
         *failed += u64::from(result.is_err());
         let Some(mut seen) = self.runs.remove(&run.request_id) else { return };
         seen.ended = Some(at);
-        seen.clean &= result.is_ok();
+        seen.clean = seen.undisturbed && result.is_ok();
         if run.function.ends_with("sweep") {
             if run.function == IMAGE_SWEEP && seen.clean {
                 self.see_groups(at, "");
@@ -368,6 +395,9 @@ impl Observer {
         }
         if run.function == ecs_scheduler::NAME && seen.clean {
             self.check_services(seen.started, at);
+        }
+        if run.function == lt_ami_refresher::NAME {
+            self.check_template(at, &seen, run, result);
         }
         if result.is_err()
             && run.attempt == ATTEMPTS
@@ -418,6 +448,7 @@ impl Observer {
             }
             What::Sent(event) | What::Faulted(_, event) => of_detail(event),
             What::Started(run) | What::Ended(run, _) => of_detail(&run.payload),
+            What::Throttled { payload, .. } => of_detail(payload),
             What::Called(call) => life::instances_in(&call.parameters),
             What::Seen(_) | What::Logged { .. } => Vec::new(),
         }

@@ -194,6 +194,7 @@ impl Story<'_> {
             table("Lifecycle actions", actions.collect()),
             table("Commands, by their end", named(&tally.commands)),
             table("Images, by their end", named(&tally.images)),
+            table("Backups and the launch template", named(&tally.templates)),
             table("Events, by what befell them", events),
             table("Stated limits, and what faults did", named(&tally.limits)),
         ])

@@ -185,6 +185,7 @@ impl Recording {
                     lifecycle_lab::faults::EventFault::Reordered => "events reordered",
                 },
             ),
+            What::Throttled { .. } => self.count(now, Row::Faults, "no room for runs"),
             What::Called(call) => {
                 let refused = is_throttle(&call.outcome);
                 let calls = self.calls.entry(call.service.clone()).or_default();

@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub(super) commands: BTreeMap<&'static str, u64>,
     /// Images by their last state.
     pub(super) images: BTreeMap<&'static str, u64>,
+    /// What became of the launch template and of the backups that it follows.
+    pub(super) templates: BTreeMap<&'static str, u64>,
     /// What is not as one would wish, and is a stated limit or the doing of a fault.
     pub(super) limits: BTreeMap<&'static str, u64>,
     /// When something took how many milliseconds, by what they are measured from and to.
@@ -24,6 +26,8 @@ pub(super) struct Tally {
     pub(super) checks: BTreeMap<Invariant, (u64, u64)>,
     /// Runs by function: all, and those that ended in an error.
     pub(super) runs: BTreeMap<String, (u64, u64)>,
+    /// Events that Lambda had no room for when they came, by function.
+    pub(super) no_room: BTreeMap<String, u64>,
     /// Calls by function: all, and those that AWS throttled.
     pub(super) calls: BTreeMap<String, (u64, u64)>,
     /// Calls to Auto Scaling, the operator's too: all, and those that its bucket refused.
@@ -44,7 +48,9 @@ impl Tally {
         add(&mut self.actions, &other.actions);
         add(&mut self.commands, &other.commands);
         add(&mut self.images, &other.images);
+        add(&mut self.templates, &other.templates);
         add(&mut self.limits, &other.limits);
+        add(&mut self.no_room, &other.no_room);
         add(&mut self.events, &other.events);
         for (what, values) in &other.latencies {
             self.latencies.entry(what).or_default().extend(values);

@@ -220,6 +220,21 @@ impl Observer {
         within.count() >= times
     }
 
+    /// An instance is in the warm pool, perhaps after it has served.
+    pub(super) fn returned(&mut self, life: &mut Life) {
+        if life.served {
+            self.check(Invariant::DeathHeld);
+        }
+        if life.served && !life.held {
+            self.accuse(
+                Invariant::DeathHeld,
+                life,
+                "it returned to the warm pool without waiting for its hook",
+            );
+        }
+        life.served = false;
+    }
+
     /// A life is over.
     pub(super) fn bury(&mut self, life: &Life) {
         for command in life.commands.values() {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod templates;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -174,7 +174,7 @@ const rowOf = (what) => story.rows.find((one) => one.what === what)?.counts ?? [
 const ORDER = [
   "scale-outs", "scale-ins", "instance refreshes", "deployments", "roll-backs", "lost zones", "failed instances", "Spot reclaims",
   "rebalances", "expired lifetimes", "lost agents",
-  "events lost", "events late", "events doubled", "events reordered", "calls throttled", "calls failed or cut", "runs killed",
+  "events lost", "events late", "events doubled", "events reordered", "calls throttled", "calls failed or cut", "runs killed", "no room for runs",
 ];
 const rank = ({ row: kind, what }) => (kind === "faults" ? 100 : 0) + (ORDER.indexOf(what) + 1 || 99);
 const weatherRows = story.rows.filter((one) => one.row !== "lives").sort((a, b) => rank(a) - rank(b));
