@@ -15,7 +15,7 @@ const NEAR = 6 * 3_600_000;
 const MARKS = {
   event: { shape: "triangle", color: "dim" },
   command: { shape: "diamond", color: "launching" },
-  image: { shape: "square", color: "warm" },
+  image: { shape: "square", color: "image" },
   heartbeat: { shape: "ring", color: "dim" },
   completion: { shape: "dot", color: "ink" },
   "event disturbed": { shape: "cross", color: "bad" },
@@ -166,7 +166,7 @@ function drawLanes() {
     pen.font = `600 ${FONT}`;
     label(pen, family, 8, y + HEAD / 2 - 1, "left", "ink");
     pen.font = FONT;
-    label(pen, plural(members.length, "instance"), scale.end + 48, y + HEAD / 2 - 1, "right");
+    label(pen, count(members.length), scale.end + 8, y + HEAD / 2 - 1, "left");
     drawStrokes(pen, scale, family, y);
     for (const lane of members) {
       const place = lane.y - scrolled;
@@ -340,7 +340,7 @@ function beginLanes() {
   byId("note-lanes").textContent =
     `${count(lanes.length)} of ${plural(story.instances, "instance")}: ` +
     (left === 0 ? "all of them. " : `those of account ${[...which].join(", ")}, and those of violations${violated > 0 ? ` (${violated})` : ""}. `) +
-    "Instances of a group share tracks: one begins where another has ended. Strokes over a group are what befell it, orange ones lost zones. Click a lane for the instance’s history.";
+    "Instances of a group share tracks: one begins where another has ended. Strokes over a group are what befell it, orange ones lost zones; at the right is how many instances are in view. Click a lane for the instance’s history.";
 }
 
 begin();

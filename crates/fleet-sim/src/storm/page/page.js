@@ -96,7 +96,7 @@ function tellHead() {
   const where = story.accounts > 1 ? ` in ${story.accounts} accounts` : story.account === null ? "" : ` in account ${story.account}`;
   byId("lead").textContent =
     `${plural(story.instances, "instance")} lived and died${where} within ${plural(story.days, "day")} of the lab’s time, ${faults}, ` +
-    "while the functions recorded launches, drained applications, took images and let services sleep.";
+    "and the lifecycle functions looked after each of them.";
   byId("command").textContent = story.command;
 
   const total = (rows, what) => sum(story.rows.filter((one) => one.row === rows && (!what || one.what.startsWith(what))).flatMap((one) => one.counts));
