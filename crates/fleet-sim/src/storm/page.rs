@@ -133,7 +133,6 @@ impl Story<'_> {
                 "what": befallen.what,
                 "group": befallen.group,
             })).collect::<Value>(),
-            "lanesLeftOut": recording.left_out,
             "texts": texts.all,
         })
     }

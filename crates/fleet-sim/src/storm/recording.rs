@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::{FunctionError, Lab, Moment, Run, Sight, What};
 use serde_json::Value;
 
@@ -100,8 +101,6 @@ pub(super) struct Recording {
     pub(super) lanes: Vec<Lane>,
     /// What befell the groups of the account whose lanes are all kept.
     pub(super) weather: Vec<Befallen>,
-    /// Lanes for which there was no room.
-    pub(super) left_out: u64,
 }
 
 /// Rows of the picture that counts stand in.
@@ -153,7 +152,6 @@ impl Recording {
             kept: BTreeSet::new(),
             lanes: Vec::new(),
             weather: Vec::new(),
-            left_out: 0,
         }
     }
 
@@ -163,7 +161,7 @@ impl Recording {
         usize::try_from(ms / self.width.num_milliseconds()).unwrap_or_default()
     }
 
-    /// How many intervals and how many slices there were.
+    /// How many intervals there were.
     pub(super) fn length(&self) -> usize {
         let counts = self.counts.values().map(Vec::len);
         let calls = self.calls.values().map(|(answered, refused)| answered.len().max(refused.len()));
@@ -179,10 +177,10 @@ impl Recording {
                 now,
                 Row::Faults,
                 match fault {
-                    lifecycle_lab::faults::EventFault::Lost => "events lost",
-                    lifecycle_lab::faults::EventFault::Doubled => "events doubled",
-                    lifecycle_lab::faults::EventFault::Delayed => "events late",
-                    lifecycle_lab::faults::EventFault::Reordered => "events reordered",
+                    EventFault::Lost => "events lost",
+                    EventFault::Doubled => "events doubled",
+                    EventFault::Delayed => "events late",
+                    EventFault::Reordered => "events reordered",
                 },
             ),
             What::Throttled { .. } => self.count(now, Row::Faults, "no room for runs"),
@@ -217,7 +215,8 @@ impl Recording {
         if let What::Seen(Sight::State { group, instance, state }) = &moment.what {
             self.state(now, ms, group, instance, state);
         }
-        let Some((kind, text)) = mark::told(&moment.what) else { return };
+        let told = (!instances.is_empty()).then(|| mark::told(&moment.what)).flatten();
+        let Some((kind, text)) = told else { return };
         for id in instances {
             if let Some(lane) = self.alive.get_mut(id).filter(|lane| lane.marks.len() < MARKS) {
                 lane.marks.push((ms, kind, text.clone()));
@@ -261,7 +260,6 @@ impl Recording {
         }
         if self.lanes_of == Lanes::OfViolations {
             self.lanes.retain(|lane| lane.violated);
-            self.left_out = 0;
         }
     }
 
@@ -364,8 +362,6 @@ impl Recording {
         let room = self.lanes.len() < LANES;
         if lane.violated || self.lanes_of == Lanes::All && room {
             self.lanes.push(lane);
-        } else {
-            self.left_out += 1;
         }
     }
 }

@@ -65,14 +65,13 @@ function axis(width, range = view) {
 const STEPS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000].map((step) => step * 1_000);
 
 // Lines and labels of the time. A label that would leave the plot is left out.
-function drawTimes(pen, scale, top, bottom, range = view, labels = true) {
+function drawTimes(pen, scale, top, bottom, range = view) {
   const step = STEPS.find((one) => one * scale.perMs >= 84) ?? STEPS.at(-1);
   const first = Math.ceil((story.began + range.from) / step) * step - story.began;
   for (let ms = first; ms <= range.to; ms += step) {
     const x = Math.round(scale.x(ms)) + 0.5;
     pen.fillStyle = color("grid");
     pen.fillRect(x - 0.5, top, 1, bottom - top);
-    if (!labels) continue;
     const [day, time] = clock(ms, step).split(/ (?=[^ ]*$)/);
     const midnight = (story.began + ms) % 86_400_000 === 0;
     const text = step >= 86_400_000 ? day : midnight ? `${day} ${time}` : time;
