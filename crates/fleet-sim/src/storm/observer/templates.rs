@@ -103,12 +103,13 @@ impl Observer {
         let others = self.runs.values().any(|run| run.function == lt_ami_refresher::NAME)
             || self.template.run_ended.replace(at).is_some_and(|ended| meanwhile(&ended))
             || self.template.touched.as_ref().is_some_and(meanwhile)
-            || self.template.available.values().any(|since| meanwhile(since));
+            || self.template.available.values().any(meanwhile);
         // News of an image may be of another one; a schedule's run is always about this template.
         let ignored = matches!(result, Ok(answer) if answer["outcome"] == "ignored");
         if !seen.undisturbed || others || ignored && run.payload.get("detail").is_some() {
             return;
         }
+        *self.tally.templates.entry("default checked after a run").or_default() += 1;
         let wrong = self.lab.world(|world| {
             let template = template(world)?;
             let images = self.template.available.keys().filter_map(|id| world.ec2.image(id));
