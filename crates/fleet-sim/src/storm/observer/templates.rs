@@ -114,6 +114,7 @@ impl Observer {
             return;
         }
         self.check(Invariant::DefaultFollowsBackup);
+        *self.tally.templates.entry("default checked after a run").or_default() += 1;
         let wrong = self.lab.world(|world| {
             let template = template(world)?;
             let images = self.template.available.keys().filter_map(|id| world.ec2.image(id));
