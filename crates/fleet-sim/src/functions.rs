@@ -105,8 +105,8 @@ pub(crate) fn deploy_ami_snapshotter(
     Ok(())
 }
 
-/// Deploys lt-ami-refresher with its rule, for backups that have been made, and with a schedule, whose first run
-/// is one `period` from now.
+/// Deploys lt-ami-refresher with its rule, for backups that have been made, and with a schedule, whose first run is
+/// one `period` from now.
 pub(crate) fn deploy_lt_ami_refresher(
     lab: &Lab,
     variables: &Variables,

@@ -1,6 +1,7 @@
 //! A storm: the functions living in the lab while everything goes wrong around them, watched by an observer
 //! that knows AWS and not their code. Here are the storm's size and its parts; `account` lives one part,
-//! `weather` is what befalls it, `backups` what its launch template follows, `observer` what must hold, `report` the tables.
+//! `weather` is what befalls it, `backups` what its launch template follows, `observer` what must hold,
+//! `report` the tables, `recording` and `page` the page.
 //!
 //! A storm is made of accounts that know nothing of each other, each a lab of its own, so that its wall time
 //! grows with the number of its instances and no faster, and one that went wrong can be played alone.
