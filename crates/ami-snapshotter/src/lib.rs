@@ -14,6 +14,7 @@ mod retention;
 mod sweep;
 
 use std::io;
+use std::time::Duration;
 
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -40,6 +41,10 @@ pub const NAME: &str = "ami-snapshotter";
 
 /// No hook is shorter: an event that is older may be of a wait that has ended, or a repeat.
 const YOUNG: TimeDelta = TimeDelta::seconds(30);
+
+/// The pause before a death's cause is asked again, after the SDK's own attempts: a token or two come into an empty
+/// bucket.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Over this time the images of a group are counted.
 const GUARD: TimeDelta = TimeDelta::hours(1);
@@ -142,7 +147,19 @@ impl Context {
             return self.let_go(wait, &reason, announced, invocation).await;
         }
         let since = action.time - OLDEST;
-        let activity = self.groups.termination(&wait.group, &wait.instance, since, action.time);
+        // Asked again and again: a planned death needs no image, and without the activity's id the image would not
+        // have the name that the sweep gives it.
+        let activity = async {
+            loop {
+                match self.groups.termination(&wait.group, &wait.instance, since, action.time).await {
+                    Err(error) if error.is_transient() => {
+                        warn!(asg.name = wait.group, "the cause is asked once more: {}", error.chain());
+                        tokio::time::sleep(ASKED_AGAIN).await;
+                    }
+                    told => return told,
+                }
+            }
+        };
         let activity = in_time(invocation, "DescribeScalingActivities", activity).await;
         let activity = activity.unwrap_or_else(|error| {
             warn!(asg.name = wait.group, "the scaling activities can't be read: {}", error.chain());

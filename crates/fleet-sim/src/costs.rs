@@ -12,8 +12,8 @@ use lifecycle_lab::{Lab, World};
 use serde_json::{Value, json};
 
 use crate::functions::{
-    deploy_ami_snapshotter, deploy_ecs_scheduler, deploy_launch_logger, deploy_lt_ami_refresher,
-    deploy_terminate_drainer, on_ended_commands, on_lives_and_images, on_terminations,
+    DAY, add_rules, answering_for, deploy_ami_snapshotter, deploy_ecs_scheduler, deploy_launch_logger,
+    deploy_lt_ami_refresher, deploy_terminate_drainer,
 };
 use crate::measure::{
     GIGABYTES, Ran, USD_PER_GB_SECOND_ARM64, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST, median, runs,
@@ -138,7 +138,7 @@ fn answer_of(answer: &Value) -> String {
 }
 
 async fn launches(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
-    deploy_launch_logger(lab, GROUP)?;
+    deploy_launch_logger(lab, GROUP, "record-launch")?;
     create(operator, GROUP, &["us-east-1a"]).await?;
     hook(operator, GROUP, "record-launch", "LAUNCHING", HEARTBEAT, "CONTINUE").await?;
     for _ in 0..ROUNDS {
@@ -155,8 +155,7 @@ async fn drains(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
 
     let variables: Variables = [(AUTO_SCALING_GROUPS, GROUP)].into_iter().collect();
     deploy_terminate_drainer(lab, NAME, DRAINER_LIMIT, &variables)?;
-    on_terminations(lab, NAME, GROUP)?;
-    on_ended_commands(lab, NAME)?;
+    add_rules(lab, NAME, NAME, &answering_for(GROUP, "drain"))?;
     lab.world(|world| world.run_command.default_script = Script { duration: WORK, ..Script::default() });
     create(operator, GROUP, &["us-east-1a"]).await?;
     hook(operator, GROUP, "drain", "TERMINATING", HEARTBEAT, "CONTINUE").await?;
@@ -175,7 +174,7 @@ async fn deaths(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
     use ami_snapshotter::NAME;
 
     deploy_ami_snapshotter(lab, NAME, &[])?;
-    on_lives_and_images(lab, NAME, GROUP)?;
+    add_rules(lab, NAME, NAME, &answering_for(GROUP, "born,dying"))?;
     lab.world(|world| world.delays.image = WORK);
     create_for_snapshots(operator, GROUP).await?;
     let mut instance = serving(lab).await?;
@@ -200,7 +199,7 @@ async fn backups(lab: &Lab, _: &Client) -> anyhow::Result<()> {
     let variables: Vec<_> = scene.variables.iter().collect();
     let variables: Variables =
         variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    deploy_lt_ami_refresher(lab, &variables)?;
+    deploy_lt_ami_refresher(lab, &variables, DAY)?;
     for _ in 0..ROUNDS {
         lab.sleep(BACKUPS).await;
         for expected in ["version-created", "up-to-date"] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
+use fleet_sim::template::Template;
 use lifecycle_core::config::Variables;
 use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Lab, Moment, What};
@@ -14,7 +15,7 @@ use serde_json::json;
 use terminate_drainer::NAME;
 use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_TIMEOUT, WAIT};
 
-use crate::functions::{deploy_terminate_drainer, on_ended_commands, on_terminations};
+use crate::functions::{answering_for, deploy_terminate_drainer};
 use crate::measure::{
     GIGABYTES, USD_PER_GB_SECOND_ARM64, USD_PER_REQUEST, billed_ms, median, until_idle, usd,
 };
@@ -133,10 +134,11 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
         [(WAIT, mode), (DRAIN_TIMEOUT, "4h"), (AUTO_SCALING_GROUPS, "shop")].into_iter().collect();
     deploy_terminate_drainer(&lab, NAME, TIME_LIMIT, &variables)?;
     deploy_terminate_drainer(&lab, SWEEPER, TIME_LIMIT, &variables)?;
-    on_terminations(&lab, NAME, "shop")?;
-    // Polling needs no second rule.
-    if mode == "event" {
-        on_ended_commands(&lab, NAME)?;
+    for (rule, pattern) in Template::of(NAME).deploy(&answering_for("shop", "drain")).patterns() {
+        // Polling needs no second rule.
+        if mode == "event" || rule == "LifecycleRule" {
+            lab.add_rule(&pattern, NAME)?;
+        }
     }
     let operator = Client::new(&lab.sdk_config("operator"));
     let create = operator.create_auto_scaling_group().auto_scaling_group_name("shop");

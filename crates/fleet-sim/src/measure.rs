@@ -1,4 +1,4 @@
-//! What the benchmarks share: watching a lab until nothing runs, the sums of what was seen, and prices.
+//! What the benchmarks and storms share: watching a lab until nothing runs, the sums of what was seen, and prices.
 
 use std::time::Duration;
 

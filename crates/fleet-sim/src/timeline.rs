@@ -214,6 +214,7 @@ fn describe(what: &What) -> Option<(Style, String)> {
         }
         What::Called(call) if is_told(call) => return None,
         What::Called(call) => (plain, format!("{} calls {}: ok", call.caller, call.action)),
+        What::Throttled { function, .. } => (BAD, format!("Lambda has no room for a run of {function}")),
         What::Started(run) if run.attempt > 1 => {
             (plain, format!("Lambda runs {} again, attempt {}", run.function, run.attempt))
         }

@@ -23,9 +23,14 @@ fn storm(arguments: &str) -> String {
 fn a_small_storm_holds_for_fixed_seeds_and_a_seed_plays_the_same_storm_again() {
     let first = storm("--instances 100 --days 0.4 --seed 7");
     assert_eq!(storm("--instances 100 --days 0.4 --seed 7"), first);
-    for table in
-        ["Lifecycle actions", "Commands, by their end", "Images, by their end", "Lab time", "Functions"]
-    {
+    for table in [
+        "Lifecycle actions",
+        "Commands, by their end",
+        "Images, by their end",
+        "The launch template",
+        "Lab time",
+        "Functions",
+    ] {
         assert!(first.contains(table), "no {table:?} in:\n{first}");
     }
     let lived: u32 = first.split(" days: ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();

@@ -5,6 +5,8 @@ use aws_sdk_autoscaling::config::http::HttpResponse;
 use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_autoscaling::operation::RequestId;
 
+use crate::action::is_transient;
+
 /// Why an event was not handled. Returned only where running the event again can help, or where the
 /// failure queue must keep it.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,15 @@ impl Error {
         }
     }
 
+    /// Whether a repeat can succeed: AWS throttled the call, failed itself, or did not answer in time.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::AwsError { source, .. } => source.transient,
+            _ => false,
+        }
+    }
+
     /// The message with every cause behind it, joined by colons.
     pub fn chain(&self) -> String {
         chain(self)
@@ -103,8 +114,12 @@ impl Error {
 /// What went wrong with one call to AWS, in one line: `code: message (request id)` where AWS
 /// answered, and the SDK's chain of causes where it did not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct AwsFailure(String);
+#[error("{text}")]
+pub struct AwsFailure {
+    text: String,
+    /// Whether the same call can succeed a moment later.
+    transient: bool,
+}
 
 impl AwsFailure {
     /// Reads the failure out of the SDK's error, which displays as "service error" and nothing else. Of
@@ -113,24 +128,25 @@ impl AwsFailure {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        let transient = is_transient(error);
         let Some(service) = error.as_service_error() else {
-            return Self(chain(error));
+            return Self { text: chain(error), transient };
         };
         let code = service.code().unwrap_or("no error code");
         let message = without_tokens(service.message().unwrap_or("no message"));
         let request = error.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
-        Self(format!("{code}: {message}{request}"))
+        Self { text: format!("{code}: {message}{request}"), transient }
     }
 
     /// A failure that AWS tells in the text of an answer.
     pub fn told(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), transient: false }
     }
 
     /// The same without this token, whatever it looks like.
     #[must_use]
     pub fn without_token(self, token: &str) -> Self {
-        Self(self.0.replace(token, action_id(token)))
+        Self { text: self.text.replace(token, action_id(token)), ..self }
     }
 }
 

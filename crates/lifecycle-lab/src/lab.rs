@@ -78,6 +78,13 @@ pub enum What {
     Faulted(EventFault, Value),
     /// A call to AWS was answered, or not.
     Called(Call),
+    /// Lambda had no room for a run of a function: the event waits.
+    Throttled {
+        /// The function.
+        function: String,
+        /// The event.
+        payload: Value,
+    },
     /// A run of a function began.
     Started(Run),
     /// A run of a function ended.

@@ -18,7 +18,7 @@ use lt_ami_refresher::config::{EC2_INSTANCE_NAME, LAUNCH_TEMPLATE_NAME};
 use serde_json::json;
 
 use super::{JOURNEY, PATIENCE, in_service, reach};
-use crate::functions::deploy_lt_ami_refresher;
+use crate::functions::{DAY, deploy_lt_ami_refresher};
 use crate::timeline::Timeline;
 
 /// The site's instances, their group, launch template and security group.
@@ -64,6 +64,7 @@ pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
     deploy_lt_ami_refresher(
         &lab,
         &[(EC2_INSTANCE_NAME, WEB), (LAUNCH_TEMPLATE_NAME, WEB)].into_iter().collect(),
+        DAY,
     )?;
     let mut timeline = Timeline::follow(&lab);
     let told = async {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use lifecycle_core::config::Variables;
 use lifecycle_lab::autoscaling::Bucket;
 use lifecycle_lab::ecs::Scheduling;
@@ -15,9 +16,11 @@ use lifecycle_lab::{Lab, Moment, Sight, What};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Faults;
+use super::backups::{Backups, PINNED, SHOP};
 use super::observer::{Observer, Scene, Violation};
+use super::recording::{Lanes, Recording};
 use super::tally::Tally;
-use super::weather::{Family, Fate, Weather};
+use super::weather::{Family, Fate, Weather, put_pool};
 use crate::functions;
 use crate::operator;
 
@@ -54,6 +57,15 @@ const DELIVERY_TIMEOUT: &str = "2m";
 /// Images of one group within an hour, as ami-snapshotter's variable says. It is its default.
 pub(super) const IMAGES_PER_HOUR: usize = 10;
 
+/// Newest versions of the launch template that lt-ami-refresher keeps.
+pub(super) const KEEP_VERSIONS: usize = 3;
+
+/// How often it runs on its schedule.
+const REFRESH: Duration = Duration::from_secs(3_600);
+
+/// Most runs of all functions at once under heavy faults: Lambda's limit in some new accounts.
+const CONCURRENCY: u32 = 10;
+
 /// A variable of ami-snapshotter's configuration that is somebody else's.
 const OTHER_VARIABLE: (&str, &str) = ("OWNER", "the people who run the blog");
 
@@ -77,26 +89,44 @@ pub(super) struct Account {
     pub(super) faults: Faults,
     /// How long the weather lasts.
     pub(super) lasts: Duration,
+    /// What to record for a page, if one is asked for.
+    pub(super) record: Option<Lanes>,
+}
+
+/// What came of an account.
+pub(super) struct Outcome {
+    pub(super) tally: Tally,
+    pub(super) violations: Vec<Violation>,
+    pub(super) recording: Option<Recording>,
 }
 
 impl Account {
     /// Lives it. `launched` counts the instances of all accounts.
-    pub(super) async fn live(&self, launched: &AtomicU64) -> anyhow::Result<(Tally, Vec<Violation>)> {
+    pub(super) async fn live(&self, launched: &AtomicU64) -> anyhow::Result<Outcome> {
         let lab = Lab::new(START.parse()?, self.seed);
         let began = lab.now();
         let counted = Arc::new(AtomicU64::new(0));
-        let observer = Arc::new(Mutex::new(Observer::new(&lab, scene())));
+        let mut observer = Observer::new(&lab, scene());
+        observer.recording = self.record.map(|lanes| Recording::new(began, self.lasts, lanes));
+        let observer = Arc::new(Mutex::new(observer));
         let fate = Fate::new(self.seed, self.faults);
         tokio::spawn(watch(lab.clone(), lab.observe(), observer.clone(), fate, counted.clone()));
 
+        let backups = Backups::new(&lab, self.seed, self.faults).await?;
         let families = self.set_the_scene(&lab).await?;
         deploy(&lab)?;
         self.let_things_go_wrong(&lab)?;
         let mut weather = Weather::new(&lab, self.seed, self.instances, families, counted.clone());
+        tokio::spawn(backups.run(self.lasts));
         let mut told = 0;
         while lab.now() - began < chrono::TimeDelta::from_std(self.lasts)? {
             let share = (lab.now() - began).as_seconds_f64() / self.lasts.as_secs_f64();
-            weather.blow(share).await;
+            if let Some(befallen) = weather.blow(share).await {
+                let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(recording) = &mut observer.recording {
+                    recording.weather(befallen);
+                }
+            }
             let now = counted.load(Ordering::Relaxed);
             launched.fetch_add(now - told, Ordering::Relaxed);
             told = now;
@@ -114,20 +144,27 @@ impl Account {
         lab.sleep(SWEEP * 2).await;
         let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
         launched.fetch_add(counted.load(Ordering::Relaxed) - told, Ordering::Relaxed);
-        Ok(observer.finish(lab.now() - began, lab.failures().len()))
+        let (tally, violations) = observer.finish(lab.now() - began, lab.failures().len());
+        Ok(Outcome { tally, violations, recording: observer.recording.take() })
     }
 
     async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
         let operator = Client::new(&lab.sdk_config("operator"));
         // Each group lives through some ten times its size; so few at once keep a storm light.
         let largest = (self.instances / 15).clamp(2, 40);
-        let apps = (self.instances / 150).clamp(1, 5);
-        let mut families: Vec<_> =
-            (1..=apps).map(|number| Family::new(format!("{APPS}{number}"), largest)).collect();
-        families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest));
-        for family in &families {
+        let apps = (self.instances / 50).clamp(1, 5);
+        let mut families: Vec<_> = (1..=apps)
+            .map(|number| Family::new(format!("{APPS}{number}"), largest, pool_of(number)))
+            .collect();
+        families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest, None));
+        for (n, family) in families.iter().enumerate() {
             let group = family.current();
-            create(&operator, &group, family.largest).await?;
+            let version = match n % 2 {
+                _ if group.starts_with(BLOG) => PINNED.to_string(),
+                0 => "$Default".to_owned(),
+                _ => "$Latest".to_owned(),
+            };
+            create(&operator, &group, &version, family.largest).await?;
             if group.starts_with(BLOG) {
                 let (born, dying) = (operator::LAUNCH_HEARTBEAT, operator::DEATH_HEARTBEAT);
                 operator::hook(&operator, &group, "born", "LAUNCHING", born, "CONTINUE").await?;
@@ -135,6 +172,9 @@ impl Account {
             } else {
                 operator::hook(&operator, &group, "record", "LAUNCHING", HEARTBEAT, "ABANDON").await?;
                 operator::hook(&operator, &group, "drain", "TERMINATING", HEARTBEAT, "CONTINUE").await?;
+            }
+            if let Some(reuse) = family.pool {
+                put_pool(lab, &operator, &group, family.largest, reuse).await;
             }
         }
         let targets = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
@@ -169,6 +209,13 @@ impl Account {
             ),
         };
         lab.faults().chaos(chaos.parse().map_err(anyhow::Error::msg)?);
+        for function in [lt_ami_refresher::NAME, ecs_scheduler::NAME] {
+            // As the README advises.
+            lab.reserve_concurrency(function, 1);
+        }
+        if self.faults == Faults::Heavy {
+            lab.limit_concurrency(CONCURRENCY);
+        }
         lab.world(|world| {
             world.autoscaling.bucket = Some(bucket.clone());
             world.scalable_targets.bucket = Some(bucket);
@@ -214,19 +261,30 @@ fn scene() -> Scene {
     }
 }
 
-async fn create(operator: &Client, group: &str, largest: u32) -> anyhow::Result<()> {
+/// A group without instances that launches from this version of the template.
+async fn create(operator: &Client, group: &str, version: &str, largest: u32) -> anyhow::Result<()> {
     let zones = ["us-east-1a", "us-east-1b", "us-east-1c"].map(str::to_owned);
     let create = operator.create_auto_scaling_group().auto_scaling_group_name(group);
-    let create = create.launch_configuration_name(group).set_availability_zones(Some(zones.into()));
+    let template = LaunchTemplateSpecification::builder().launch_template_name(SHOP).version(version);
+    let create = create.launch_template(template.build()).set_availability_zones(Some(zones.into()));
     create.min_size(0).max_size(largest.cast_signed()).send().await?;
     Ok(())
 }
 
-/// The functions with their triggers. lt-ami-refresher's place is here.
+/// Some of the application's groups have a warm pool; to some of these, instances return.
+fn pool_of(number: u32) -> Option<bool> {
+    match number {
+        2 => Some(true),
+        3 => Some(false),
+        _ => None,
+    }
+}
+
+/// The functions with their triggers.
 fn deploy(lab: &Lab) -> anyhow::Result<()> {
     let reconcile = serde_json::json!({ "action": "reconcile" });
 
-    functions::deploy_launch_logger(lab, APPS)?;
+    functions::deploy_launch_logger(lab, &format!("{APPS}*"), "record")?;
 
     let variables: Variables = {
         use terminate_drainer::config::{
@@ -238,8 +296,9 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
             .collect()
     };
     functions::deploy_terminate_drainer(lab, terminate_drainer::NAME, DRAINER_LIMIT, &variables)?;
-    functions::on_terminations(lab, terminate_drainer::NAME, APPS)?;
-    functions::on_ended_commands(lab, terminate_drainer::NAME)?;
+    let apps = format!("{APPS}*");
+    let drains = functions::answering_for(&apps, "drain");
+    functions::add_rules(lab, terminate_drainer::NAME, terminate_drainer::NAME, &drains)?;
     functions::deploy_terminate_drainer(lab, DRAIN_SWEEP, SWEEP_LIMIT, &variables)?;
     lab.schedule(SWEEP, DRAIN_SWEEP, reconcile.clone());
 
@@ -249,9 +308,17 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
         [(AUTO_SCALING_GROUPS, groups.as_str()), (LIFECYCLE_HOOKS, "born,dying"), OTHER_VARIABLE]
     };
     functions::deploy_ami_snapshotter(lab, ami_snapshotter::NAME, &variables)?;
-    functions::on_lives_and_images(lab, ami_snapshotter::NAME, BLOG)?;
+    let lives = functions::answering_for(&groups, "born,dying");
+    functions::add_rules(lab, ami_snapshotter::NAME, ami_snapshotter::NAME, &lives)?;
     functions::deploy_ami_snapshotter(lab, IMAGE_SWEEP, &variables)?;
     lab.schedule(SWEEP, IMAGE_SWEEP, reconcile);
+
+    let variables: Variables = {
+        use lt_ami_refresher::config::{EC2_INSTANCE_NAME, KEEP_VERSIONS as KEEP, LAUNCH_TEMPLATE_NAME};
+        let keep = KEEP_VERSIONS.to_string();
+        [(EC2_INSTANCE_NAME, SHOP), (LAUNCH_TEMPLATE_NAME, SHOP), (KEEP, keep.as_str())].into_iter().collect()
+    };
+    functions::deploy_lt_ami_refresher(lab, &variables, REFRESH)?;
 
     let resources = SERVICES.map(|(name, ..)| resource(name)).join(",");
     let variables: Variables = {

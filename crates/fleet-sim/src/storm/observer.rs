@@ -1,9 +1,11 @@
 //! Watches a storm from AWS's side: the moments of the lab and the state of its world, nothing of the
 //! functions but when they ran and which of their calls were disturbed. This module follows what happens,
-//! `life` holds what is known of each instance, `rules` says what must hold.
+//! `life` holds what is known of each instance, `rules` says what must hold of them and `templates` of the
+//! launch template.
 
 mod life;
 mod rules;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +19,12 @@ use lifecycle_lab::{Call, FunctionError, Lab, Moment, Run, Sight, What};
 use serde_json::Value;
 
 use super::account::{BLOG, IMAGE_SWEEP, IMAGES_PER_HOUR};
+use super::backups::BACKUP;
+use super::invariant::Invariant;
+use super::recording::Recording;
 use super::tally::Tally;
 use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
+use templates::TemplateSeen;
 
 /// Error codes that AWS answers when something is wrong with AWS, or with a permission: the faults of the
 /// lab. What befalls a call otherwise is told in words, with spaces.
@@ -43,6 +49,16 @@ const DISTURBED: [&str; 15] = [
 /// How many of those are throttles.
 const THROTTLES: usize = 4;
 
+/// Whether AWS refused a call because there were too many.
+pub(super) fn is_throttle(outcome: &str) -> bool {
+    DISTURBED[..THROTTLES].contains(&outcome)
+}
+
+/// Whether something befell a call that is not the caller's fault.
+pub(super) fn is_disturbed(outcome: &str) -> bool {
+    DISTURBED.contains(&outcome) || outcome.contains(' ')
+}
+
 /// Lambda's attempts at an event; after the last one it is only kept.
 const ATTEMPTS: u32 = 3;
 
@@ -58,6 +74,8 @@ pub(super) struct Scene {
 pub(super) struct Violation {
     /// What, in a sentence.
     pub(super) what: String,
+    /// The instance that it is about, if it is about one.
+    pub(super) instance: Option<String>,
     /// Everything that was seen of the instance, a line for each moment.
     pub(super) history: Vec<String>,
 }
@@ -69,6 +87,8 @@ struct RunSeen {
     started: DateTime<Utc>,
     ended: Option<DateTime<Utc>>,
     /// Whether no call that the function made in that time was disturbed.
+    undisturbed: bool,
+    /// Whether, besides, it ended well.
     clean: bool,
 }
 
@@ -83,12 +103,15 @@ pub(super) struct Observer {
     instances_of: BTreeMap<String, String>,
     groups: BTreeMap<String, Group>,
     runs: BTreeMap<String, RunSeen>,
+    template: TemplateSeen,
     /// Sweeps that have ended.
     sweeps: Vec<RunSeen>,
     /// The hour since the beginning, and the calls of functions to Auto Scaling in it.
     hour: (i64, u64),
     tally: Tally,
     violations: Vec<Violation>,
+    /// What a page will show of the account, if there will be one.
+    pub(super) recording: Option<Recording>,
 }
 
 impl Observer {
@@ -101,10 +124,12 @@ impl Observer {
             instances_of: BTreeMap::new(),
             groups: BTreeMap::new(),
             runs: BTreeMap::new(),
+            template: TemplateSeen::default(),
             sweeps: Vec::new(),
             hour: (0, 0),
             tally: Tally::default(),
             violations: Vec::new(),
+            recording: None,
         }
     }
 
@@ -116,9 +141,8 @@ impl Observer {
     /// The end: what was counted, and what did not hold.
     pub(super) fn finish(&mut self, lab_time: TimeDelta, failures: usize) -> (Tally, Vec<Violation>) {
         self.check_variables();
-        let left: Vec<_> = self.lives.values().map(|life| (life.id.clone(), life.history.clone())).collect();
-        for (id, history) in left {
-            self.violate(format!("{id} is still there"), history);
+        for life in std::mem::take(&mut self.lives).into_values() {
+            self.violate_of(Invariant::ComesToItsEnd, &life, format!("{} is still there", life.id));
         }
         self.tally.lab_time = lab_time;
         self.tally.bucket = self.lab.world(|world| {
@@ -140,7 +164,11 @@ impl Observer {
                 .world(|world| world.ec2.image(image).and_then(|image| image.source_instance.clone()));
             self.instances_of.insert(image.clone(), source.unwrap_or_default());
         }
-        for id in self.concerned(&moment.what) {
+        let concerned = self.concerned(&moment.what);
+        if let Some(recording) = &mut self.recording {
+            recording.see(moment, &concerned, &self.lab);
+        }
+        for id in concerned {
             let reachable = self.lab.world(|world| world.run_command.ping(&id) == Ping::Online);
             if let Some(life) = self.lives.get_mut(&id) {
                 life.note(at, &life::line(&moment.what));
@@ -155,8 +183,12 @@ impl Observer {
             What::Faulted(fault, event) => self.faulted(*fault, event),
             What::Called(call) => self.called(at, call),
             What::Started(run) => {
-                let seen = RunSeen { function: run.function.clone(), started: at, ended: None, clean: true };
+                let function = run.function.clone();
+                let seen = RunSeen { function, started: at, ended: None, undisturbed: true, clean: true };
                 self.runs.insert(run.request_id.clone(), seen);
+            }
+            What::Throttled { function, .. } => {
+                *self.tally.no_room.entry(function.clone()).or_default() += 1;
             }
             What::Ended(run, result) => self.ended(at, run, result),
             What::Sent(_) | What::Logged { .. } => {}
@@ -166,6 +198,11 @@ impl Observer {
     fn sight(&mut self, at: DateTime<Utc>, sight: &Sight) {
         match sight {
             Sight::State { group, instance, state } => self.state(at, group, instance, state),
+            Sight::Activity(activity) if activity.status == "Failed" => {
+                let why = activity.message.as_deref().unwrap_or_default();
+                let what = format!("a launch of {} failed at {at}: {why}", activity.group);
+                self.violate(Invariant::LaunchSucceeds, what);
+            }
             Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
                 if let Some(life) = self.lives.get_mut(&activity.instance) {
                     life.cause.clone_from(&activity.cause);
@@ -176,6 +213,11 @@ impl Observer {
                 let Some(life) = self.lives.get_mut(instance) else { return };
                 let first = || CommandSeen { sent: at, statuses: Vec::new() };
                 life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
+            }
+            Sight::TemplateVersion { version, state, .. } => self.see_version(*version, state),
+            Sight::TemplateDefault { version, .. } => self.see_default(*version),
+            Sight::Image { image, name, state } if name.starts_with(BACKUP) => {
+                self.see_backup(at, image, state);
             }
             Sight::Image { image, state, .. } => {
                 let id = self.instances_of.get(image).cloned().unwrap_or_default();
@@ -206,6 +248,7 @@ impl Observer {
         let Some(mut life) = self.lives.remove(id).or_else(|| {
             (!self.gone.contains_key(id)).then(|| {
                 self.tally.instances += 1;
+                self.check(Invariant::LaunchSucceeds);
                 let mut life = Life::new(id, group);
                 life.note(at, &format!("in {group}: {state}"));
                 life
@@ -219,13 +262,17 @@ impl Observer {
         if let Some(hold) = &mut life.hold {
             hold.over = Some(at);
         }
-        if ["Pending:Wait", "Terminating:Wait"].contains(&state) {
+        if state.ends_with(":Wait") {
             life.hold = self.hold(id);
+            life.held |= life.hold.as_ref().is_some_and(|hold| !hold.launching);
         }
-        life.served |= state == "InService";
-        life.held |= state == "Terminating:Wait";
+        match state {
+            "InService" => (life.served, life.held) = (true, false),
+            "Warmed:Running" => self.returned(&mut life),
+            _ => {}
+        }
         life.state = state;
-        if state == "Terminated" {
+        if state.ends_with("Terminated") {
             self.bury(&life);
             self.gone.insert(id.to_owned(), ());
         } else {
@@ -287,7 +334,7 @@ impl Observer {
 
     fn called(&mut self, at: DateTime<Utc>, call: &Call) {
         if call.caller == "operator" {
-            return;
+            return self.touched(at, call);
         }
         let code = DISTURBED.iter().position(|code| *code == call.outcome);
         let (all, throttled) = self.tally.calls.entry(call.caller.clone()).or_default();
@@ -295,7 +342,7 @@ impl Observer {
         *throttled += u64::from(code.is_some_and(|code| code < THROTTLES));
         if code.is_some() || call.outcome.contains(' ') {
             for run in self.runs.values_mut().filter(|run| run.function == call.caller) {
-                run.clean = false;
+                run.undisturbed = false;
             }
         }
         if call.service == "autoscaling" {
@@ -332,7 +379,7 @@ impl Observer {
         *failed += u64::from(result.is_err());
         let Some(mut seen) = self.runs.remove(&run.request_id) else { return };
         seen.ended = Some(at);
-        seen.clean &= result.is_ok();
+        seen.clean = seen.undisturbed && result.is_ok();
         if run.function.ends_with("sweep") {
             if run.function == IMAGE_SWEEP && seen.clean {
                 self.see_groups(at, "");
@@ -348,6 +395,9 @@ impl Observer {
         }
         if run.function == ecs_scheduler::NAME && seen.clean {
             self.check_services(seen.started, at);
+        }
+        if run.function == lt_ami_refresher::NAME {
+            self.check_template(at, &seen, run, result);
         }
         if result.is_err()
             && run.attempt == ATTEMPTS
@@ -398,12 +448,30 @@ impl Observer {
             }
             What::Sent(event) | What::Faulted(_, event) => of_detail(event),
             What::Started(run) | What::Ended(run, _) => of_detail(&run.payload),
+            What::Throttled { payload, .. } => of_detail(payload),
             What::Called(call) => life::instances_in(&call.parameters),
             What::Seen(_) | What::Logged { .. } => Vec::new(),
         }
     }
 
-    fn violate(&mut self, what: String, history: Vec<String>) {
-        self.violations.push(Violation { what, history });
+    /// Counts that it was looked whether this holds.
+    fn check(&mut self, invariant: Invariant) {
+        self.tally.checks.entry(invariant).or_default().0 += 1;
+    }
+
+    fn violate(&mut self, invariant: Invariant, what: String) {
+        self.tally.checks.entry(invariant).or_default().1 += 1;
+        self.violations.push(Violation { what, instance: None, history: Vec::new() });
+    }
+
+    fn violate_of(&mut self, invariant: Invariant, life: &Life, what: String) {
+        self.violate(invariant, what);
+        if let Some(violation) = self.violations.last_mut() {
+            violation.instance = Some(life.id.clone());
+            violation.history.clone_from(&life.history);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.keep(&life.id);
+        }
     }
 }

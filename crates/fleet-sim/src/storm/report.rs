@@ -34,6 +34,10 @@ pub(super) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Dur
     for (state, count) in &tally.images {
         row(state, &[count]);
     }
+    head("The launch template and its backups", &["count"]);
+    for (what, count) in &tally.templates {
+        row(what, &[count]);
+    }
     if !tally.limits.is_empty() {
         head("Stated limits, and what faults did", &["count"]);
         for (what, count) in &tally.limits {
@@ -44,29 +48,39 @@ pub(super) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Dur
     let [first, second, third] = percentiles.each_ref().map(String::as_str);
     head("Lab time", &["count", first, second, third, "max (s)"]);
     for (what, values) in &tally.latencies {
-        let mut values = values.clone();
+        let mut values: Vec<u64> = values.iter().map(|(_, ms)| *ms).collect();
         values.sort_unstable();
         let at = |percentile: usize| seconds(values[(values.len() - 1) * percentile / 100]);
         let [first, second, third] = PERCENTILES.map(at);
         row(what, &[&values.len(), &first, &second, &third, &at(100)]);
     }
-    head("Functions", &["runs", "failed", "calls", "throttled"]);
+    head("Functions", &["runs", "failed", "no room", "calls", "throttled"]);
     for (function, (runs, failed)) in &tally.runs {
         let (calls, throttled) = tally.calls.get(function).copied().unwrap_or_default();
-        row(function, &[runs, failed, &calls, &throttled]);
+        let no_room = tally.no_room.get(function).copied().unwrap_or_default();
+        row(function, &[runs, failed, &no_room, &calls, &throttled]);
     }
-    row("Auto Scaling's bucket, all callers", &[&"", &"", &tally.bucket.0, &tally.bucket.1]);
+    row("Auto Scaling's bucket, all callers", &[&"", &"", &"", &tally.bucket.0, &tally.bucket.1]);
     head("Events", &["count"]);
     for (fault, count) in &tally.events {
         row(fault, &[count]);
     }
     row("kept by the failure queues", &[&tally.failures]);
     let lab = tally.lab_time.as_seconds_f64();
+    let memory = peak_memory().map(|mib| format!(", with at most {mib} MiB of memory")).unwrap_or_default();
     anstream::println!(
-        "\n{:.1} h of the lab's time in {:.1} s of wall time",
+        "\n{:.1} h of the lab's time in {:.1} s of wall time{memory}",
         lab / 3_600.0,
         wall.as_secs_f64()
     );
+}
+
+/// The most memory that this process has had, in MiB, where the system tells it: on Linux.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = peak.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1_024)
 }
 
 /// What did not hold, everything that is known about it, and how to see it again.

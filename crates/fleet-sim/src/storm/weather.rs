@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::types::{InstanceReusePolicy, WarmPoolState};
+use chrono::{DateTime, Utc};
 use lifecycle_lab::ec2::ImageScript;
 use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Lab, World, scenarios};
@@ -37,12 +39,14 @@ pub(super) struct Family {
     tried: u32,
     /// Most instances of a generation.
     pub(super) largest: u32,
+    /// Whether there is a warm pool, and if so, whether instances return to it when the group shrinks.
+    pub(super) pool: Option<bool>,
     deployment: Option<JoinHandle<()>>,
 }
 
 impl Family {
-    pub(super) fn new(name: String, largest: u32) -> Self {
-        Self { name, generation: 1, tried: 1, largest, deployment: None }
+    pub(super) fn new(name: String, largest: u32, pool: Option<bool>) -> Self {
+        Self { name, generation: 1, tried: 1, largest, pool, deployment: None }
     }
 
     /// The group in service.
@@ -78,6 +82,33 @@ enum Act {
     Rebalance,
     Expire,
     LoseAgent,
+}
+
+impl Act {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ScaleOut => "scale-outs",
+            Self::ScaleIn => "scale-ins",
+            Self::Refresh => "instance refreshes",
+            Self::Replace => "deployments",
+            Self::RollBack => "roll-backs",
+            Self::Fail => "failed instances",
+            Self::LoseZone => "lost zones",
+            Self::Reclaim => "Spot reclaims",
+            Self::Rebalance => "rebalances",
+            Self::Expire => "expired lifetimes",
+            Self::LoseAgent => "lost agents",
+        }
+    }
+}
+
+/// Something that befell an account.
+pub(super) struct Befallen {
+    pub(super) at: DateTime<Utc>,
+    /// Things of its kind, in words.
+    pub(super) what: &'static str,
+    /// Where; nothing for what befalls all groups.
+    pub(super) group: Option<String>,
 }
 
 /// Acts with their weights.
@@ -125,8 +156,9 @@ impl Weather {
     }
 
     /// Lets something happen, if fewer instances than this share of all were launched so far, and then some
-    /// time pass.
-    pub(super) async fn blow(&mut self, share: f64) {
+    /// time pass. What happened is returned.
+    pub(super) async fn blow(&mut self, share: f64) -> Option<Befallen> {
+        let mut befallen = None;
         let launched = self.launched.load(Ordering::Relaxed) as f64;
         let wanted = f64::from(self.instances) * share.clamp(0.02, 1.0);
         if launched < wanted {
@@ -137,14 +169,17 @@ impl Weather {
                 found
             });
             if let Some((act, _)) = act {
-                self.play(*act).await;
+                befallen = self.play(*act).await;
             }
         }
         let pause = self.random.random_range(if launched < 0.9 * wanted { SHORT_PAUSE } else { PAUSE });
         self.lab.sleep(Duration::from_secs(pause)).await;
+        befallen
     }
 
-    async fn play(&mut self, act: Act) {
+    /// Plays it, if the group that is chosen lets it.
+    async fn play(&mut self, act: Act) -> Option<Befallen> {
+        let at = self.lab.now();
         // The last family is the only one of its kind, and gets more than its share.
         let last = self.families.len() - 1;
         let chosen = if self.random.random_bool(0.3) { last } else { self.random.random_range(0..=last) };
@@ -172,7 +207,20 @@ impl Weather {
                 family.tried += 1;
                 let new = format!("{}-{}", family.name, family.tried);
                 let rolled_back = matches!(act, Act::RollBack);
-                family.deployment = Some(tokio::spawn(deploy(lab, group, new, rolled_back)));
+                let (operator, pool, group) = (self.operator.clone(), family.pool, group.clone());
+                let deployment = async move {
+                    if rolled_back {
+                        return roll_back(lab, group, new).await;
+                    }
+                    if pool.is_some() {
+                        delete_pool(&lab, &operator, &group).await;
+                    }
+                    replace(&lab, &group, &new).await;
+                    if let Some(reuse) = pool {
+                        put_pool(&lab, &operator, &new, largest, reuse).await;
+                    }
+                };
+                family.deployment = Some(tokio::spawn(deployment));
             }
             Act::Fail => {
                 let how = self.random.random_range(0..3);
@@ -201,8 +249,10 @@ impl Weather {
                 }
             }
             Act::LoseAgent => self.lose_agent(),
-            _ => {}
+            _ => return None,
         }
+        let everywhere = matches!(act, Act::LoseZone | Act::LoseAgent);
+        Some(Befallen { at, what: act.as_str(), group: (!everywhere).then_some(group) })
     }
 
     /// An alarm, a schedule or somebody changes the desired capacity.
@@ -277,6 +327,9 @@ impl Weather {
             .flat_map(|family| (1..=family.tried).map(|generation| format!("{}-{generation}", family.name)))
             .collect();
         self.lab.world(|world| groups.iter().for_each(|group| world.run_scheduled_action(group, 0)));
+        for group in &groups {
+            delete_pool(&self.lab, &self.operator, group).await;
+        }
     }
 }
 
@@ -288,19 +341,54 @@ fn fail(world: &mut World, id: &str, how: u32) {
     }
 }
 
-/// A stack update. Where AWS throttles CloudFormation in the middle, CloudFormation tries again.
-async fn deploy(lab: Lab, old: String, new: String, rolled_back: bool) {
+/// A stack update replaces a group.
+async fn replace(lab: &Lab, old: &str, new: &str) {
+    let _ = scenarios::replace_group(lab, old, new).await;
+    delete_one(lab, old, new).await;
+}
+
+/// A stack update fails and is rolled back.
+async fn roll_back(lab: Lab, old: String, new: String) {
+    let _ = scenarios::roll_back_group(&lab, &old, &new, ROLL_BACK).await;
+    delete_one(&lab, &new, &old).await;
+}
+
+/// Where AWS throttles CloudFormation in the middle of a deletion, CloudFormation tries again.
+async fn delete_one(lab: &Lab, loser: &str, other: &str) {
     let lives = |name: &str| lab.world(|world| world.autoscaling.group(name).is_some());
-    let loser = if rolled_back {
-        let _ = scenarios::roll_back_group(&lab, &old, &new, ROLL_BACK).await;
-        &new
-    } else {
-        let _ = scenarios::replace_group(&lab, &old, &new).await;
-        &old
-    };
-    while lives(&old) && lives(&new) {
+    while lives(loser) && lives(other) {
         lab.sleep(AGAIN).await;
-        let _ = scenarios::delete_group(&lab, loser).await;
+        let _ = scenarios::delete_group(lab, loser).await;
+    }
+}
+
+/// Gives a group a warm pool of running instances for half of its size, and tries again where AWS throttles.
+pub(super) async fn put_pool(lab: &Lab, operator: &Client, group: &str, largest: u32, reuse: bool) {
+    let policy = InstanceReusePolicy::builder().reuse_on_scale_in(reuse).build();
+    let put = operator.put_warm_pool().auto_scaling_group_name(group).pool_state(WarmPoolState::Running);
+    let put =
+        put.instance_reuse_policy(policy).max_group_prepared_capacity(largest.div_ceil(2).cast_signed());
+    let exists = || lab.world(|world| world.autoscaling.group(group).is_some());
+    while exists() && put.clone().send().await.is_err() {
+        lab.sleep(AGAIN).await;
+    }
+}
+
+/// Deletes a group's warm pool, and tries again where AWS throttles.
+async fn delete_pool(lab: &Lab, operator: &Client, group: &str) {
+    let delete = operator.delete_warm_pool().auto_scaling_group_name(group);
+    let exists = || lab.world(|world| world.autoscaling.group(group).is_some());
+    while exists() && delete.clone().send().await.is_err() {
+        lab.sleep(AGAIN).await;
+    }
+}
+
+/// Share of instances and backups that something is wrong with.
+pub(super) fn ill(faults: Faults) -> f64 {
+    match faults {
+        Faults::None => 0.0,
+        Faults::Light => 0.03,
+        Faults::Heavy => 0.1,
     }
 }
 
@@ -313,12 +401,7 @@ pub(super) struct Fate {
 
 impl Fate {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
-        let ill = match faults {
-            Faults::None => 0.0,
-            Faults::Light => 0.03,
-            Faults::Heavy => 0.1,
-        };
-        Self { random: StdRng::seed_from_u64(seed ^ 0xfa_7e), ill }
+        Self { random: StdRng::seed_from_u64(seed ^ 0xfa_7e), ill: ill(faults) }
     }
 
     pub(super) fn decide(&mut self, lab: &Lab, instance: &str) {

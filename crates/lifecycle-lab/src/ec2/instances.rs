@@ -10,7 +10,7 @@ use super::snapshots::SIZE;
 use super::tags::tag_set;
 use super::{Answer, Ec2, Launch, Tags, not_found, page, well_formed};
 use crate::query::{ApiError, Text};
-use crate::world::{ACCOUNT, World, timestamp};
+use crate::world::{ACCOUNT, REGION, World, timestamp};
 
 /// For how long a terminated instance is still described: usually less than an hour, AWS says.
 const REMEMBERED: TimeDelta = TimeDelta::minutes(50);
@@ -107,15 +107,28 @@ impl Ec2 {
 }
 
 impl World {
+    /// Somebody launches an instance of this architecture with these tags, outside of every group; answers its
+    /// id.
+    pub fn add_instance(&mut self, architecture: &str, tags: Tags) -> String {
+        let id = self.id("i");
+        let plain = self.ec2.plain_launch();
+        let launch = Launch { architecture: architecture.to_owned(), tags, ..plain };
+        self.add_launched(&id, &format!("{REGION}a"), launch);
+        id
+    }
+
     /// Auto Scaling launched an instance.
-    pub(crate) fn instance_launched(&mut self, id: &str, group: &str, zone: &str, launch: Launch) {
-        let mut tags = launch.tags.clone();
-        tags.insert("aws:autoscaling:groupName".to_owned(), group.to_owned());
+    pub(crate) fn instance_launched(&mut self, id: &str, group: &str, zone: &str, mut launch: Launch) {
+        launch.tags.insert("aws:autoscaling:groupName".to_owned(), group.to_owned());
+        self.add_launched(id, zone, launch);
+    }
+
+    fn add_launched(&mut self, id: &str, zone: &str, launch: Launch) {
         let instance = Instance {
             id: id.to_owned(),
             image: launch.image.clone(),
             state: InstanceState::Running,
-            tags,
+            tags: launch.tags.clone(),
             launched: self.now(),
             zone: zone.to_owned(),
             reboots: 0,

@@ -1,8 +1,9 @@
 //! Lambda: functions that run as processes of their own over the Runtime API, or as handlers in this
-//! process under paused time; asynchronous invocation with its retries and the failure queue. Their
-//! configurations are `configuration`'s, and what is said to those is `api`'s.
+//! process under paused time; asynchronous invocation with its retries and the failure queue. How many run at
+//! once is `concurrency`'s, their configurations are `configuration`'s, and what is said to those is `api`'s.
 
 mod api;
+mod concurrency;
 mod configuration;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -19,14 +21,22 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub(crate) use api::call;
+use concurrency::{Concurrency, Room};
 pub(crate) use configuration::Timer;
 pub use configuration::{Configuration, Configurations};
 
 use crate::lab::{Caller, Lab, What};
 use crate::sandbox::Sandbox;
 
-/// Lambda's pauses before the first and the second retry of an asynchronous invocation.
+/// Lambda's pauses before the first and the second retry of an asynchronous invocation that failed.
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+
+/// Lambda's first and its longest pause before it tries a throttled event again; from one to the other they
+/// grow exponentially. AWS does not say by which factor: here they double.
+const THROTTLE_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5 * 60)];
+
+/// An event that has waited for so long is given up: the default of `MaximumEventAgeInSeconds`.
+const EVENT_AGE: TimeDelta = TimeDelta::hours(6);
 
 tokio::task_local! {
     /// The run whose handler is this task's: the function's name, and how to kill it.
@@ -105,6 +115,7 @@ pub(crate) struct Functions {
     pub(crate) callers: BTreeMap<String, Caller>,
     failures: Vec<Failure>,
     logs: Vec<String>,
+    concurrency: Concurrency,
 }
 
 impl fmt::Debug for Functions {
@@ -170,10 +181,24 @@ impl Lab {
     }
 
     /// An asynchronous invocation: run again after one and two minutes if it fails, then kept by the
-    /// failure queue. Ends when the event is dealt with.
+    /// failure queue. Where Lambda has no room for it, it waits, for six hours at most. Ends when the event is
+    /// dealt with.
     pub async fn invoke_async(&self, function: &str, payload: Value) {
+        let queued = self.now();
         let mut attempt = 1;
-        while let Err(error) = self.invoke(function, payload.clone(), attempt).await {
+        let [mut pause, longest] = THROTTLE_PAUSES;
+        loop {
+            let Some(room) = self.room_for(function) else {
+                self.notice(What::Throttled { function: function.to_owned(), payload: payload.clone() });
+                if self.now() + pause - queued > EVENT_AGE {
+                    let error = FunctionError::new("EventAgeExceeded", "Rate Exceeded.");
+                    return self.keep(function, payload, error, attempt - 1);
+                }
+                self.sleep(pause).await;
+                pause = longest.min(pause * 2);
+                continue;
+            };
+            let Err(error) = self.run(room, function, payload.clone(), attempt).await else { return };
             let Some(pause) = RETRY_PAUSES.get(attempt as usize - 1) else {
                 return self.keep(function, payload, error, attempt);
             };
@@ -186,8 +211,24 @@ impl Lab {
     ///
     /// # Errors
     /// What the function answered, or how it ended without an answer: `Runtime.ExitError`,
-    /// `Sandbox.Timedout`, an error of its start, `ResourceNotFoundException`.
+    /// `Sandbox.Timedout`, an error of its start, `ResourceNotFoundException`; `TooManyRequestsException` where
+    /// Lambda has no room for it.
     pub async fn invoke(&self, name: &str, payload: Value, attempt: u32) -> Result<Value, FunctionError> {
+        let Some(room) = self.room_for(name) else {
+            self.notice(What::Throttled { function: name.to_owned(), payload });
+            return Err(FunctionError::new("TooManyRequestsException", "Rate Exceeded."));
+        };
+        self.run(room, name, payload, attempt).await
+    }
+
+    /// Runs a function once in the room that Lambda has for it.
+    async fn run(
+        &self,
+        _room: Room,
+        name: &str,
+        payload: Value,
+        attempt: u32,
+    ) -> Result<Value, FunctionError> {
         let function = self.functions().by_name.get(name).cloned();
         let Some(function) = function else {
             return Err(FunctionError::new(

@@ -105,3 +105,17 @@ async fn a_backup_can_fail() {
     assert_eq!(event["detail"]["statusMessage"], "no space");
     assert_eq!(event["resources"], json!([]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_outside_of_every_group_is_backed_up_with_its_architecture() {
+    let scene = Scene::new();
+    let tags = || [("Name".to_owned(), "server".to_owned())].into();
+    let server = scene.lab.world(|world| world.add_instance("arm64", tags()));
+    let described = scene.ec2.describe_instances().instance_ids(&server).send().await.unwrap();
+    let described = described.reservations()[0].instances()[0].clone();
+    assert_eq!(described.tags()[0].value(), Some("server"));
+    assert!(scene.lab.world(|world| world.autoscaling.instance(&server).is_none()));
+    let image = scene.lab.world(|world| world.backup(&server)).unwrap();
+    let architecture = scene.lab.world(|world| world.ec2.image(&image).unwrap().architecture.clone());
+    assert_eq!(architecture, "arm64");
+}

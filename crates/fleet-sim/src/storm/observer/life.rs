@@ -14,9 +14,9 @@ pub(super) struct Life {
     pub(super) id: String,
     pub(super) group: String,
     pub(super) state: &'static str,
-    /// Whether it was ever in service.
+    /// Whether it was in service, and not in the warm pool since.
     pub(super) served: bool,
-    /// Whether a terminating hook has held it.
+    /// Whether a terminating hook has held it since then.
     pub(super) held: bool,
     /// Why it is terminated, in AWS's words.
     pub(super) cause: String,
@@ -155,6 +155,9 @@ pub(super) fn line(what: &What) -> String {
             let result = call.parameters.iter().find_map(|line| line.strip_prefix("LifecycleActionResult="));
             let result = result.map(|result| format!(" {result}")).unwrap_or_default();
             format!("{} calls {}{result}: {}", call.caller, call.action, call.outcome)
+        }
+        What::Throttled { function, payload } => {
+            format!("Lambda has no room for {function}: {} waits", kind(payload))
         }
         What::Started(run) => {
             let id = &run.request_id[..8];

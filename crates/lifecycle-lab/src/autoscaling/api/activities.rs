@@ -30,6 +30,6 @@ pub(super) fn describe(world: &mut World, describe: DescribeActivities) -> Answe
             && (describe.activity_ids.is_empty() || describe.activity_ids.contains(&activity.id))
             && (deleted_too || world.autoscaling.groups.contains_key(&activity.group))
     };
-    let newest_first = world.autoscaling.activities.iter().rev().filter(fits).map(Activity::to_json);
-    page("Activities", newest_first.collect(), 100, describe.max_records, describe.next_token)
+    let newest_first = world.autoscaling.activities.iter().rev().filter(fits);
+    page("Activities", newest_first, Activity::to_json, 100, describe.max_records, describe.next_token)
 }

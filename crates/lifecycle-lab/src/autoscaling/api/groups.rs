@@ -2,6 +2,7 @@
 //! AWS's where a public log shows them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::identity;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -337,7 +338,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
         merge(&mut answer, &group.launch_source.to_json());
         answer
     });
-    page("AutoScalingGroups", groups.collect(), 100, describe.max_records, describe.next_token)
+    page("AutoScalingGroups", groups, identity, 100, describe.max_records, describe.next_token)
 }
 
 #[derive(Deserialize)]

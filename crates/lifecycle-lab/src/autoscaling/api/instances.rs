@@ -1,6 +1,8 @@
 //! Instances of a group: described, declared unhealthy, terminated, detached, put on standby. What they
 //! go through then is the engine's.
 
+use std::convert::identity;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,7 +59,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer
             answer["HealthStatus"] = json!(if instance.healthy { "HEALTHY" } else { "UNHEALTHY" });
             answer
         });
-    page("AutoScalingInstances", instances.collect(), 50, describe.max_records, describe.next_token)
+    page("AutoScalingInstances", instances, identity, 50, describe.max_records, describe.next_token)
 }
 
 #[derive(Deserialize)]

@@ -85,11 +85,12 @@ fn find_instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, ApiErro
     })
 }
 
-/// One page of a list, of `most` items where the request does not ask for fewer. A token is the number
-/// of the first item.
-fn page(
+/// One page of a list, of `most` items where the request does not ask for fewer. Only what is on it is put into
+/// words. A token is the number of the first item.
+fn page<T>(
     name: &str,
-    items: Vec<Value>,
+    items: impl IntoIterator<Item = T>,
+    to_json: impl Fn(T) -> Value,
     most: usize,
     size: Option<Text<usize>>,
     token: Option<String>,
@@ -101,10 +102,10 @@ fn page(
             .parse()
             .map_err(|_| ApiError::new("InvalidNextToken", "The NextToken value is not valid."))?,
     };
-    let next = first + size;
-    let next = (next < items.len()).then(|| next.to_string());
-    let items: Vec<_> = items.into_iter().skip(first).take(size).collect();
-    Ok(Some(json!({ name: items, "NextToken": next })))
+    let mut items = items.into_iter().skip(first);
+    let page: Vec<_> = items.by_ref().take(size).map(to_json).collect();
+    let next = items.next().map(|_| (first + size).to_string());
+    Ok(Some(json!({ name: page, "NextToken": next })))
 }
 
 fn merge(into: &mut Value, from: &Value) {

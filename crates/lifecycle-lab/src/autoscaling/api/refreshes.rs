@@ -1,6 +1,8 @@
 //! Instance refreshes, of the strategy `Rolling`, to what the group launches from anyway: started,
 //! described, cancelled.
 
+use std::convert::identity;
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -92,7 +94,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeRefreshes) -> Answer
             },
         })
     });
-    page("InstanceRefreshes", refreshes.collect(), 100, describe.max_records, describe.next_token)
+    page("InstanceRefreshes", refreshes, identity, 100, describe.max_records, describe.next_token)
 }
 
 #[derive(Deserialize)]
