@@ -61,10 +61,9 @@ class Connection:
 class Server:
     """Serves each connection in a thread; they wait for each other's events, not for the processor."""
 
-    def __init__(self, wrap=None):
+    def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.wrap = wrap
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -78,12 +77,14 @@ class Server:
 
     def serve(self, stream):
         try:
-            if self.wrap:
-                stream = self.wrap(stream)
+            stream = self.wrap(stream)
         except OSError:
             return
         self.converse(Connection(stream))
         stream.close()
+
+    def wrap(self, stream):
+        return stream
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -133,9 +134,18 @@ class Aws(Server):
         self.trusted = make_certificates(folder)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        self.context, self.handshakes = context, 0
         self.connections, self.calls, self.lock = 0, [], threading.Lock()
-        super().__init__(lambda stream: context.wrap_socket(stream, server_side=True))
+        super().__init__()
         self.url = f"https://localhost:{self.port}"
+
+    def wrap(self, stream):
+        # The other end computes too meanwhile, so it is the processor time of this end that counts.
+        began = time.thread_time_ns()
+        stream = self.context.wrap_socket(stream, server_side=True)
+        with self.lock:
+            self.handshakes += time.thread_time_ns() - began
+        return stream
 
     def converse(self, connection):
         self.connections += 1
@@ -149,10 +159,11 @@ class Aws(Server):
             connection.respond(status, headers, body)
 
     def busy(self, since, until):
-        """How long at least one call was under way here; those at the same time count once."""
+        """How long at least one call was under way here; those at the same time count once. And the handshakes."""
         with self.lock:
+            total, self.handshakes = self.handshakes, 0
             calls, self.calls = sorted(call for call in self.calls if since <= call[0] <= until), []
-        total, end = 0, since
+        end = since
         for began, ended in calls:
             total += max(0, ended - max(began, end))
             end = max(end, ended)
