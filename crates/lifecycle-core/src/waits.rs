@@ -147,8 +147,11 @@ impl Groups {
         let instances = waiting.iter().map(|(instance, _)| instance.as_str()).collect();
         let mut activities = match self.running_activities(name, &instances, now - OLDEST).await {
             Ok(activities) => activities,
-            // Without them, what an earlier wait of an instance left looks like this one's.
-            Err(error) if error.is_transient() => return Err(error),
+            // Without them, what an instance's earlier wait left looks like this one's, and those that were in a warm
+            // pool have had one.
+            Err(error) if error.is_transient() || group.warm_pool_configuration().is_some() => {
+                return Err(error);
+            }
             Err(error) => {
                 warn!(asg.name = name, "the scaling activities of {name} can't be read: {}", error.chain());
                 BTreeMap::new()

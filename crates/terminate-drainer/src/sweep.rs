@@ -43,11 +43,7 @@ impl Context {
                 let on_instance = drains.get_mut(&found.wait.instance);
                 let drain = on_instance.and_then(|drains| {
                     let ours = drains.iter().filter(|drain| drain.belongs_to(&found.wait, found.since(now)));
-                    match found.activity {
-                        Some(_) => ours.min_by_key(|drain| drain.requested).cloned(),
-                        // It is not known when this wait began: an older one may be an earlier wait's.
-                        None => ours.max_by_key(|drain| drain.requested).cloned(),
-                    }
+                    ours.min_by_key(|drain| drain.requested).cloned()
                 });
                 (found, drain)
             })
