@@ -33,7 +33,7 @@ pub use config::Config;
 
 use config::CompleteOn;
 use current::Current;
-use images::{Death, Image, Images, SECOND_LOOK, Standing, Taken};
+use images::{Death, Image, Images, Standing, Taken};
 use retention::Retention;
 
 /// The function's name, as crate, binary and template carry it.
@@ -147,8 +147,7 @@ impl Context {
             return self.let_go(wait, &reason, announced, invocation).await;
         }
         let since = action.time - OLDEST;
-        // Asked again and again: a planned death needs no image, and without the activity's id the image would not
-        // have the name that the sweep gives it.
+        // Asked again and again: a planned death needs no image.
         let activity = async {
             loop {
                 match self.groups.termination(&wait.group, &wait.instance, since, action.time).await {
@@ -182,10 +181,6 @@ impl Context {
         if self.config.skip_causes.contains(&cause) {
             let answer = self.let_go(wait, &format!("planned: {cause}"), announced, invocation).await?;
             return Ok(answer.with("cause", cause.as_str()));
-        }
-        if death.activity.is_none() {
-            // Then the image's name is not the one that another run gives it: see it first.
-            tokio::time::sleep(SECOND_LOOK.min(invocation.time_left() / 4)).await;
         }
         let images = self.images.of_group(&wait.group).await?;
         let first = images.iter().find(|image| image.belongs_to(wait, began)).cloned();

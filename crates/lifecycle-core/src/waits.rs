@@ -145,11 +145,18 @@ impl Groups {
         }
         let hooks = self.hooks(name).await?;
         let instances = waiting.iter().map(|(instance, _)| instance.as_str()).collect();
-        let activities = self.running_activities(name, &instances, now - OLDEST).await;
-        let mut activities = activities.unwrap_or_else(|error| {
-            warn!(asg.name = name, "the scaling activities of {name} can't be read: {}", error.chain());
-            BTreeMap::new()
-        });
+        let mut activities = match self.running_activities(name, &instances, now - OLDEST).await {
+            Ok(activities) => activities,
+            // Without them, what an instance's earlier wait left looks like this one's, and those that were in a warm
+            // pool have had one.
+            Err(error) if error.is_transient() || group.warm_pool_configuration().is_some() => {
+                return Err(error);
+            }
+            Err(error) => {
+                warn!(asg.name = name, "the scaling activities of {name} can't be read: {}", error.chain());
+                BTreeMap::new()
+            }
+        };
         let mut found = Vec::new();
         for (instance, state) in &waiting {
             let activity = activities.remove(instance);

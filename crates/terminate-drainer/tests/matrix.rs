@@ -9,6 +9,7 @@ mod common;
 use std::time::Duration;
 
 use common::{LIFECYCLE_EVENT, STATUS_EVENT, Scene, Setting};
+use lifecycle_lab::World;
 use lifecycle_lab::faults::CallFault::{self, *};
 use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::run_command::Script;
@@ -84,4 +85,38 @@ fn by_event_with_names_that_are_looked_up_nothing_is_lost_or_done_twice() {
 #[test]
 fn by_polling_nothing_is_lost_or_done_twice() {
     check("poll", 3);
+}
+
+/// An instance that was drained on its way back to the warm pool serves again and fails.
+async fn drained_before(scene: &Scene) {
+    let pool = scene.operator.put_warm_pool().auto_scaling_group_name("web").max_group_prepared_capacity(1);
+    let reuse = aws_sdk_autoscaling::types::InstanceReusePolicy::builder().reuse_on_scale_in(true).build();
+    pool.min_size(0).instance_reuse_policy(reuse).send().await.unwrap();
+    let reach = async |state| {
+        let is =
+            |world: &World| world.autoscaling.instance(&scene.instance).map(|one| one.state) == Some(state);
+        assert!(scene.lab.until(Duration::from_secs(3_600), is).await, "{} and not {state}", scene.state());
+    };
+    scene.scale_in().await;
+    reach("Warmed:Stopped").await;
+    let out = scene.operator.set_desired_capacity().auto_scaling_group_name("web").desired_capacity(1);
+    out.send().await.unwrap();
+    reach("InService").await;
+    scene.lab.world(|world| world.fail_load_balancer_check(&scene.instance));
+}
+
+#[test]
+fn a_sweep_that_is_not_told_when_a_wait_began_does_not_take_an_earlier_drain_for_its_own() {
+    for (fault, times) in [(Throttle, 3), (ServerError, 3), (AccessDenied, 9)] {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let script = Script { duration: Duration::from_secs(800), ..Script::default() };
+            let scene = Setting { script, ..Setting::default() }.swept().scene().await;
+            drained_before(&scene).await;
+            scene.lab.faults().script("DescribeScalingActivities", vec![fault; times]);
+            assert!(scene.released(Duration::from_secs(7_200)).await.is_some(), "{fault:?}");
+            let [_, (_, ended)] = scene.commands()[..] else { panic!("{fault:?}: {:#?}", scene.calls()) };
+            assert!(ended.is_some(), "{fault:?}: let go while its drain ran: {:#?}", scene.calls());
+        });
+    }
 }

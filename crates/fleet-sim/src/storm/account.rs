@@ -142,6 +142,7 @@ impl Account {
         }
         // Runs that are under way end, and what they did is seen.
         lab.sleep(SWEEP * 2).await;
+        lab.remove_functions();
         let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
         launched.fetch_add(counted.load(Ordering::Relaxed) - told, Ordering::Relaxed);
         let (tally, violations) = observer.finish(lab.now() - began, lab.failures().len());

@@ -97,6 +97,8 @@ pub(super) struct Recording {
     /// When runs that are under way began.
     running: BTreeMap<String, DateTime<Utc>>,
     alive: BTreeMap<String, Lane>,
+    /// An instance that has just gone. Its life is judged when that is seen, so its lane waits for the next moment.
+    just_gone: Option<Lane>,
     kept: BTreeSet<String>,
     pub(super) lanes: Vec<Lane>,
     /// What befell the groups of the account whose lanes are all kept.
@@ -149,6 +151,7 @@ impl Recording {
             usage: BTreeMap::new(),
             running: BTreeMap::new(),
             alive: BTreeMap::new(),
+            just_gone: None,
             kept: BTreeSet::new(),
             lanes: Vec::new(),
             weather: Vec::new(),
@@ -171,6 +174,7 @@ impl Recording {
 
     /// Takes in what happened, and which instances it is about.
     pub(super) fn see(&mut self, moment: &Moment, instances: &[String], lab: &Lab) {
+        self.lay_down_gone();
         let now = self.interval(moment.at);
         match &moment.what {
             What::Faulted(fault, _) => self.count(
@@ -223,12 +227,9 @@ impl Recording {
             }
         }
         if let What::Seen(Sight::State { instance, .. }) = &moment.what
-            && let Some(lane) = self.alive.remove(instance)
+            && self.alive.get(instance).is_some_and(|lane| lane.gone.is_some())
         {
-            match lane.gone {
-                Some(_) => self.lay_down(lane),
-                None => drop(self.alive.insert(instance.clone(), lane)),
-            }
+            self.just_gone = self.alive.remove(instance);
         }
     }
 
@@ -252,6 +253,7 @@ impl Recording {
 
     /// Says which account it is of. What is still alive is laid down.
     pub(super) fn come_from(&mut self, account: u32) {
+        self.lay_down_gone();
         for lane in std::mem::take(&mut self.alive).into_values() {
             self.lay_down(lane);
         }
@@ -356,6 +358,12 @@ impl Recording {
         }
     }
 
+    fn lay_down_gone(&mut self) {
+        if let Some(lane) = self.just_gone.take() {
+            self.lay_down(lane);
+        }
+    }
+
     /// A lane has come to its end.
     fn lay_down(&mut self, mut lane: Lane) {
         lane.violated |= self.kept.contains(&lane.id);
@@ -392,4 +400,38 @@ fn class(state: &str) -> Option<usize> {
         _ if state.starts_with("Warmed:") => 5,
         _ => 6,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lanes that are kept of two instances, of which one is accused when it goes.
+    fn kept(lanes: Lanes) -> anyhow::Result<Vec<(String, bool)>> {
+        crate::paused_runtime()?.block_on(async {
+            let began = "2026-05-04T07:00:00Z".parse()?;
+            let lab = Lab::new(began, 7);
+            let mut recording = Recording::new(began, Duration::from_secs(3_600), lanes);
+            for state in ["Pending", "InService", "Terminated"] {
+                for id in ["i-0good", "i-0bad"] {
+                    let (group, instance) = ("web".to_owned(), id.to_owned());
+                    let what = What::Seen(Sight::State { group, instance, state });
+                    recording.see(&Moment { at: began, what }, &[id.to_owned()], &lab);
+                    if state == "Terminated" && id == "i-0bad" {
+                        recording.keep(id);
+                    }
+                }
+            }
+            recording.come_from(3);
+            Ok(recording.lanes.into_iter().map(|lane| (lane.id, lane.violated)).collect())
+        })
+    }
+
+    #[test]
+    fn whoever_is_accused_when_it_goes_is_kept_in_every_account() -> anyhow::Result<()> {
+        let (good, bad) = (("i-0good".to_owned(), false), ("i-0bad".to_owned(), true));
+        assert_eq!(kept(Lanes::All)?, [good, bad.clone()]);
+        assert_eq!(kept(Lanes::OfViolations)?, [bad]);
+        Ok(())
+    }
 }

@@ -148,6 +148,14 @@ impl Lab {
         functions.by_name.insert(function.name.clone(), Arc::new(function));
     }
 
+    /// Removes all functions. A handler that holds the lab which holds it keeps both for good: who plays many
+    /// labs ends each with this.
+    pub fn remove_functions(&self) {
+        let removed = std::mem::take(&mut self.functions().by_name);
+        // Not while the lock is held: what handlers own may want it when it is dropped.
+        drop(removed);
+    }
+
     /// Invokes a function every `period` of the lab's time, as a schedule does.
     pub fn schedule(&self, period: Duration, function: &str, payload: Value) {
         let (lab, function) = (self.clone(), function.to_owned());
