@@ -1,6 +1,7 @@
 //! Images: taking one for a wait, once, and finding it again by its tags. AWS calls: `ec2:CreateImage`,
 //! `ec2:DescribeImages`.
 
+use std::iter;
 use std::time::Duration;
 
 use aws_sdk_ec2::Client;
@@ -51,7 +52,7 @@ const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(2);
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// The shortest pause before a second look: a fresh image can be invisible for a moment.
-pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(2);
+const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// Where an image stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,21 +348,19 @@ fn is_snapshot_limit(error: &SdkError<CreateImageError, HttpResponse>) -> bool {
     error.code().is_some_and(|code| limits.contains(&code))
 }
 
-/// The names that the image of `wait` may have, in the order of preference. The scaling activity is known
-/// to the event's run and to the sweep, so both find the same name, and EC2 refuses the second image; the
-/// token is known to the event's run only.
+/// The names that the image of `wait` may have, in the order of preference. Every run for the wait begins with the
+/// same one, whatever it knows, so EC2 refuses a second image. Where an earlier wait of the same instance has that
+/// name, the scaling activity makes another, which is known to the event's run and to the sweep, or else the token,
+/// which is known to the event's run only.
 fn names(wait: &Wait, activity: Option<&Activity>) -> Vec<String> {
-    let keys = [activity.map(|activity| activity.id.as_str()), wait.token.as_deref()];
-    let mut keys: Vec<&str> = keys.into_iter().flatten().filter(|key| !key.is_empty()).collect();
-    if keys.is_empty() {
-        keys.push("");
-    }
+    let more = [activity.map(|activity| activity.id.as_str()), wait.token.as_deref()];
+    let keys = iter::once("").chain(more.into_iter().flatten().filter(|key| !key.is_empty()));
     let (group, instance) = (name_part(&wait.group), name_part(&wait.instance));
     let hash = |key: &str| {
         let digest = Sha256::digest([wait.group.as_str(), &wait.hook, &wait.instance, key].join("\n"));
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    keys.into_iter().map(|key| format!("lifecycle/{group}/{instance}/{}", hash(key))).collect()
+    keys.map(|key| format!("lifecycle/{group}/{instance}/{}", hash(key))).collect()
 }
 
 /// What of a text may stand in an image's name.
@@ -434,7 +433,8 @@ mod tests {
         let sweep = Wait { token: None, ..event.clone() };
         let activity = activity("a");
         assert_eq!(names(&event, Some(&activity))[0], names(&sweep, Some(&activity))[0]);
-        assert_ne!(names(&event, None), names(&sweep, None));
+        assert_eq!(names(&event, None)[0], names(&sweep, Some(&activity))[0]);
+        assert_eq!(names(&event, Some(&activity))[1], names(&sweep, Some(&activity))[1]);
     }
 
     #[test]

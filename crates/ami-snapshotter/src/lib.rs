@@ -14,6 +14,7 @@ mod retention;
 mod sweep;
 
 use std::io;
+use std::time::Duration;
 
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,7 +33,7 @@ pub use config::Config;
 
 use config::CompleteOn;
 use current::Current;
-use images::{Death, Image, Images, SECOND_LOOK, Standing, Taken};
+use images::{Death, Image, Images, Standing, Taken};
 use retention::Retention;
 
 /// The function's name, as crate, binary and template carry it.
@@ -40,6 +41,10 @@ pub const NAME: &str = "ami-snapshotter";
 
 /// No hook is shorter: an event that is older may be of a wait that has ended, or a repeat.
 const YOUNG: TimeDelta = TimeDelta::seconds(30);
+
+/// The pause before a death's cause is asked again, after the SDK's own attempts: a token or two come into an empty
+/// bucket.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Over this time the images of a group are counted.
 const GUARD: TimeDelta = TimeDelta::hours(1);
@@ -142,19 +147,23 @@ impl Context {
             return self.let_go(wait, &reason, announced, invocation).await;
         }
         let since = action.time - OLDEST;
-        let activity = self.groups.termination(&wait.group, &wait.instance, since, action.time);
-        let activity = match in_time(invocation, "DescribeScalingActivities", activity).await {
-            Ok(activity) => activity,
-            // Run again in a minute, the event may find out: a planned death needs no image, and without the
-            // activity's id the image would not have the name that the sweep gives it.
-            Err(error) if error.is_transient() && invocation.now() - action.time <= YOUNG => {
-                return Err(error);
-            }
-            Err(error) => {
-                warn!(asg.name = wait.group, "the scaling activities can't be read: {}", error.chain());
-                None
+        // Asked again and again: a planned death needs no image.
+        let activity = async {
+            loop {
+                match self.groups.termination(&wait.group, &wait.instance, since, action.time).await {
+                    Err(error) if error.is_transient() => {
+                        warn!(asg.name = wait.group, "the cause is asked once more: {}", error.chain());
+                        tokio::time::sleep(ASKED_AGAIN).await;
+                    }
+                    told => return told,
+                }
             }
         };
+        let activity = in_time(invocation, "DescribeScalingActivities", activity).await;
+        let activity = activity.unwrap_or_else(|error| {
+            warn!(asg.name = wait.group, "the scaling activities can't be read: {}", error.chain());
+            None
+        });
         self.post_mortem(wait, action.time, &Death::of(activity), announced, invocation).await
     }
 
@@ -172,10 +181,6 @@ impl Context {
         if self.config.skip_causes.contains(&cause) {
             let answer = self.let_go(wait, &format!("planned: {cause}"), announced, invocation).await?;
             return Ok(answer.with("cause", cause.as_str()));
-        }
-        if death.activity.is_none() {
-            // Then the image's name is not the one that another run gives it: see it first.
-            tokio::time::sleep(SECOND_LOOK.min(invocation.time_left() / 4)).await;
         }
         let images = self.images.of_group(&wait.group).await?;
         let first = images.iter().find(|image| image.belongs_to(wait, began)).cloned();

@@ -60,7 +60,7 @@ async fn an_unexpected_death() {
         POST ec2 CreateImage
           Description=Taken before i-0412a4de2c53d7454 was terminated: health-check-ec2
           InstanceId=i-0412a4de2c53d7454
-          Name=lifecycle/web/i-0412a4de2c53d7454/d5bdd9a4040008fb
+          Name=lifecycle/web/i-0412a4de2c53d7454/84aa1604d18a8f58
           NoReboot=true
           TagSpecification.1.ResourceType=image
           TagSpecification.1.Tag.1.Key=lifecycle/function

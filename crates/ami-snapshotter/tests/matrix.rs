@@ -133,9 +133,9 @@ fn whatever_befalls_two_launches_the_younger_group_is_stored_and_every_other_var
     }
 }
 
-/// More failures in passing than the SDK's own attempts, three in a run.
-fn why_is_not_told(scene: &Scene, fault: CallFault, runs: usize) {
-    scene.lab.faults().script("DescribeScalingActivities", vec![fault; 3 * runs]);
+/// Each question is asked three times by the SDK.
+fn why_is_not_told(scene: &Scene, fault: CallFault, questions: usize) {
+    scene.lab.faults().script("DescribeScalingActivities", vec![fault; 3 * questions]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_planned_death_whose_cause_aws_does_not_tell_at_once_gets_no_image() {
             why_is_not_told(&scene, fault, 1);
             scene.lab.world(|world| world.expire_lifetime(&scene.instance));
             let waited = scene.released(Duration::from_secs(7_200)).await.unwrap();
-            assert!((60..70).contains(&waited), "{fault:?}: {waited}: {:#?}", scene.calls());
+            assert!((0..10).contains(&waited), "{fault:?}: {waited}: {:#?}", scene.calls());
             assert!(scene.images().is_empty(), "{fault:?}: {:#?}", scene.calls());
             assert_eq!(scene.completions(), ["CONTINUE"], "{fault:?}");
         });
@@ -154,14 +154,14 @@ fn a_planned_death_whose_cause_aws_does_not_tell_at_once_gets_no_image() {
 }
 
 #[test]
-fn a_cause_that_aws_does_not_tell_a_minute_later_either_is_unknown() {
+fn a_cause_that_aws_does_not_tell_within_the_run_is_unknown() {
     for fault in [Throttle, ServerError, CutAfter] {
         play(async {
             let scene = Setting::default().scene().await;
-            why_is_not_told(&scene, fault, 2);
+            why_is_not_told(&scene, fault, 20);
             scene.lab.world(|world| world.expire_lifetime(&scene.instance));
             let waited = scene.released(Duration::from_secs(7_200)).await.unwrap();
-            assert!((240..260).contains(&waited), "{fault:?}: {waited}: {:#?}", scene.calls());
+            assert!((180..260).contains(&waited), "{fault:?}: {waited}: {:#?}", scene.calls());
             let [image] = &scene.images()[..] else { panic!("{fault:?}: {:#?}", scene.calls()) };
             assert_eq!(image.tags["lifecycle/cause"], "unknown");
         });

@@ -148,13 +148,13 @@ pub fn windows(text: &str) -> Result<Vec<Window>, String> {
     text.split(';').map(|window| window.trim().parse()).collect()
 }
 
-/// Reads the name of an IANA time zone.
+/// Reads the name of an IANA time zone, written exactly so.
 ///
 /// # Errors
 /// There is none of this name.
 pub fn zone(name: &str) -> Result<TimeZone, String> {
-    // jiff knows a zone that stands for none.
-    let known = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
+    // jiff knows a zone that stands for none, and finds names in any case.
+    let known = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown() && zone.iana_name() == Some(name));
     known.ok_or_else(|| format!("{name:?} is not an IANA time zone such as Europe/Berlin"))
 }
 

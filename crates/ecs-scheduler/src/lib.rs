@@ -122,7 +122,10 @@ impl Context {
             return Err(Error::TargetsFailed { all, failed });
         }
         let answer = Answer { outcome: Outcome::Scheduled, fields: Default::default() };
-        let answer = answer.with("action", order.action.as_str()).with("wanted", wanted.as_str());
+        let mut answer = answer.with("action", order.action.as_str()).with("wanted", wanted.as_str());
+        if order.dry_run {
+            answer = answer.with("dryRun", true);
+        }
         Ok(answer.with("reason", format!("{reason}: {}", summary(&done))).with("targets", json!(done)))
     }
 

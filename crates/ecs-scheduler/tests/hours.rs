@@ -328,3 +328,15 @@ proptest! {
         prop_assert_eq!(hours.at(DateTime::from_timestamp_secs(moment).unwrap()).0, week[minute]);
     }
 }
+
+#[test]
+fn zones_are_written_as_iana_writes_them() {
+    for name in
+        ["UTC", "Etc/UTC", "GMT", "EST5EDT", "Asia/Calcutta", "Asia/Seoul", "America/Argentina/Ushuaia"]
+    {
+        assert_eq!(hours::zone(name).unwrap().iana_name(), Some(name));
+    }
+    for name in ["utc", "asia/seoul", "ASIA/SEOUL", "Asia/Seoul ", "Etc/Unknown", "+09:00", "Asia", ""] {
+        assert!(hours::zone(name).is_err(), "{name:?} was taken");
+    }
+}

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use lifecycle_lab::{Lab, Moment, Sight, What, World, scenarios};
 use serde_json::{Value, json};
 
-use crate::functions::{deploy_ami_snapshotter, on_lives_and_images};
+use crate::functions::{add_rules, answering_for, deploy_ami_snapshotter};
 use crate::measure::{billed_ms, median, until_idle};
 use crate::operator::{DEATH_HEARTBEAT, create_for_snapshots};
 
@@ -139,7 +139,7 @@ async fn measure(seed: u64, row: &Row) -> anyhow::Result<Vec<Death>> {
     for name in [NAME, SWEEPER] {
         deploy_ami_snapshotter(&lab, name, &[(COMPLETE_ON, row.complete_on)])?;
     }
-    on_lives_and_images(&lab, NAME, GROUPS)?;
+    add_rules(&lab, NAME, NAME, &answering_for(&format!("{GROUPS}*"), "born,dying"))?;
     let operator = Client::new(&lab.sdk_config("operator"));
     let mut group = format!("{GROUPS}0");
     create_for_snapshots(&operator, &group).await?;

@@ -19,8 +19,7 @@ use serde_json::json;
 use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_COMMANDS, DRAIN_TIMEOUT};
 
 use crate::functions::{
-    STATUS_EVENT, deploy_launch_logger, deploy_terminate_drainer, on_ended_commands, on_terminations,
-    show_logs,
+    STATUS_EVENT, add_rules, answering_for, deploy_launch_logger, deploy_terminate_drainer, show_logs,
 };
 use crate::operator::{create, desire, hook};
 use crate::timeline::{Timeline, legend};
@@ -106,7 +105,7 @@ fn figures(lab: &Lab) -> String {
 
 /// A group launches, with launch-logger at its hook.
 async fn launches(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyhow::Result<()> {
-    deploy_launch_logger(lab, WEB)?;
+    deploy_launch_logger(lab, WEB, "record-launch")?;
     timeline.headline(
         "A group with a launching hook: 300 s, then ABANDON. launch-logger is deployed with its rule.",
     );
@@ -247,8 +246,7 @@ fn deploy_drainer(lab: &Lab, variables: &Variables) -> anyhow::Result<()> {
     use terminate_drainer::NAME;
 
     deploy_terminate_drainer(lab, NAME, DRAINER_LIMIT, variables)?;
-    on_terminations(lab, NAME, SHOP)?;
-    on_ended_commands(lab, NAME)?;
+    add_rules(lab, NAME, NAME, &answering_for(SHOP, "drain"))?;
     lab.schedule(SWEEP, NAME, json!({ "action": "reconcile" }));
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
+use fleet_sim::template::Template;
 use lifecycle_core::config::Variables;
 use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Lab, Moment, What};
@@ -14,8 +15,10 @@ use serde_json::json;
 use terminate_drainer::NAME;
 use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_TIMEOUT, WAIT};
 
-use crate::functions::{deploy_terminate_drainer, on_ended_commands, on_terminations};
-use crate::measure::{billed_ms, median, until_idle};
+use crate::functions::{answering_for, deploy_terminate_drainer};
+use crate::measure::{
+    GIGABYTES, USD_PER_GB_SECOND_ARM64, USD_PER_REQUEST, billed_ms, median, until_idle, usd,
+};
 
 const MODES: [&str; 2] = ["event", "poll"];
 
@@ -40,11 +43,6 @@ const SWEEPER: &str = "terminate-drainer's sweep";
 
 /// AWS's default.
 const HEARTBEAT: i32 = 3_600;
-
-/// Assumed: 128 MB, what an arm64 GB-second costs in us-east-1, and what a request costs.
-const GIGABYTES: f64 = 0.125;
-const USD_PER_GB_SECOND: f64 = 0.000_013_333_4;
-const USD_PER_REQUEST: f64 = 0.20 / 1_000_000.0;
 
 /// Longer than the longest drain and everything around it.
 const PATIENCE: Duration = Duration::from_secs(4 * 3_600);
@@ -88,14 +86,14 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
          done: seconds from the command's end to the completion.\n\
          sweeps, ms: runs of the sweep, one every {} min, while the one drain lasted, and their billed time. A sweep\n\
          looks after all instances that wait at once, so it is no part of a drain's cost.\n\
-         USD/1000: what runs and ms of 1,000 drains cost. Assumed: {} MB, {USD_PER_GB_SECOND:.10} USD per GB-second\n\
+         USD/1000: what runs and ms of 1,000 drains cost. Assumed: {} MB, {USD_PER_GB_SECOND_ARM64:.10} USD per GB-second\n\
          (arm64), {:.2} USD per million requests.\n\
          A sweep when nothing waits takes {idle} ms: at one every {} min {:.4} USD in 30 days, however many drains.",
         SWEEP.as_secs() / 60,
         GIGABYTES * 1_024.0,
         USD_PER_REQUEST * 1e6,
         SWEEP.as_secs() / 60,
-        usd(a_month, a_month * idle),
+        usd(a_month, a_month * idle, USD_PER_GB_SECOND_ARM64),
     );
     Ok(())
 }
@@ -124,14 +122,9 @@ impl fmt::Display for Row<'_> {
         let [start, waiting, finish] = calls;
         write!(f, " | {start:>5} {:>7}  {waiting:>7}  {finish:>7}", format!("({first})"))?;
         let after = median(drains.iter().map(|drain| drain.completed_after_ms)) as f64 / 1_000.0;
-        write!(f, " | {after:>8.1} | {:>8.4}", 1_000.0 * usd(runs, billed))?;
+        write!(f, " | {after:>8.1} | {:>8.4}", 1_000.0 * usd(runs, billed, USD_PER_GB_SECOND_ARM64))?;
         write!(f, " | {:>6} {:>5}", of(|drain| drain.sweeps), of(|drain| drain.sweep_ms))
     }
-}
-
-/// What Lambda bills for runs that took so long together.
-fn usd(runs: u64, billed_ms: u64) -> f64 {
-    runs as f64 * USD_PER_REQUEST + billed_ms as f64 / 1_000.0 * GIGABYTES * USD_PER_GB_SECOND
 }
 
 /// A lab with a group, its hook, the function and its sweep.
@@ -141,10 +134,11 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
         [(WAIT, mode), (DRAIN_TIMEOUT, "4h"), (AUTO_SCALING_GROUPS, "shop")].into_iter().collect();
     deploy_terminate_drainer(&lab, NAME, TIME_LIMIT, &variables)?;
     deploy_terminate_drainer(&lab, SWEEPER, TIME_LIMIT, &variables)?;
-    on_terminations(&lab, NAME, "shop")?;
-    // Polling needs no second rule.
-    if mode == "event" {
-        on_ended_commands(&lab, NAME)?;
+    for (rule, pattern) in Template::of(NAME).deploy(&answering_for("shop", "drain")).patterns() {
+        // Polling needs no second rule.
+        if mode == "event" || rule == "LifecycleRule" {
+            lab.add_rule(&pattern, NAME)?;
+        }
     }
     let operator = Client::new(&lab.sdk_config("operator"));
     let create = operator.create_auto_scaling_group().auto_scaling_group_name("shop");

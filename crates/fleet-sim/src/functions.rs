@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::SecondsFormat;
+use fleet_sim::template::Template;
 use futures::FutureExt;
 use lifecycle_core::config::Variables;
 use lifecycle_core::{Error, Invocation, Output};
@@ -31,17 +32,33 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// ecs-scheduler's time limit, a minute: enough for hundreds of services.
 const SCHEDULER_LIMIT: Duration = Duration::from_secs(60);
 
-/// Statuses that end a command. terminate-drainer has nothing to do for the others, so its rule does not
-/// wake it for them.
-const ENDED: [&str; 4] = ["Success", "Failed", "TimedOut", "Cancelled"];
+/// Adds the rules of a function's template, under a name of the caller's choice for the function. The parameters are
+/// the template's.
+pub(crate) fn add_rules(
+    lab: &Lab,
+    template: &str,
+    function: &str,
+    parameters: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    for (_, pattern) in Template::of(template).deploy(parameters).patterns() {
+        lab.add_rule(&pattern, function)?;
+    }
+    Ok(())
+}
 
-/// Deploys launch-logger with its defaults and with its rule for the groups whose names begin so.
-pub(crate) fn deploy_launch_logger(lab: &Lab, groups: &str) -> anyhow::Result<()> {
+/// Groups and hooks that a function answers for, as parameters of its template: names separated by commas, and a
+/// group's may end in `*`.
+pub(crate) fn answering_for<'a>(groups: &'a str, hooks: &'a str) -> [(&'static str, &'a str); 2] {
+    [("AutoScalingGroups", groups), ("LifecycleHooks", hooks)]
+}
+
+/// Deploys launch-logger with its defaults, and its rule for these groups and hooks.
+pub(crate) fn deploy_launch_logger(lab: &Lab, groups: &str, hooks: &str) -> anyhow::Result<()> {
     use launch_logger::{Config, Context, NAME};
 
     let mut context = Context::new(Config::parse(&Variables::default())?, &lab.sdk_config(NAME))?;
     context.output = written_to(lab, NAME);
-    lab.add_rule(&lifecycle_actions(&[LAUNCH_EVENT], groups), NAME)?;
+    add_rules(lab, NAME, NAME, &answering_for(groups, hooks))?;
     deploy(lab, NAME, LAUNCH_LIMIT, move |payload, invocation| {
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
@@ -68,21 +85,6 @@ pub(crate) fn deploy_terminate_drainer(
     Ok(())
 }
 
-/// terminate-drainer's rule for instances that are about to die, of the groups whose names begin so.
-pub(crate) fn on_terminations(lab: &Lab, function: &str, groups: &str) -> anyhow::Result<()> {
-    Ok(lab.add_rule(&lifecycle_actions(&[DEATH_EVENT], groups), function)?)
-}
-
-/// terminate-drainer's rule for commands that have ended.
-pub(crate) fn on_ended_commands(lab: &Lab, function: &str) -> anyhow::Result<()> {
-    let ended = json!({
-        "source": ["aws.ssm"],
-        "detail-type": [STATUS_EVENT],
-        "detail": { "status": ENDED },
-    });
-    Ok(lab.add_rule(&ended, function)?)
-}
-
 /// Deploys ami-snapshotter without a rule, under a name of the caller's choice: the lab's calls and runs
 /// carry it. What it remembers is in the configuration of the function of its own name.
 pub(crate) fn deploy_ami_snapshotter(
@@ -103,15 +105,8 @@ pub(crate) fn deploy_ami_snapshotter(
     Ok(())
 }
 
-/// ami-snapshotter's rules: births and deaths in the groups whose names begin so, and images that have
-/// changed their state.
-pub(crate) fn on_lives_and_images(lab: &Lab, function: &str, groups: &str) -> anyhow::Result<()> {
-    lab.add_rule(&lifecycle_actions(&[LAUNCH_EVENT, DEATH_EVENT], groups), function)?;
-    Ok(lab.add_rule(&json!({ "source": ["aws.ec2"], "detail-type": [IMAGE_EVENT] }), function)?)
-}
-
-/// Deploys lt-ami-refresher with its rules, for images that are available and backups of instances that have
-/// been made, and with a schedule, whose first run is one `period` from now.
+/// Deploys lt-ami-refresher with its rule, for backups that have been made, and with a schedule, whose first run is
+/// one `period` from now.
 pub(crate) fn deploy_lt_ami_refresher(
     lab: &Lab,
     variables: &Variables,
@@ -125,18 +120,7 @@ pub(crate) fn deploy_lt_ami_refresher(
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
     });
-    let images = json!({
-        "source": ["aws.ec2"],
-        "detail-type": [IMAGE_EVENT],
-        "detail": { "State": ["available"] },
-    });
-    let backups = json!({
-        "source": ["aws.backup"],
-        "detail-type": ["Backup Job State Change", "Copy Job State Change"],
-        "detail": { "state": ["COMPLETED"], "resourceType": ["EC2"] },
-    });
-    lab.add_rule(&images, NAME)?;
-    lab.add_rule(&backups, NAME)?;
+    add_rules(lab, NAME, NAME, &[])?;
     lab.schedule(period, NAME, json!({}));
     Ok(())
 }
@@ -182,22 +166,8 @@ pub(crate) fn on_schedule(lab: &Lab, function: &str, period: Duration) -> anyhow
 /// The detail-type of what a schedule sends.
 pub(crate) const SCHEDULED_EVENT: &str = "Scheduled Event";
 
-const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
-
-const DEATH_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
-
-const IMAGE_EVENT: &str = "EC2 AMI State Change";
-
 /// The detail-type of the event that tells of a command on one instance.
 pub(crate) const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
-
-fn lifecycle_actions(kinds: &[&str], groups: &str) -> Value {
-    json!({
-        "source": ["aws.autoscaling"],
-        "detail-type": kinds,
-        "detail": { "AutoScalingGroupName": [{ "prefix": groups }] },
-    })
-}
 
 fn deploy<F>(
     lab: &Lab,

@@ -1,6 +1,7 @@
 //! fleet-sim: the functions, as they are deployed, living in the lab. Without arguments it plays the
 //! demo.
 
+mod costs;
 mod deaths;
 mod demo;
 mod drains;
@@ -52,6 +53,14 @@ enum Command {
     /// event in 0.2 to 0.6 s, and computing takes no time there. They are not measurements of AWS, and hold
     /// no cold starts.
     Drains {
+        /// Another seed gives other delays.
+        #[arg(long, default_value_t = SEED)]
+        seed: u64,
+    },
+    /// What every function costs: billed time, calls to AWS and the price of 1,000 events, by kind of event.
+    ///
+    /// Prints a table in Markdown. The times are lab time, as those of `drains`, and not measurements of AWS.
+    Costs {
         /// Another seed gives other delays.
         #[arg(long, default_value_t = SEED)]
         seed: u64,
@@ -112,6 +121,7 @@ fn main() -> anyhow::Result<ExitCode> {
             week::last_act(seed)?;
         }
         Command::Drains { seed } => drains::print(seed)?,
+        Command::Costs { seed } => costs::print(seed)?,
         Command::Deaths { seed } => deaths::print(seed)?,
         Command::Week { seed } => week::print(seed)?,
         Command::Invoke { function, event, variables } => {

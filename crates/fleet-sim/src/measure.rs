@@ -1,10 +1,26 @@
-//! What the benchmarks share: watching a lab until nothing runs, and the sums of what was seen.
+//! What the benchmarks and storms share: watching a lab until nothing runs, the sums of what was seen, and prices.
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use lifecycle_lab::{Lab, Moment, What};
+use anyhow::{Context as _, bail, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use lifecycle_lab::{FunctionError, Lab, Moment, Run, What};
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
+
+/// The functions' memory: 128 MB, in the GB that Lambda counts in.
+pub(crate) const GIGABYTES: f64 = 0.125;
+
+/// Assumed, as Lambda's price list has them for us-east-1: a GB-second on each of the two architectures, and a
+/// request.
+pub(crate) const USD_PER_GB_SECOND_ARM64: f64 = 0.000_013_333_4;
+pub(crate) const USD_PER_GB_SECOND_X86_64: f64 = 0.000_016_666_7;
+pub(crate) const USD_PER_REQUEST: f64 = 0.20 / 1_000_000.0;
+
+/// What Lambda bills for runs that took so long together.
+pub(crate) fn usd(runs: u64, billed_ms: u64, per_gb_second: f64) -> f64 {
+    runs as f64 * USD_PER_REQUEST + billed_ms as f64 / 1_000.0 * GIGABYTES * per_gb_second
+}
 
 /// The value in the middle; of nothing, the default.
 pub(crate) fn median<T: Ord + Copy + Default>(values: impl Iterator<Item = T>) -> T {
@@ -37,4 +53,49 @@ pub(crate) async fn until_idle(lab: &Lab, moments: &mut UnboundedReceiver<Moment
 /// As Lambda bills: every run rounded up to a millisecond.
 pub(crate) fn billed_ms(time: TimeDelta) -> u64 {
     u64::try_from(time.num_microseconds().unwrap_or(i64::MAX)).unwrap_or_default().div_ceil(1_000)
+}
+
+/// A run of a function that has ended.
+pub(crate) struct Ran {
+    pub(crate) payload: Value,
+    pub(crate) answer: Value,
+    pub(crate) calls: u64,
+    pub(crate) billed_ms: u64,
+}
+
+/// The runs of a lab's only function, which came one after the other; calls have no run's name on them.
+///
+/// # Errors
+/// A run failed, or two overlapped.
+pub(crate) fn runs(function: &str, moments: &[Moment]) -> anyhow::Result<Vec<Ran>> {
+    let mut runs = Vec::new();
+    let mut running: Option<DateTime<Utc>> = None;
+    let mut calls = 0;
+    for moment in moments {
+        match &moment.what {
+            What::Started(_) => {
+                ensure!(running.is_none(), "expected one run of {function} at a time");
+                (running, calls) = (Some(moment.at), 0);
+            }
+            What::Ended(run, result) => {
+                let start = running.take().context("expected the beginning of every run")?;
+                runs.push(Ran {
+                    payload: run.payload.clone(),
+                    answer: answer(run, result)?,
+                    calls,
+                    billed_ms: billed_ms(moment.at - start),
+                });
+            }
+            What::Called(call) if call.caller == function => calls += 1,
+            _ => {}
+        }
+    }
+    Ok(runs)
+}
+
+fn answer(run: &Run, result: &Result<Value, FunctionError>) -> anyhow::Result<Value> {
+    match result {
+        Ok(answer) => Ok(answer.clone()),
+        Err(error) => bail!("{} answered {}: {}", run.function, error.error_type, error.error_message),
+    }
 }

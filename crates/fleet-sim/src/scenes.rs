@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use aws_sdk_autoscaling::Client;
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
+use chrono::{DateTime, Utc};
 use lifecycle_lab::autoscaling::Instance;
 use lifecycle_lab::ec2::Image;
 use lifecycle_lab::ecs::Scheduling;
@@ -151,7 +152,7 @@ async fn wait(lab: &Lab, sample: &Value, name: &str, transition: &str) -> anyhow
 }
 
 /// A cluster with two services of two tasks each, whose scalable targets are 1 to 3.
-async fn shop(lab: &Lab) -> anyhow::Result<Scene> {
+pub(crate) async fn shop(lab: &Lab) -> anyhow::Result<Scene> {
     let operator = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
     let targets = SERVICES.map(|service| format!("service/shop/{service}"));
     for (service, target) in SERVICES.iter().zip(&targets) {
@@ -173,14 +174,9 @@ async fn shop(lab: &Lab) -> anyhow::Result<Scene> {
 }
 
 /// A launch template with yesterday's backup of an instance; today's is there.
-async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
+pub(crate) async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
     let day = Duration::from_secs(24 * 3_600);
-    let [old, new] = [lab.now() - day, lab.now()].map(|created| {
-        let mut image =
-            Image::new(&format!("AwsBackup_i-1234567890abcdef0_{}", created.timestamp()), created);
-        image.tags.insert("Name".to_owned(), GROUP.to_owned());
-        lab.world(|world| world.add_image(image))
-    });
+    let [old, new] = [lab.now() - day, lab.now()].map(|created| backup(lab, created));
     let groups = SECURITY_GROUPS.map(|(group, found)| {
         (found.to_owned(), lab.world(|world| world.add_security_group(group, "vpc-0a0b0c0d0e0f00001")))
     });
@@ -195,6 +191,13 @@ async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
         names: groups.into_iter().chain([(IMAGE.to_owned(), new)]).collect(),
         about: About::Template(GROUP),
     })
+}
+
+/// A backup of the instance that was made at this time.
+pub(crate) fn backup(lab: &Lab, created: DateTime<Utc>) -> String {
+    let mut image = Image::new(&format!("AwsBackup_i-1234567890abcdef0_{}", created.timestamp()), created);
+    image.tags.insert("Name".to_owned(), GROUP.to_owned());
+    lab.world(|world| world.add_image(image))
 }
 
 fn in_state(world: &World, state: &str) -> Option<String> {

@@ -1,28 +1,37 @@
 //! A storm: the functions living in the lab while everything goes wrong around them, watched by an observer
 //! that knows AWS and not their code. Here are the storm's size and its parts; `account` lives one part,
-//! `weather` is what befalls it, `backups` what its launch template follows, `observer` what must hold, `report` the tables.
+//! `weather` is what befalls it, `backups` what its launch template follows, `observer` what must hold,
+//! `report` the tables, `recording` and `page` the page.
 //!
 //! A storm is made of accounts that know nothing of each other, each a lab of its own, so that its wall time
 //! grows with the number of its instances and no faster, and one that went wrong can be played alone.
 
 mod account;
 mod backups;
+mod invariant;
+mod mark;
 mod observer;
+mod page;
+mod recording;
 mod report;
 mod tally;
 mod weather;
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
-use account::Account;
-use observer::Violation;
+use account::{Account, Outcome};
+use page::Story;
+use recording::{Lanes, Recording};
 use tally::Tally;
 
 /// Most instances that one account sees in its life. What the lab remembers of an account is searched by
@@ -74,6 +83,9 @@ pub(crate) struct Options {
     /// Plays this account of the storm alone; they count from 0.
     #[arg(long)]
     account: Option<u32>,
+    /// Writes a page about it to this file: one for a browser, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 fn days(text: &str) -> Result<f64, String> {
@@ -93,13 +105,23 @@ impl Options {
             instances: share + u32::from(number < rest),
             seed: self.seed ^ u64::from(number) << 40,
             faults: self.faults,
-            lasts: Duration::from_secs_f64(self.days * 86_400.0),
+            lasts: self.lasts(),
+            record: self.report.is_some().then(|| match number == self.account.unwrap_or(0) {
+                true => Lanes::All,
+                false => Lanes::OfViolations,
+            }),
         }
     }
 
-    fn command(&self, account: u32) -> String {
+    fn lasts(&self) -> Duration {
+        Duration::from_secs_f64(self.days * 86_400.0)
+    }
+
+    /// What plays it again, or one account of it.
+    fn command(&self, account: Option<u32>) -> String {
+        let account = account.map(|number| format!(" --account {number}")).unwrap_or_default();
         format!(
-            "cargo run --release -p fleet-sim -- storm --instances {} --seed {} --faults {} --days {} --account {account}",
+            "cargo run --release -p fleet-sim -- storm --instances {} --seed {} --faults {} --days {}{account}",
             self.instances,
             self.seed,
             self.faults.as_str(),
@@ -111,8 +133,7 @@ impl Options {
 /// What came of one account.
 struct Lived {
     number: u32,
-    tally: Tally,
-    violations: Vec<Violation>,
+    outcome: Outcome,
 }
 
 /// Plays the storm and prints what came of it. Fails if something did not hold.
@@ -123,22 +144,42 @@ pub(crate) fn print(options: &Options) -> anyhow::Result<ExitCode> {
         Some(number) => anyhow::bail!("there is no account {number}: this storm has {}", options.accounts()),
         None => (0..options.accounts()).collect(),
     };
+    // A file that can't be written is told of now, not after the storm.
+    let page = options
+        .report
+        .as_ref()
+        .map(|path| File::create(path).with_context(|| format!("{} can't be written", path.display())));
+    let page = page.transpose()?;
     let mut lived = play(options, &numbers)?;
     lived.sort_by_key(|lived| lived.number);
 
     let mut tally = Tally::default();
-    for one in &lived {
-        tally.add(&one.tally);
+    let mut recording: Option<Recording> = None;
+    let mut violations = Vec::new();
+    for Lived { number, outcome } in lived {
+        tally.add(&outcome.tally);
+        violations.extend(outcome.violations.into_iter().map(|violation| (number, violation)));
+        if let Some(mut one) = outcome.recording {
+            one.come_from(number);
+            match &mut recording {
+                Some(all) => all.add(one),
+                None => recording = Some(one),
+            }
+        }
     }
     report::print(options, numbers.len(), &tally, began.elapsed());
-    let count: usize = lived.iter().map(|lived| lived.violations.len()).sum();
+    if let (Some(file), Some(recording)) = (page, &recording) {
+        let story =
+            Story { options, accounts: numbers.len(), tally: &tally, violations: &violations, recording };
+        page::write(file, &story)?;
+    }
+    let count = violations.len();
     if count == 0 {
         anstream::println!("\nEvery invariant held.");
         return Ok(ExitCode::SUCCESS);
     }
-    let all = lived.iter().flat_map(|lived| lived.violations.iter().map(|one| (lived.number, one)));
-    for (number, violation) in all.take(PRINTED) {
-        report::violation(options.seed, violation, &options.command(number));
+    for (number, violation) in violations.iter().take(PRINTED) {
+        report::violation(options.seed, violation, &options.command(Some(*number)));
     }
     anstream::println!("\n{count} violations; seed {}", options.seed);
     Ok(ExitCode::FAILURE)
@@ -170,10 +211,10 @@ fn play(options: &Options, numbers: &[u32]) -> anyhow::Result<Vec<Lived>> {
         loop {
             match results.recv_timeout(PROGRESS) {
                 Ok((number, result)) => {
-                    let (tally, violations) = result.map_err(|error| {
-                        error.context(format!("account {number}: {}", options.command(number)))
+                    let outcome = result.map_err(|error| {
+                        error.context(format!("account {number}: {}", options.command(Some(number))))
                     })?;
-                    lived.push(Lived { number, tally, violations });
+                    lived.push(Lived { number, outcome });
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

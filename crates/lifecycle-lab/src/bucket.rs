@@ -24,11 +24,16 @@ impl Bucket {
         Self { capacity, refill_per_second, served: 0, refused: 0, tokens: capacity, filled: None }
     }
 
+    /// How many tokens it holds.
+    pub fn tokens(&self, now: DateTime<Utc>) -> f64 {
+        let passed = (now - self.filled.unwrap_or(now)).as_seconds_f64();
+        (self.tokens + passed * self.refill_per_second).min(self.capacity)
+    }
+
     /// Takes a token, if there is one.
     pub(crate) fn draw(&mut self, now: DateTime<Utc>) -> bool {
-        let passed = (now - self.filled.unwrap_or(now)).as_seconds_f64();
+        self.tokens = self.tokens(now);
         self.filled = Some(now);
-        self.tokens = (self.tokens + passed * self.refill_per_second).min(self.capacity);
         if self.tokens < 1.0 {
             self.refused += 1;
             return false;

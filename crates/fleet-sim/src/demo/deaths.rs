@@ -13,7 +13,7 @@ use lifecycle_lab::{Lab, World, scenarios};
 use serde_json::json;
 
 use super::{JOURNEY, PATIENCE, SWEEP, completions, delete, in_service, reach};
-use crate::functions::{deploy_ami_snapshotter, on_lives_and_images};
+use crate::functions::{add_rules, answering_for, deploy_ami_snapshotter};
 use crate::operator::{DEATH_HEARTBEAT, LAUNCH_HEARTBEAT, create_for_snapshots, desire};
 use crate::timeline::Timeline;
 
@@ -31,7 +31,7 @@ const IMAGE: Duration = Duration::from_secs(480);
 /// A group is replaced, fails and is refreshed.
 pub(super) async fn deaths(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyhow::Result<()> {
     deploy_ami_snapshotter(lab, NAME, &[])?;
-    on_lives_and_images(lab, NAME, BLOG)?;
+    add_rules(lab, NAME, NAME, &answering_for(&format!("{BLOG}*"), "born,dying"))?;
     lab.schedule(SWEEP, NAME, json!({ "action": "reconcile" }));
     timeline.headline(&format!(
         "A group with a launching hook of {LAUNCH_HEARTBEAT} s and a terminating hook of {DEATH_HEARTBEAT} s. \

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::Faults;
 use super::backups::{Backups, PINNED, SHOP};
 use super::observer::{Observer, Scene, Violation};
+use super::recording::{Lanes, Recording};
 use super::tally::Tally;
 use super::weather::{Family, Fate, Weather, put_pool};
 use crate::functions;
@@ -88,15 +89,26 @@ pub(super) struct Account {
     pub(super) faults: Faults,
     /// How long the weather lasts.
     pub(super) lasts: Duration,
+    /// What to record for a page, if one is asked for.
+    pub(super) record: Option<Lanes>,
+}
+
+/// What came of an account.
+pub(super) struct Outcome {
+    pub(super) tally: Tally,
+    pub(super) violations: Vec<Violation>,
+    pub(super) recording: Option<Recording>,
 }
 
 impl Account {
     /// Lives it. `launched` counts the instances of all accounts.
-    pub(super) async fn live(&self, launched: &AtomicU64) -> anyhow::Result<(Tally, Vec<Violation>)> {
+    pub(super) async fn live(&self, launched: &AtomicU64) -> anyhow::Result<Outcome> {
         let lab = Lab::new(START.parse()?, self.seed);
         let began = lab.now();
         let counted = Arc::new(AtomicU64::new(0));
-        let observer = Arc::new(Mutex::new(Observer::new(&lab, scene())));
+        let mut observer = Observer::new(&lab, scene());
+        observer.recording = self.record.map(|lanes| Recording::new(began, self.lasts, lanes));
+        let observer = Arc::new(Mutex::new(observer));
         let fate = Fate::new(self.seed, self.faults);
         tokio::spawn(watch(lab.clone(), lab.observe(), observer.clone(), fate, counted.clone()));
 
@@ -109,7 +121,12 @@ impl Account {
         let mut told = 0;
         while lab.now() - began < chrono::TimeDelta::from_std(self.lasts)? {
             let share = (lab.now() - began).as_seconds_f64() / self.lasts.as_secs_f64();
-            weather.blow(share).await;
+            if let Some(befallen) = weather.blow(share).await {
+                let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(recording) = &mut observer.recording {
+                    recording.weather(befallen);
+                }
+            }
             let now = counted.load(Ordering::Relaxed);
             launched.fetch_add(now - told, Ordering::Relaxed);
             told = now;
@@ -128,7 +145,8 @@ impl Account {
         lab.remove_functions();
         let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
         launched.fetch_add(counted.load(Ordering::Relaxed) - told, Ordering::Relaxed);
-        Ok(observer.finish(lab.now() - began, lab.failures().len()))
+        let (tally, violations) = observer.finish(lab.now() - began, lab.failures().len());
+        Ok(Outcome { tally, violations, recording: observer.recording.take() })
     }
 
     async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
@@ -267,7 +285,7 @@ fn pool_of(number: u32) -> Option<bool> {
 fn deploy(lab: &Lab) -> anyhow::Result<()> {
     let reconcile = serde_json::json!({ "action": "reconcile" });
 
-    functions::deploy_launch_logger(lab, APPS)?;
+    functions::deploy_launch_logger(lab, &format!("{APPS}*"), "record")?;
 
     let variables: Variables = {
         use terminate_drainer::config::{
@@ -279,8 +297,9 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
             .collect()
     };
     functions::deploy_terminate_drainer(lab, terminate_drainer::NAME, DRAINER_LIMIT, &variables)?;
-    functions::on_terminations(lab, terminate_drainer::NAME, APPS)?;
-    functions::on_ended_commands(lab, terminate_drainer::NAME)?;
+    let apps = format!("{APPS}*");
+    let drains = functions::answering_for(&apps, "drain");
+    functions::add_rules(lab, terminate_drainer::NAME, terminate_drainer::NAME, &drains)?;
     functions::deploy_terminate_drainer(lab, DRAIN_SWEEP, SWEEP_LIMIT, &variables)?;
     lab.schedule(SWEEP, DRAIN_SWEEP, reconcile.clone());
 
@@ -290,7 +309,8 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
         [(AUTO_SCALING_GROUPS, groups.as_str()), (LIFECYCLE_HOOKS, "born,dying"), OTHER_VARIABLE]
     };
     functions::deploy_ami_snapshotter(lab, ami_snapshotter::NAME, &variables)?;
-    functions::on_lives_and_images(lab, ami_snapshotter::NAME, BLOG)?;
+    let lives = functions::answering_for(&groups, "born,dying");
+    functions::add_rules(lab, ami_snapshotter::NAME, ami_snapshotter::NAME, &lives)?;
     functions::deploy_ami_snapshotter(lab, IMAGE_SWEEP, &variables)?;
     lab.schedule(SWEEP, IMAGE_SWEEP, reconcile);
 

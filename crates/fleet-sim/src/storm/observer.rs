@@ -20,6 +20,8 @@ use serde_json::Value;
 
 use super::account::{BLOG, IMAGE_SWEEP, IMAGES_PER_HOUR};
 use super::backups::BACKUP;
+use super::invariant::Invariant;
+use super::recording::Recording;
 use super::tally::Tally;
 use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
 use templates::TemplateSeen;
@@ -47,6 +49,16 @@ const DISTURBED: [&str; 15] = [
 /// How many of those are throttles.
 const THROTTLES: usize = 4;
 
+/// Whether AWS refused a call because there were too many.
+pub(super) fn is_throttle(outcome: &str) -> bool {
+    DISTURBED[..THROTTLES].contains(&outcome)
+}
+
+/// Whether something befell a call that is not the caller's fault.
+pub(super) fn is_disturbed(outcome: &str) -> bool {
+    DISTURBED.contains(&outcome) || outcome.contains(' ')
+}
+
 /// Lambda's attempts at an event; after the last one it is only kept.
 const ATTEMPTS: u32 = 3;
 
@@ -62,6 +74,8 @@ pub(super) struct Scene {
 pub(super) struct Violation {
     /// What, in a sentence.
     pub(super) what: String,
+    /// The instance that it is about, if it is about one.
+    pub(super) instance: Option<String>,
     /// Everything that was seen of the instance, a line for each moment.
     pub(super) history: Vec<String>,
 }
@@ -96,6 +110,8 @@ pub(super) struct Observer {
     hour: (i64, u64),
     tally: Tally,
     violations: Vec<Violation>,
+    /// What a page will show of the account, if there will be one.
+    pub(super) recording: Option<Recording>,
 }
 
 impl Observer {
@@ -113,6 +129,7 @@ impl Observer {
             hour: (0, 0),
             tally: Tally::default(),
             violations: Vec::new(),
+            recording: None,
         }
     }
 
@@ -124,9 +141,8 @@ impl Observer {
     /// The end: what was counted, and what did not hold.
     pub(super) fn finish(&mut self, lab_time: TimeDelta, failures: usize) -> (Tally, Vec<Violation>) {
         self.check_variables();
-        let left: Vec<_> = self.lives.values().map(|life| (life.id.clone(), life.history.clone())).collect();
-        for (id, history) in left {
-            self.violate(format!("{id} is still there"), history);
+        for life in std::mem::take(&mut self.lives).into_values() {
+            self.violate_of(Invariant::ComesToItsEnd, &life, format!("{} is still there", life.id));
         }
         self.tally.lab_time = lab_time;
         self.tally.bucket = self.lab.world(|world| {
@@ -148,7 +164,11 @@ impl Observer {
                 .world(|world| world.ec2.image(image).and_then(|image| image.source_instance.clone()));
             self.instances_of.insert(image.clone(), source.unwrap_or_default());
         }
-        for id in self.concerned(&moment.what) {
+        let concerned = self.concerned(&moment.what);
+        if let Some(recording) = &mut self.recording {
+            recording.see(moment, &concerned, &self.lab);
+        }
+        for id in concerned {
             let reachable = self.lab.world(|world| world.run_command.ping(&id) == Ping::Online);
             if let Some(life) = self.lives.get_mut(&id) {
                 life.note(at, &life::line(&moment.what));
@@ -180,7 +200,8 @@ impl Observer {
             Sight::State { group, instance, state } => self.state(at, group, instance, state),
             Sight::Activity(activity) if activity.status == "Failed" => {
                 let why = activity.message.as_deref().unwrap_or_default();
-                self.violate(format!("a launch of {} failed at {at}: {why}", activity.group), Vec::new());
+                let what = format!("a launch of {} failed at {at}: {why}", activity.group);
+                self.violate(Invariant::LaunchSucceeds, what);
             }
             Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
                 if let Some(life) = self.lives.get_mut(&activity.instance) {
@@ -227,6 +248,7 @@ impl Observer {
         let Some(mut life) = self.lives.remove(id).or_else(|| {
             (!self.gone.contains_key(id)).then(|| {
                 self.tally.instances += 1;
+                self.check(Invariant::LaunchSucceeds);
                 let mut life = Life::new(id, group);
                 life.note(at, &format!("in {group}: {state}"));
                 life
@@ -432,7 +454,24 @@ impl Observer {
         }
     }
 
-    fn violate(&mut self, what: String, history: Vec<String>) {
-        self.violations.push(Violation { what, history });
+    /// Counts that it was looked whether this holds.
+    fn check(&mut self, invariant: Invariant) {
+        self.tally.checks.entry(invariant).or_default().0 += 1;
+    }
+
+    fn violate(&mut self, invariant: Invariant, what: String) {
+        self.tally.checks.entry(invariant).or_default().1 += 1;
+        self.violations.push(Violation { what, instance: None, history: Vec::new() });
+    }
+
+    fn violate_of(&mut self, invariant: Invariant, life: &Life, what: String) {
+        self.violate(invariant, what);
+        if let Some(violation) = self.violations.last_mut() {
+            violation.instance = Some(life.id.clone());
+            violation.history.clone_from(&life.history);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.keep(&life.id);
+        }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Dur
     let [first, second, third] = percentiles.each_ref().map(String::as_str);
     head("Lab time", &["count", first, second, third, "max (s)"]);
     for (what, values) in &tally.latencies {
-        let mut values = values.clone();
+        let mut values: Vec<u64> = values.iter().map(|(_, ms)| *ms).collect();
         values.sort_unstable();
         let at = |percentile: usize| seconds(values[(values.len() - 1) * percentile / 100]);
         let [first, second, third] = PERCENTILES.map(at);

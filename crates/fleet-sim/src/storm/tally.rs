@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::invariant::Invariant;
 
 /// Sums over one account or several.
 #[derive(Debug, Default, Clone)]
@@ -18,8 +20,10 @@ pub(super) struct Tally {
     pub(super) templates: BTreeMap<&'static str, u64>,
     /// What is not as one would wish, and is a stated limit or the doing of a fault.
     pub(super) limits: BTreeMap<&'static str, u64>,
-    /// Milliseconds, by what they are measured from and to.
-    pub(super) latencies: BTreeMap<&'static str, Vec<u64>>,
+    /// When something took how many milliseconds, by what they are measured from and to.
+    pub(super) latencies: BTreeMap<&'static str, Vec<(DateTime<Utc>, u64)>>,
+    /// How often it was looked whether each invariant holds, and how often it did not.
+    pub(super) checks: BTreeMap<Invariant, (u64, u64)>,
     /// Runs by function: all, and those that ended in an error.
     pub(super) runs: BTreeMap<String, (u64, u64)>,
     /// Events that Lambda had no room for when they came, by function.
@@ -51,6 +55,10 @@ impl Tally {
         for (what, values) in &other.latencies {
             self.latencies.entry(what).or_default().extend(values);
         }
+        for (invariant, (checked, violated)) in &other.checks {
+            let sum = self.checks.entry(*invariant).or_default();
+            *sum = (sum.0 + checked, sum.1 + violated);
+        }
         for (mine, theirs) in [(&mut self.runs, &other.runs), (&mut self.calls, &other.calls)] {
             for (name, (all, bad)) in theirs {
                 let sum = mine.entry(name.clone()).or_default();
@@ -59,9 +67,9 @@ impl Tally {
         }
     }
 
-    pub(super) fn took(&mut self, what: &'static str, time: TimeDelta) {
-        let ms = u64::try_from(time.num_milliseconds()).unwrap_or_default();
-        self.latencies.entry(what).or_default().push(ms);
+    pub(super) fn took(&mut self, what: &'static str, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let ms = u64::try_from((to - from).num_milliseconds()).unwrap_or_default();
+        self.latencies.entry(what).or_default().push((to, ms));
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::{InstanceReusePolicy, WarmPoolState};
+use chrono::{DateTime, Utc};
 use lifecycle_lab::ec2::ImageScript;
 use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Lab, World, scenarios};
@@ -83,6 +84,33 @@ enum Act {
     LoseAgent,
 }
 
+impl Act {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ScaleOut => "scale-outs",
+            Self::ScaleIn => "scale-ins",
+            Self::Refresh => "instance refreshes",
+            Self::Replace => "deployments",
+            Self::RollBack => "roll-backs",
+            Self::Fail => "failed instances",
+            Self::LoseZone => "lost zones",
+            Self::Reclaim => "Spot reclaims",
+            Self::Rebalance => "rebalances",
+            Self::Expire => "expired lifetimes",
+            Self::LoseAgent => "lost agents",
+        }
+    }
+}
+
+/// Something that befell an account.
+pub(super) struct Befallen {
+    pub(super) at: DateTime<Utc>,
+    /// Things of its kind, in words.
+    pub(super) what: &'static str,
+    /// Where; nothing for what befalls all groups.
+    pub(super) group: Option<String>,
+}
+
 /// Acts with their weights.
 const ACTS: [(Act, u32); 11] = [
     (Act::ScaleOut, 24),
@@ -128,8 +156,9 @@ impl Weather {
     }
 
     /// Lets something happen, if fewer instances than this share of all were launched so far, and then some
-    /// time pass.
-    pub(super) async fn blow(&mut self, share: f64) {
+    /// time pass. What happened is returned.
+    pub(super) async fn blow(&mut self, share: f64) -> Option<Befallen> {
+        let mut befallen = None;
         let launched = self.launched.load(Ordering::Relaxed) as f64;
         let wanted = f64::from(self.instances) * share.clamp(0.02, 1.0);
         if launched < wanted {
@@ -140,14 +169,17 @@ impl Weather {
                 found
             });
             if let Some((act, _)) = act {
-                self.play(*act).await;
+                befallen = self.play(*act).await;
             }
         }
         let pause = self.random.random_range(if launched < 0.9 * wanted { SHORT_PAUSE } else { PAUSE });
         self.lab.sleep(Duration::from_secs(pause)).await;
+        befallen
     }
 
-    async fn play(&mut self, act: Act) {
+    /// Plays it, if the group that is chosen lets it.
+    async fn play(&mut self, act: Act) -> Option<Befallen> {
+        let at = self.lab.now();
         // The last family is the only one of its kind, and gets more than its share.
         let last = self.families.len() - 1;
         let chosen = if self.random.random_bool(0.3) { last } else { self.random.random_range(0..=last) };
@@ -175,7 +207,7 @@ impl Weather {
                 family.tried += 1;
                 let new = format!("{}-{}", family.name, family.tried);
                 let rolled_back = matches!(act, Act::RollBack);
-                let (operator, pool) = (self.operator.clone(), family.pool);
+                let (operator, pool, group) = (self.operator.clone(), family.pool, group.clone());
                 let deployment = async move {
                     if rolled_back {
                         return roll_back(lab, group, new).await;
@@ -217,8 +249,10 @@ impl Weather {
                 }
             }
             Act::LoseAgent => self.lose_agent(),
-            _ => {}
+            _ => return None,
         }
+        let everywhere = matches!(act, Act::LoseZone | Act::LoseAgent);
+        Some(Befallen { at, what: act.as_str(), group: (!everywhere).then_some(group) })
     }
 
     /// An alarm, a schedule or somebody changes the desired capacity.

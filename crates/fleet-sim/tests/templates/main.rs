@@ -9,7 +9,6 @@ mod policy;
 mod requests;
 mod scenes;
 mod shape;
-mod template;
 mod variables;
 
 use std::fs;

@@ -7,7 +7,7 @@ use lifecycle_lab::pattern::Pattern;
 use serde_json::{Value, json};
 
 use crate::path;
-use crate::template::Template;
+use fleet_sim::template::Template;
 
 /// The hooks of the samples: a stack that answers to all of them.
 const HOOKS: (&str, &str) = ("LifecycleHooks", "record-launch,drain,born,dying");

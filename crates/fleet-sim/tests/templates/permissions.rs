@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use crate::policy::{Policy, Request};
 use crate::requests::{self, group, image, instance, snapshot, template};
 use crate::scenes::{self, LONG_GROUP, Played, TEMPLATE};
-use crate::template::Template;
 use crate::{FUNCTIONS, text};
+use fleet_sim::template::Template;
 
 /// Actions for which AWS knows no resource.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>

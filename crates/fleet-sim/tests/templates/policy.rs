@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lifecycle_lab::REGION;
 use serde_json::Value;
 
-use crate::template::Stack;
+use fleet_sim::template::Stack;
 
 /// What IAM is asked about: an action on a resource, and what is known of it.
 #[derive(Debug, Clone)]

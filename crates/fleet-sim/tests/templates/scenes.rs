@@ -17,7 +17,7 @@ use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Call, Code, Function, FunctionError, Lab, World};
 use serde_json::Value;
 
-use crate::template::{Stack, Template};
+use fleet_sim::template::{Stack, Template};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 

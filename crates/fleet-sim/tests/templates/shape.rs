@@ -7,8 +7,8 @@ use lifecycle_core::metrics::NAMESPACE;
 use lifecycle_core::{Error, Outcome};
 use serde_json::Value;
 
-use crate::template::{Stack, Template};
 use crate::{FUNCTIONS, text};
+use fleet_sim::template::{Stack, Template};
 
 /// Each function's stack with everything that can be switched on.
 fn stacks() -> Vec<(&'static str, Stack)> {

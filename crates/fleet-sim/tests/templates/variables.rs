@@ -7,8 +7,8 @@ use lifecycle_core::Error;
 use lifecycle_core::config::Variables;
 use serde_json::Value;
 
-use crate::template::Template;
 use crate::{FUNCTIONS, path, text};
+use fleet_sim::template::Template;
 
 #[test]
 fn template_code_and_readme_have_the_same_variables() {

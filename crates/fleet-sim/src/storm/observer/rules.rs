@@ -8,6 +8,7 @@ use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
 use super::Observer;
 use super::life::{Group, Hold, Life};
 use crate::storm::account::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, IMAGES_PER_HOUR};
+use crate::storm::invariant::Invariant;
 
 /// Runs that come together find nothing of each other yet: AWS has no client token for commands, so they may
 /// send one each. Longer apart than this, the second one should have seen the first.
@@ -45,10 +46,18 @@ impl Observer {
                     (false, true) => "drain: event to completion",
                     (false, false) => "death: event to completion",
                 },
-                completion.at - hold.since,
+                hold.since,
+                completion.at,
             );
-            if left_alone {
-                self.accuse(life, "its launching action was completed, and should be left to the hook");
+        }
+        if left_alone {
+            self.check(Invariant::LaunchLeftToHook);
+            if hold.completed.is_some() {
+                self.accuse(
+                    Invariant::LaunchLeftToHook,
+                    life,
+                    "its launching action was completed, and should be left to the hook",
+                );
             }
         }
         match (hold.launching, life.group.starts_with(APPS)) {
@@ -60,13 +69,25 @@ impl Observer {
     }
 
     fn judge_launch(&mut self, life: &Life, hold: &Hold, how: &str) {
+        self.check(Invariant::LaunchAnswered);
+        if hold.completed.is_some() {
+            self.check(Invariant::RecordedLaunchGoesOn);
+        }
         match how {
-            "ABANDON" => self.accuse(life, "its launch was recorded and yet abandoned"),
+            "ABANDON" => self.accuse(
+                Invariant::RecordedLaunchGoesOn,
+                life,
+                "its launch was recorded and yet abandoned",
+            ),
             // Nobody else looks after launches: without its event nothing can answer.
             "timed out" if hold.lost => self.limit("launch timed out: its event was lost"),
             "timed out" if hold.given_up => self.limit("launch timed out: every attempt was disturbed"),
             "timed out" => {
-                self.accuse(life, "its launch was left to time out, although its event was delivered")
+                self.accuse(
+                    Invariant::LaunchAnswered,
+                    life,
+                    "its launch was left to time out, although its event was delivered",
+                );
             }
             _ => {}
         }
@@ -76,37 +97,47 @@ impl Observer {
         let over = hold.over.unwrap_or(hold.since);
         let sent: Vec<_> = life.commands.values().filter(|command| command.sent >= hold.since).collect();
         if let Some(first) = sent.iter().map(|command| command.sent).min() {
+            self.check(Invariant::OneDrain);
             let apart = sent.iter().any(|command| command.sent - first > TOGETHER);
             match sent.len() {
                 1 => {}
-                _ if apart => self.accuse(life, "its commands were sent twice"),
+                _ if apart => self.accuse(Invariant::OneDrain, life, "its commands were sent twice"),
                 _ => self.limit("commands sent twice, by runs that came together"),
             }
         }
+        self.check(Invariant::DeathAnswered);
         let Some(completion) = &hold.completed else {
             if how == "timed out" {
                 self.judge_timeout(life, hold, over, DRAIN_SWEEP);
             }
             return;
         };
+        self.check(Invariant::NoneWithoutDrain);
+        self.check(Invariant::DrainEnds);
         // Unreachable agents go by ON_UNREACHABLE: nothing was sent, or nothing was delivered.
         if sent.is_empty() && !hold.unreachable {
-            self.accuse(life, "it was let go without a drain, although its agent was there");
+            self.accuse(
+                Invariant::NoneWithoutDrain,
+                life,
+                "it was let go without a drain, although its agent was there",
+            );
         }
         let runs = |status| status == "InProgress" || status == "Pending" && !hold.unreachable;
         if !sent.is_empty() && sent.iter().all(|command| runs(command.status_at(completion.at))) {
-            self.accuse(life, "it was let go while its drain was running");
+            self.accuse(Invariant::DrainEnds, life, "it was let go while its drain was running");
         }
         if let Some(ended) = sent.iter().filter_map(|command| command.ended()).min() {
-            self.tally.took("drain: end of the command to completion", completion.at - ended);
+            self.tally.took("drain: end of the command to completion", ended, completion.at);
         }
     }
 
     fn judge_death(&mut self, life: &Life, hold: &Hold, how: &str) {
         let over = hold.over.unwrap_or(hold.since);
         let made: Vec<_> = life.images.values().filter(|image| image.made >= hold.since).collect();
+        self.check(Invariant::OneImage);
+        self.check(Invariant::DeathAnswered);
         if made.len() > 1 {
-            self.accuse(life, "more than one image was made of its death");
+            self.accuse(Invariant::OneImage, life, "more than one image was made of its death");
         }
         if how == "timed out" {
             self.judge_timeout(life, hold, over, IMAGE_SWEEP);
@@ -114,19 +145,27 @@ impl Observer {
         }
         let Some(completion) = &hold.completed else { return };
         if let Some(image) = made.first().filter(|image| image.state != "pending") {
-            self.tally.took("death: end of the image to completion", completion.at - image.since);
+            self.tally.took("death: end of the image to completion", image.since, completion.at);
         }
         let expected = PLANNED.iter().any(|words| life.cause.contains(words));
+        if !expected {
+            self.check(Invariant::DeathLeavesImage);
+            self.check(Invariant::ImageReady);
+        }
         match (made.first(), self.no_image_because(life, hold, over)) {
             // A cause that can't be read counts as unexpected, and another run may have read it.
             (Some(_), _) if expected => self.limit("an image of a death that was planned"),
             (None, _) if expected => {}
             (Some(image), None) if image.state == "pending" => {
-                self.accuse(life, "it was let go before its image was ready");
+                self.accuse(Invariant::ImageReady, life, "it was let go before its image was ready");
             }
             (Some(_), _) => {}
             (None, Some(why)) => self.limit(why),
-            (None, None) => self.accuse(life, "nobody expected its death, and there is no image of it"),
+            (None, None) => self.accuse(
+                Invariant::DeathLeavesImage,
+                life,
+                "nobody expected its death, and there is no image of it",
+            ),
         }
     }
 
@@ -163,7 +202,11 @@ impl Observer {
     /// Nobody answered in time: could somebody have done it?
     fn judge_timeout(&mut self, life: &Life, hold: &Hold, over: DateTime<Utc>, sweep: &str) {
         if self.swept(sweep, hold.beat, over, SWEEPS) {
-            self.accuse(life, "its action was left to time out, although sweeps saw it undisturbed");
+            self.accuse(
+                Invariant::DeathAnswered,
+                life,
+                "its action was left to time out, although sweeps saw it undisturbed",
+            );
         } else {
             self.limit("death timed out: every sweep was disturbed");
         }
@@ -179,8 +222,15 @@ impl Observer {
 
     /// An instance is in the warm pool, perhaps after it has served.
     pub(super) fn returned(&mut self, life: &mut Life) {
+        if life.served {
+            self.check(Invariant::DeathHeld);
+        }
         if life.served && !life.held {
-            self.accuse(life, "it returned to the warm pool without waiting for its hook");
+            self.accuse(
+                Invariant::DeathHeld,
+                life,
+                "it returned to the warm pool without waiting for its hook",
+            );
         }
         life.served = false;
     }
@@ -196,8 +246,12 @@ impl Observer {
         }
         // No hook holds a Spot instance that EC2 takes back.
         let reclaimed = life.cause.contains("indicating it has been terminated or stopped");
-        if life.served && !life.held && !reclaimed {
-            self.accuse(life, "it died without waiting for its hook");
+        self.check(Invariant::ComesToItsEnd);
+        if life.served && !reclaimed {
+            self.check(Invariant::DeathHeld);
+            if !life.held {
+                self.accuse(Invariant::DeathHeld, life, "it died without waiting for its hook");
+            }
         }
     }
 
@@ -210,8 +264,10 @@ impl Observer {
             });
             lost.map(|(name, _)| *name)
         });
+        self.check(Invariant::VariablesSurvive);
         if let Some(name) = lost {
-            self.violate(format!("the variable {name} of {} was lost", ami_snapshotter::NAME), Vec::new());
+            let what = format!("the variable {name} of {} was lost", ami_snapshotter::NAME);
+            self.violate(Invariant::VariablesSurvive, what);
         }
     }
 
@@ -228,9 +284,10 @@ impl Observer {
                 world.scalable_targets.target(&resource).map(|target| (target.min, target.max))
             });
             let expected = if on(from) { awake } else { (0, 0) };
+            self.check(Invariant::ServicesKeepHours);
             if target != Some(expected) {
                 let what = format!("{resource} is {target:?} and should be {expected:?} at {to}");
-                self.violate(what, Vec::new());
+                self.violate(Invariant::ServicesKeepHours, what);
             }
         }
     }
@@ -239,14 +296,13 @@ impl Observer {
     pub(super) fn count_call(&mut self, at: DateTime<Utc>) {
         let hour = at.timestamp().div_euclid(3_600);
         if self.hour.0 != hour {
+            self.check(Invariant::BucketLeftToOthers);
             self.hour = (hour, 0);
         }
         self.hour.1 += 1;
         if self.hour.1 == CALLS_PER_HOUR + 1 {
-            self.violate(
-                format!("more than {CALLS_PER_HOUR} calls to Auto Scaling in the hour of {at}"),
-                Vec::new(),
-            );
+            let what = format!("more than {CALLS_PER_HOUR} calls to Auto Scaling in the hour of {at}");
+            self.violate(Invariant::BucketLeftToOthers, what);
         }
     }
 
@@ -254,7 +310,7 @@ impl Observer {
         *self.tally.limits.entry(what).or_default() += 1;
     }
 
-    fn accuse(&mut self, life: &Life, what: &str) {
-        self.violate(format!("{}: {what}", life.id), life.history.clone());
+    fn accuse(&mut self, invariant: Invariant, life: &Life, what: &str) {
+        self.violate_of(invariant, life, format!("{}: {what}", life.id));
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{Observer, RunSeen, life};
 use crate::storm::account::KEEP_VERSIONS;
 use crate::storm::backups::{BY_HAND, PINNED, SHOP};
+use crate::storm::invariant::Invariant;
 
 /// What instances of the template's types need.
 const ARCHITECTURE: &str = "x86_64";
@@ -45,6 +46,8 @@ impl Observer {
         let deleted = state == "deleted";
         let what = if deleted { "version deleted" } else { "version made" };
         *self.tally.templates.entry(what).or_default() += 1;
+        let invariant = if deleted { Invariant::VersionsInUseStay } else { Invariant::OneVersion };
+        self.check(invariant);
         let wrong = self.lab.world(|world| {
             let template = template(world)?;
             if deleted {
@@ -58,13 +61,14 @@ impl Observer {
             (!is_by_hand(made)).then(|| format!("version {number} of {SHOP} says what {} does", twin.number))
         });
         if let Some(what) = wrong {
-            self.violate(what, Vec::new());
+            self.violate(invariant, what);
         }
     }
 
     /// The template has another default version.
     pub(super) fn see_default(&mut self, number: u64) {
         *self.tally.templates.entry("new default").or_default() += 1;
+        self.check(Invariant::DefaultCanBeLaunched);
         let wrong = self.lab.world(|world| {
             let Some(version) = template(world).and_then(|template| template.versions.get(&number)) else {
                 return Some(format!("version {number} of {SHOP} became the default and does not exist"));
@@ -78,7 +82,7 @@ impl Observer {
             })
         });
         if let Some(what) = wrong {
-            self.violate(what, Vec::new());
+            self.violate(Invariant::DefaultCanBeLaunched, what);
         }
     }
 
@@ -109,6 +113,7 @@ impl Observer {
         if !seen.undisturbed || others || ignored && run.payload.get("detail").is_some() {
             return;
         }
+        self.check(Invariant::DefaultFollowsBackup);
         *self.tally.templates.entry("default checked after a run").or_default() += 1;
         let wrong = self.lab.world(|world| {
             let template = template(world)?;
@@ -132,7 +137,7 @@ impl Observer {
             (fits && count > KEEP_VERSIONS + 2).then(|| format!("{SHOP} still has {count} versions at {at}"))
         });
         if let Some(what) = wrong {
-            self.violate(what, Vec::new());
+            self.violate(Invariant::DefaultFollowsBackup, what);
         }
     }
 }

@@ -15,9 +15,9 @@ use lifecycle_lab::{Code, Function, Lab};
 use serde_json::{Value, json};
 
 use super::{Observer, Scene};
-use crate::functions::{self, on_ended_commands, on_lives_and_images, on_terminations};
+use crate::functions::{self, add_rules, answering_for};
 use crate::operator;
-use crate::storm::account::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP};
+use crate::storm::account::{DRAIN_SWEEP, IMAGE_SWEEP};
 
 /// As the storm's hooks.
 const HEARTBEAT: i32 = 900;
@@ -86,6 +86,12 @@ impl Stage {
         });
     }
 
+    /// The function's rule for instances that are about to die.
+    fn at_deaths(&self, function: &str) {
+        let deaths = json!({ "detail-type": ["EC2 Instance-terminate Lifecycle Action"] });
+        self.lab.add_rule(&deaths, function).unwrap();
+    }
+
     fn deploy<F: Future<Output = ()> + Send + 'static>(
         &self,
         name: &str,
@@ -127,15 +133,14 @@ fn check(accused: &[String], words: &str) {
 
 fn drainer(lab: &Lab, name: &'static str, variables: &Variables) {
     functions::deploy_terminate_drainer(lab, name, LIMIT, variables).unwrap();
-    on_terminations(lab, name, APPS).unwrap();
-    on_ended_commands(lab, name).unwrap();
+    add_rules(lab, terminate_drainer::NAME, name, &answering_for("app-*", "out")).unwrap();
 }
 
 #[test]
 fn a_drain_that_is_done_accuses_nobody() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
-        functions::deploy_launch_logger(&stage.lab, APPS).unwrap();
+        functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
         drainer(&stage.lab, terminate_drainer::NAME, &Variables::default());
         stage.group("app-1").await;
         stage.die().await;
@@ -148,9 +153,9 @@ fn a_drain_that_is_done_accuses_nobody() {
 fn who_completes_without_a_drain_is_accused() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
-        functions::deploy_launch_logger(&stage.lab, APPS).unwrap();
+        functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
         stage.deploy_completer("hasty");
-        on_terminations(&stage.lab, "hasty", APPS).unwrap();
+        stage.at_deaths("hasty");
         stage.group("app-1").await;
         stage.die().await;
         stage.accused().await
@@ -162,10 +167,10 @@ fn who_completes_without_a_drain_is_accused() {
 fn who_completes_while_the_drain_runs_is_accused() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
-        functions::deploy_launch_logger(&stage.lab, APPS).unwrap();
+        functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
         drainer(&stage.lab, terminate_drainer::NAME, &Variables::default());
         stage.deploy_completer("hasty");
-        on_terminations(&stage.lab, "hasty", APPS).unwrap();
+        stage.at_deaths("hasty");
         stage.lab.world(|world| world.delays.command_delivery = Duration::from_millis(100));
         stage.group("app-1").await;
         stage.die().await;
@@ -178,7 +183,7 @@ fn who_completes_while_the_drain_runs_is_accused() {
 fn who_sends_the_commands_again_is_accused() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
-        functions::deploy_launch_logger(&stage.lab, APPS).unwrap();
+        functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
         drainer(&stage.lab, terminate_drainer::NAME, &Variables::default());
         // Another function of the same code does not know the first one's commands.
         let other = [(FUNCTION_NAME, "other")].into_iter().collect();
@@ -233,7 +238,7 @@ fn who_lets_an_unexpected_death_go_without_an_image_is_accused() {
         stage.deploy("told", |_| async {});
         stage.lab.add_rule(&launched, "told").unwrap();
         stage.deploy_completer("hasty");
-        on_terminations(&stage.lab, "hasty", BLOG).unwrap();
+        stage.at_deaths("hasty");
         stage.group("blog-1").await;
         stage.die().await;
         stage.accused().await
@@ -247,7 +252,8 @@ fn who_does_not_wait_for_the_image_is_accused() {
         let stage = Stage::new(Vec::new()).await;
         let requested = [(ami_snapshotter::config::COMPLETE_ON, "requested")];
         functions::deploy_ami_snapshotter(&stage.lab, ami_snapshotter::NAME, &requested).unwrap();
-        on_lives_and_images(&stage.lab, ami_snapshotter::NAME, BLOG).unwrap();
+        let blogs = answering_for("blog-*", "in,out");
+        add_rules(&stage.lab, ami_snapshotter::NAME, ami_snapshotter::NAME, &blogs).unwrap();
         stage.group("blog-1").await;
         stage.die().await;
         stage.accused().await

@@ -1,5 +1,7 @@
-//! CloudFormation's templates, read and rendered: parameters, conditions, and the functions that ours use. Another
-//! function is a panic, so that no test passes by overlooking one.
+//! The templates of `infra/`, read and rendered as CloudFormation does: parameters, conditions, and the functions
+//! that ours use. Another function is a panic, so that no test passes by overlooking one.
+
+#![allow(clippy::unwrap_used, reason = "the templates are compiled in, and the tests read each of them")]
 
 use std::collections::BTreeMap;
 
@@ -7,31 +9,45 @@ use lifecycle_lab::{ACCOUNT, REGION};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
+/// The templates' texts, by the functions' names.
+const TEXTS: [(&str, &str); 5] = [
+    (launch_logger::NAME, include_str!("../../../infra/launch-logger.yaml")),
+    (terminate_drainer::NAME, include_str!("../../../infra/terminate-drainer.yaml")),
+    (ami_snapshotter::NAME, include_str!("../../../infra/ami-snapshotter.yaml")),
+    (lt_ami_refresher::NAME, include_str!("../../../infra/lt-ami-refresher.yaml")),
+    (ecs_scheduler::NAME, include_str!("../../../infra/ecs-scheduler.yaml")),
+];
+
 /// A template.
-pub(crate) struct Template {
+#[derive(Debug)]
+pub struct Template {
     body: Value,
 }
 
 /// A template with values for its parameters: what CloudFormation would make of it.
-pub(crate) struct Stack {
+#[derive(Debug)]
+pub struct Stack {
     /// Properties and type of each resource, by its logical id.
-    pub(crate) resources: BTreeMap<String, Value>,
-    pub(crate) outputs: BTreeMap<String, String>,
+    pub resources: BTreeMap<String, Value>,
+    /// The value of each output, by its name.
+    pub outputs: BTreeMap<String, String>,
 }
 
 impl Template {
-    pub(crate) fn of(function: &str) -> Self {
-        let text = crate::text(&format!("infra/{function}.yaml"));
-        let documents = Yaml::load_from_str(&text).unwrap();
+    /// The template of a function.
+    pub fn of(function: &str) -> Self {
+        let (_, text) = TEXTS.iter().find(|(name, _)| *name == function).unwrap();
+        let documents = Yaml::load_from_str(text).unwrap();
         Self { body: plain(&documents[0]) }
     }
 
-    pub(crate) fn section(&self, name: &str) -> &Map<String, Value> {
+    /// One of its sections, such as `Parameters`.
+    pub fn section(&self, name: &str) -> &Map<String, Value> {
         self.body[name].as_object().unwrap()
     }
 
     /// The stack with its triggers, and with these values in place of the defaults.
-    pub(crate) fn deploy(&self, values: &[(&str, &str)]) -> Stack {
+    pub fn deploy(&self, values: &[(&str, &str)]) -> Stack {
         let mut parameters = BTreeMap::new();
         for (name, parameter) in self.section("Parameters") {
             let given = values.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).to_owned());
@@ -70,13 +86,13 @@ impl Template {
 
 impl Stack {
     /// The ids and properties of all resources of a type.
-    pub(crate) fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    pub fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
         let found = self.resources.iter().filter(move |(_, resource)| resource["Type"] == kind);
         found.map(|(id, resource)| (id.as_str(), &resource["Properties"]))
     }
 
     /// The rules that have an event pattern, and their patterns.
-    pub(crate) fn patterns(&self) -> Vec<(String, Value)> {
+    pub fn patterns(&self) -> Vec<(String, Value)> {
         let rules = self.of_type("AWS::Events::Rule").filter(|(_, rule)| !rule["EventPattern"].is_null());
         let pattern = |rule: &Value| match &rule["EventPattern"] {
             Value::String(text) => serde_json::from_str(text).unwrap(),
@@ -86,7 +102,7 @@ impl Stack {
     }
 
     /// The variables that the stack has a value for: what is set when the function is deployed.
-    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
+    pub fn variables(&self) -> BTreeMap<String, String> {
         let outputs = self.outputs.iter().filter(|(name, _)| name.starts_with("Variable"));
         let pairs = outputs.map(|(_, output)| output.split_once('=').unwrap());
         let set = pairs.filter(|(_, value)| !value.is_empty());
@@ -144,7 +160,7 @@ impl Scope<'_> {
                 let holds = self.holds(condition.as_str().unwrap());
                 return self.resolve(if holds { then } else { otherwise });
             }
-            _ => panic!("this test does not know {function} of {argument}"),
+            _ => panic!("not known here: {function} of {argument}"),
         })
     }
 
@@ -202,7 +218,7 @@ impl Scope<'_> {
             ("Fn::Equals", Some([one, other])) => self.resolve(one) == self.resolve(other),
             ("Fn::Not", Some([condition])) => !self.test(condition),
             ("Fn::And", Some(conditions)) => conditions.iter().all(|condition| self.test(condition)),
-            _ => panic!("this test does not know {name} of {argument}"),
+            _ => panic!("not known here: {name} of {argument}"),
         }
     }
 }

@@ -1,0 +1,87 @@
+//! The names of what must hold in a storm. What each of them means is in `observer/rules.rs`; here are the
+//! sentences that people read, in the order in which an instance lives through them.
+
+/// Something that must hold, every time that it is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Invariant {
+    LaunchAnswered,
+    RecordedLaunchGoesOn,
+    LaunchLeftToHook,
+    DeathHeld,
+    DeathAnswered,
+    NoneWithoutDrain,
+    OneDrain,
+    DrainEnds,
+    DeathLeavesImage,
+    OneImage,
+    ImageReady,
+    ComesToItsEnd,
+    VariablesSurvive,
+    LaunchSucceeds,
+    DefaultCanBeLaunched,
+    DefaultFollowsBackup,
+    OneVersion,
+    VersionsInUseStay,
+    ServicesKeepHours,
+    BucketLeftToOthers,
+}
+
+impl Invariant {
+    /// All of them.
+    pub(super) const ALL: [Self; 20] = [
+        Self::LaunchAnswered,
+        Self::RecordedLaunchGoesOn,
+        Self::LaunchLeftToHook,
+        Self::DeathHeld,
+        Self::DeathAnswered,
+        Self::NoneWithoutDrain,
+        Self::OneDrain,
+        Self::DrainEnds,
+        Self::DeathLeavesImage,
+        Self::OneImage,
+        Self::ImageReady,
+        Self::ComesToItsEnd,
+        Self::VariablesSurvive,
+        Self::LaunchSucceeds,
+        Self::DefaultCanBeLaunched,
+        Self::DefaultFollowsBackup,
+        Self::OneVersion,
+        Self::VersionsInUseStay,
+        Self::ServicesKeepHours,
+        Self::BucketLeftToOthers,
+    ];
+
+    /// It in a sentence.
+    pub(super) fn sentence(self) -> &'static str {
+        match self {
+            Self::LaunchAnswered => {
+                "A launch whose event was delivered is answered before its hook times out."
+            }
+            Self::RecordedLaunchGoesOn => "A launch that was recorded goes on.",
+            Self::LaunchLeftToHook => "A launch that ami-snapshotter sees is left to the hook.",
+            Self::DeathHeld => "An instance that has served waits in its terminating hook before it goes.",
+            Self::DeathAnswered => "No wait times out that undisturbed sweeps have seen.",
+            Self::NoneWithoutDrain => "No instance whose agent can be reached goes without its drain.",
+            Self::OneDrain => "A drain is started once.",
+            Self::DrainEnds => "No instance goes while its drain runs.",
+            Self::DeathLeavesImage => "A death that nobody expected leaves an image.",
+            Self::OneImage => "One death leaves one image at most.",
+            Self::ImageReady => "No instance goes before its image is ready.",
+            Self::ComesToItsEnd => "Every instance comes to its end.",
+            Self::VariablesSurvive => "Variables that are somebody else's survive.",
+            Self::LaunchSucceeds => "Every instance that a group wants can be launched from its version.",
+            Self::DefaultCanBeLaunched => "What lt-ami-refresher makes the default can be launched.",
+            Self::DefaultFollowsBackup => {
+                "After an undisturbed run the default is the newest backup, or that was refused."
+            }
+            Self::OneVersion => "No version says what another one does.",
+            Self::VersionsInUseStay => "No version is deleted that is in use.",
+            Self::ServicesKeepHours => {
+                "ECS services are awake in their hours, at no other time, and at their size."
+            }
+            Self::BucketLeftToOthers => {
+                "The functions leave Auto Scaling's bucket to others too, hour by hour."
+            }
+        }
+    }
+}
