@@ -22,6 +22,11 @@ run() {
     if [[ $dry_run == false ]]; then "$@"; fi
 }
 
+# run, where the answer says nothing.
+run_quietly() {
+    run "$@" | sed -n 1p
+}
+
 # Where they are not installed, the tools that scripts/check tools puts into .venv. cargo-lambda finds zig through the
 # first python3 of PATH.
 use_venv() {
@@ -31,7 +36,7 @@ use_venv() {
 
 # The text at the head of the script, which says how it is used.
 usage() {
-    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "scripts/${0##*/}"
 }
 
 known_function() {
@@ -70,24 +75,41 @@ need_aws() {
     fi
 }
 
-# One value of an answer of AWS's; nothing where the thing does not exist. Other errors end the script.
+# One value of an answer of AWS's; nothing where the thing does not exist. Other errors are errors of ask.
 # ask NOT_FOUND QUERY COMMAND…
 ask() {
     local answer
     if answer=$(aws "${@:3}" --query "$2" --output text 2>"$scratch/error"); then
         if [[ $answer != None ]]; then printf '%s\n' "$answer"; fi
-    elif ! grep -q "$1" "$scratch/error"; then
-        cat "$scratch/error" >&2
-        return 1
+    else
+        grep -q "$1" "$scratch/error"
     fi
 }
 
-stack_status() {
-    ask "does not exist" 'Stacks[0].StackStatus' cloudformation describe-stacks --stack-name "$name"
+# unanswered WHAT: ends the script with AWS's own words.
+unanswered() {
+    fail "AWS did not say $1" "$(grep . "$scratch/error")"
+}
+
+# ask_stack QUERY
+ask_stack() {
+    ask "does not exist" "Stacks[0].$1" cloudformation describe-stacks --stack-name "$name" ||
+        unanswered "whether the stack $name is there"
 }
 
 # output KEY
 output() {
-    ask "does not exist" "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue | [0]" \
-        cloudformation describe-stacks --stack-name "$name"
+    ask_stack "Outputs[?OutputKey=='$1'].OutputValue | [0]"
+}
+
+# Sets $stack to the stack's status and $deployed to the function's processors, each empty where there is none.
+look_for_both() {
+    stack=$(ask_stack StackStatus)
+    # In review it has neither a description nor resources.
+    if [[ -n $stack && $stack != REVIEW_IN_PROGRESS && $(ask_stack Description) != "$function:"* ]]; then
+        fail "the stack $name is not one of $function's" "Choose another name with --name"
+    fi
+    deployed=$(ask ResourceNotFoundException 'Architectures[0]' \
+        lambda get-function-configuration --function-name "$name") ||
+        unanswered "whether the function $name is there"
 }

@@ -354,7 +354,8 @@ class Deployments(unittest.TestCase):
                 self.assertEqual({**variables(function), **by_hand}, variables(function))
 
                 besides.get(function, lambda: None)()
-                afterwards.close()
+                self.assertIn(f"Removed: {function}", stage.destroy(function, "--yes"))
+                afterwards.pop_all()
                 self.assertEqual(account(), before)
 
     def check_deployed(self, function):
@@ -428,7 +429,9 @@ class Deployments(unittest.TestCase):
         self.assertEqual(invoke(function, sample(function, "sns-test-notification"))["outcome"], "ignored")
 
         one = account()
-        stage.deploy(function, "--name", "launch-logger-shop", "--", "AutoScalingGroups=shop", "LifecycleHooks=shop")
+        shop = ["AutoScalingGroups=shop", "LifecycleHooks=shop"]
+        told = stage.deploy(function, "--name=launch-logger-shop", "--", *shop)
+        self.assertIn("No hook was made: HookGroup=GROUP makes it, or give a group's own hook the name shop", told)
         both = account()
         for kind, things in one.items():
             self.assertEqual({name: both[kind][name] for name in things}, things)
@@ -439,6 +442,11 @@ class Deployments(unittest.TestCase):
     def check_terminate_drainer(self):
         """The deployed binary's sweep finds an instance that waits in the lab, and lets it go on."""
         function = "terminate-drainer"
+        told = stage.deploy(function, "--", "DrainTimeout=99h", "SweepSchedule=rate(9 minutes)", ok=False)
+        self.assertRegex(told, 'error: terminate-drainer does not start: .*DRAIN_TIMEOUT: "99h"')
+        self.assertIn("Triggers and hooks were not changed", told)
+        stage.deploy(function, "--", "DrainTimeout=", "SweepSchedule=rate(5 minutes)")
+
         lab = stage.client("autoscaling", stage.lab)
         instance = waiting(lab, "Pending:Wait")
         set_by_hand(function, AWS_ENDPOINT_URL_AUTO_SCALING=stage.lab, AWS_ENDPOINT_URL_SSM=stage.lab)
@@ -482,10 +490,20 @@ class Deployments(unittest.TestCase):
             ("first deployment needs: AutoScalingGroups", ["scripts/deploy", "launch-logger"]),
             ("not riscv", ["scripts/deploy", "launch-logger", "--arch", "riscv"]),
             ("is no name", ["scripts/deploy", "launch-logger", "--name", "a_b"]),
-            ("nothing was removed", ["scripts/destroy", "launch-logger"]),
+            ("--name needs a value", ["scripts/destroy", "launch-logger", "--name="]),
+            (": README.md is no Linux binary", ["scripts/deploy", "launch-logger", "--binary=README.md"]),
+            ("there is no file ../x", ["bash", "-c", "cd events; ../scripts/deploy launch-logger --binary ../x"]),
+            ("HookGroup=api is none of AutoScalingGroups (shop,web-*)",
+             ["scripts/deploy", "launch-logger", "--", "AutoScalingGroups=shop,web-*", "HookGroup=api"]),
+            ("wait=poll is no NAME=value", ["scripts/invoke", "terminate-drainer", "reconcile", "wait=poll"]),
         ]
         for said, command in refusals:
-            self.assertIn(said, stage.run(*command, stdin="no\n", ok=False))
+            self.assertIn(said, stage.run(*command, ok=False))
+        other = {"arm64": "x86_64", "x86_64": "arm64"}[architecture()]
+        self.assertIn(f"not {other}", stage.deploy("launch-logger", "--arch", other, ok=False))
+        self.assertIn("Nothing to remove", stage.destroy("launch-logger"))
+        for script in ["check", "soak", "invoke", "deploy", "destroy"]:
+            self.assertIn(f"scripts/{script}", stage.run("bash", "-c", f"cd events; ../scripts/{script} --help"))
         for said, missing in [
             ("AWS does not know you", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}),
             ("no Region is chosen", {"AWS_REGION": ""}),
@@ -509,9 +527,33 @@ class Deployments(unittest.TestCase):
         before = account()
         told = stage.deploy("launch-logger", "--", f"AutoScalingGroups={GROUP}", ok=False)
         self.assertIn("that this script did not make", told)
+        told = stage.destroy("launch-logger", "--yes", ok=False)
+        self.assertIn("but no stack of this script's; nothing was removed", told)
         self.assertEqual(account(), before)
         call("lambda", "DeleteFunction", FunctionName="launch-logger")
         call("iam", "DeleteRole", RoleName="by-hand")
+
+    def test_a_stack_of_somebody_else_is_left_alone(self):
+        logs = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "/aws/lambda/shop-2"}}
+        call("cloudformation", "CreateStack", StackName="shop", TemplateBody=json.dumps({"Resources": {"Logs": logs}}))
+        user = call("iam", "CreateUser", UserName="nobody")["User"]["UserName"]
+        key = call("iam", "CreateAccessKey", UserName=user)["AccessKey"]
+        before = account()
+        parameter = f"AutoScalingGroups={GROUP}"
+        for told in [
+            stage.deploy("launch-logger", "--name", "shop", "--", parameter, ok=False),
+            stage.destroy("launch-logger", "--name", "shop", "--yes", ok=False),
+        ]:
+            self.assertIn("the stack shop is not one of launch-logger's", told)
+        told = stage.deploy("launch-logger", "--name", "shop-2", "--", parameter, ok=False)
+        self.assertIn("the log group /aws/lambda/shop-2 is there already", told)
+        denied = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        told = stage.destroy("launch-logger", "--name", "shop", "--yes", variables=denied, ok=False)
+        self.assertIn("AWS did not say whether the stack shop is there", told)
+        self.assertEqual(account(), before)
+        call("cloudformation", "DeleteStack", StackName="shop")
+        call("iam", "DeleteAccessKey", UserName=user, AccessKeyId=key["AccessKeyId"])
+        call("iam", "DeleteUser", UserName=user)
 
     def test_a_stack_that_failed_is_removed_first(self):
         before = account()
@@ -520,11 +562,13 @@ class Deployments(unittest.TestCase):
         self.assertIn("the stack launch-logger was not deployed", told)
 
         settings = {"FunctionName": "nobody", "Qualifier": "$LATEST"}
-        failing = {"Resources": {"Retries": {"Type": "AWS::Lambda::EventInvokeConfig", "Properties": settings}}}
+        retries = {"Type": "AWS::Lambda::EventInvokeConfig", "Properties": settings}
+        failing = {"Description": "launch-logger: fails", "Resources": {"Retries": retries}}
         call("cloudformation", "CreateStack", StackName="launch-logger", TemplateBody=json.dumps(failing))
         told = stage.deploy("launch-logger", "--", f"AutoScalingGroups={GROUP}", ok=False)
         self.assertIn("left over from a deployment that failed (ROLLBACK_COMPLETE)", told)
         self.assertIn("scripts/destroy launch-logger, then again", told)
+        self.assertIn("nothing was removed", stage.destroy("launch-logger", stdin="no\n", ok=False))
         stage.destroy("launch-logger", "--yes")
         self.assertEqual(account(), before)
 
