@@ -1,8 +1,9 @@
 """MiniStack, an emulator of AWS, for scripts/test_deploy.py: on loopback, with its port as argument.
 
-With two corrections to CloudFormation's change sets, which `aws cloudformation deploy` goes by. Theirs leave out
+With three corrections to CloudFormation's change sets, which `aws cloudformation deploy` goes by. Theirs leave out
 resources whose condition is false, where MiniStack compares all of them, so that a condition that becomes true
-changes nothing. And theirs can be executed when only outputs change, as a set without changes.
+changes nothing. And theirs can be executed when only outputs change, as a set without changes. And theirs set the
+stack's description.
 """
 
 import os
@@ -44,6 +45,15 @@ def diff_with_outputs(old, new, resources, template, changed_parameters, retagge
     return Executable(changes) if changed_parameters else changes
 
 
+execution = changesets._track_change_set_execution
+
+
+def execution_with_description(change_set, stack, *more):
+    stack["Description"] = change_set["_template"].get("Description", "")
+    return execution(change_set, stack, *more)
+
+
+changesets._track_change_set_execution = execution_with_description
 changesets._resolve_props_for_diff = resolve_what_conditions_allow
 changesets._diff_resources = diff_with_outputs
 app.main()

@@ -444,7 +444,7 @@ class Deployments(unittest.TestCase):
         function = "terminate-drainer"
         told = stage.deploy(function, "--", "DrainTimeout=99h", "SweepSchedule=rate(9 minutes)", ok=False)
         self.assertRegex(told, 'error: terminate-drainer does not start: .*DRAIN_TIMEOUT: "99h"')
-        self.assertIn("Triggers and hooks were not changed", told)
+        self.assertIn("has these variables already", told)
         stage.deploy(function, "--", "DrainTimeout=", "SweepSchedule=rate(5 minutes)")
 
         lab = stage.client("autoscaling", stage.lab)
