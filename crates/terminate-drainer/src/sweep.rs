@@ -43,7 +43,11 @@ impl Context {
                 let on_instance = drains.get_mut(&found.wait.instance);
                 let drain = on_instance.and_then(|drains| {
                     let ours = drains.iter().filter(|drain| drain.belongs_to(&found.wait, found.since(now)));
-                    ours.min_by_key(|drain| drain.requested).cloned()
+                    match found.activity {
+                        Some(_) => ours.min_by_key(|drain| drain.requested).cloned(),
+                        // When the wait began is not known: an older drain may be of an earlier one.
+                        None => ours.max_by_key(|drain| drain.requested).cloned(),
+                    }
                 });
                 (found, drain)
             })

@@ -120,3 +120,18 @@ fn a_sweep_that_is_not_told_when_a_wait_began_does_not_take_an_earlier_drain_for
         });
     }
 }
+
+#[test]
+fn without_its_warm_pool_and_the_scaling_activities_a_group_s_newest_drain_counts() {
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let script = Script { duration: Duration::from_secs(800), ..Script::default() };
+        let scene = Setting { script, ..Setting::default() }.swept().scene().await;
+        drained_before(&scene).await;
+        scene.operator.delete_warm_pool().auto_scaling_group_name("web").send().await.unwrap();
+        scene.lab.faults().script("DescribeScalingActivities", vec![AccessDenied; 9]);
+        assert!(scene.released(Duration::from_secs(7_200)).await.is_some());
+        let [_, (_, ended)] = scene.commands()[..] else { panic!("{:#?}", scene.calls()) };
+        assert!(ended.is_some(), "let go while its drain ran: {:#?}", scene.calls());
+    });
+}
