@@ -86,8 +86,9 @@ impl Context {
                 (Some(drain), ending)
             }
             (None, Some(Agent::Online)) => {
-                // Much of the hook's time may be gone: the drain gets all of it, if the wait still lasts.
-                if age > found.timers.heartbeat / 2
+                // Some of the hook's time is gone: the drain gets all of it, if the wait still lasts. A third is
+                // as long as the sweeps let a running drain go without a heartbeat.
+                if age > found.timers.heartbeat / 3
                     && self.actions.heartbeat(wait, &invocation).await? == Completion::AlreadyFinished
                 {
                     return Ok(Did::AlreadyFinished);
