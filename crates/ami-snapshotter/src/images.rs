@@ -14,6 +14,7 @@ use aws_sdk_ec2::operation::create_image::CreateImageError;
 use aws_sdk_ec2::types::{Filter, Image as Ec2Image, ImageState, ResourceType, Tag, TagSpecification};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use lifecycle_core::action::{is_transient, pauses};
+use lifecycle_core::filter::literal;
 use lifecycle_core::waits::Activity;
 use lifecycle_core::{Error, Invocation, Wait};
 use sha2::{Digest, Sha256};
@@ -378,17 +379,6 @@ fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
-/// A text as a filter's value, in which `*` and `?` stand for others.
-fn literal(text: &str) -> String {
-    text.chars().fold(String::new(), |mut value, c| {
-        if "*?\\".contains(c) {
-            value.push('\\');
-        }
-        value.push(c);
-        value
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::option;
@@ -435,10 +425,5 @@ mod tests {
         assert_eq!(names(&event, Some(&activity))[0], names(&sweep, Some(&activity))[0]);
         assert_eq!(names(&event, None)[0], names(&sweep, Some(&activity))[0]);
         assert_eq!(names(&event, Some(&activity))[1], names(&sweep, Some(&activity))[1]);
-    }
-
-    #[test]
-    fn a_literal_has_no_wildcards() {
-        assert_eq!(literal(r"web*?\1"), r"web\*\?\\1");
     }
 }

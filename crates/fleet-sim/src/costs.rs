@@ -19,7 +19,7 @@ use crate::measure::{
     GIGABYTES, Ran, USD_PER_GB_SECOND_ARM64, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST, median, runs,
     until_idle, usd,
 };
-use crate::operator::{create, create_for_snapshots, desire, hook};
+use crate::operator::{create, create_for_snapshots, desire, hook, serving};
 use crate::scenes;
 
 /// Events of a kind; odd, so that the median is one of them, and fewer than `MAX_IMAGES_PER_HOUR`.
@@ -231,17 +231,6 @@ async fn launch(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
     desire(operator, GROUP, 1).await?;
     serving(lab).await?;
     Ok(())
-}
-
-/// The one instance, once it serves alone.
-async fn serving(lab: &Lab) -> anyhow::Result<String> {
-    let alone = |world: &World| {
-        let mut instances = world.autoscaling.instances();
-        instances.next().is_some_and(|one| one.state == "InService") && instances.next().is_none()
-    };
-    ensure!(lab.until(PATIENCE, alone).await, "expected one instance in service");
-    let id = lab.world(|world| world.autoscaling.instances().next().map(|one| one.id.clone()));
-    id.context("expected an instance")
 }
 
 /// Waits until an instance waits in the hook, and what is to be done about it is half done.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::functions::{add_rules, answering_for, deploy_ami_snapshotter};
 use crate::measure::{billed_ms, median, until_idle};
-use crate::operator::{DEATH_HEARTBEAT, create_for_snapshots};
+use crate::operator::{DEATH_HEARTBEAT, create_for_snapshots, serving};
 
 /// How the instance of a row dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,17 +176,6 @@ async fn measure(seed: u64, row: &Row) -> anyhow::Result<Vec<Death>> {
     let expected = if row.image.is_some() { deaths.len() } else { 0 };
     ensure!(images == expected, "expected {expected} images, found {images}");
     Ok(deaths)
-}
-
-/// The one instance, once it serves alone.
-async fn serving(lab: &Lab) -> anyhow::Result<String> {
-    let alone = |world: &World| {
-        let mut instances = world.autoscaling.instances();
-        instances.next().is_some_and(|one| one.state == "InService") && instances.next().is_none()
-    };
-    ensure!(lab.until(PATIENCE, alone).await, "expected one instance in service");
-    let id = lab.world(|world| world.autoscaling.instances().next().map(|one| one.id.clone()));
-    id.context("expected an instance")
 }
 
 /// The account of one death: what happened until its successor served.

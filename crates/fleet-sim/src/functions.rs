@@ -1,12 +1,11 @@
 //! The functions, wired into a lab as Lambda would run them, but in this process: their own handlers,
 //! real SDK clients, the lab's clock.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::SecondsFormat;
 use fleet_sim::template::Template;
-use futures::FutureExt;
+use futures::TryFutureExt;
 use lifecycle_core::config::Variables;
 use lifecycle_core::{Error, Invocation, Output};
 use lifecycle_lab::{ACCOUNT, Code, Function, FunctionError, Lab, REGION, running_function};
@@ -57,7 +56,7 @@ pub(crate) fn deploy_launch_logger(lab: &Lab, groups: &str, hooks: &str) -> anyh
     use launch_logger::{Config, Context, NAME};
 
     let mut context = Context::new(Config::parse(&Variables::default())?, &lab.sdk_config(NAME))?;
-    context.output = written_to(lab, NAME);
+    context.output = Output::Channel(lab.pipe(NAME));
     add_rules(lab, NAME, NAME, &answering_for(groups, hooks))?;
     deploy(lab, NAME, LAUNCH_LIMIT, move |payload, invocation| {
         let context = context.clone();
@@ -77,7 +76,7 @@ pub(crate) fn deploy_terminate_drainer(
     use terminate_drainer::{Config, Context};
 
     let mut context = Context::new(Config::parse(variables)?, &lab.sdk_config(name))?;
-    context.output = written_to(lab, name);
+    context.output = Output::Channel(lab.pipe(name));
     deploy(lab, name, time_limit, move |payload, invocation| {
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
@@ -96,7 +95,7 @@ pub(crate) fn deploy_ami_snapshotter(
 
     let config = Config::parse(&variables.iter().copied().collect())?;
     let mut context = Context::new(config, &lab.sdk_config(name))?;
-    context.output = written_to(lab, name);
+    context.output = Output::Channel(lab.pipe(name));
     deploy(lab, name, SNAPSHOT_LIMIT, move |payload, invocation| {
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
@@ -115,7 +114,7 @@ pub(crate) fn deploy_lt_ami_refresher(
     use lt_ami_refresher::{Config, Context, NAME};
 
     let mut context = Context::new(Config::parse(variables)?, &lab.sdk_config(NAME))?;
-    context.output = written_to(lab, NAME);
+    context.output = Output::Channel(lab.pipe(NAME));
     deploy(lab, NAME, REFRESH_LIMIT, move |payload, invocation| {
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
@@ -130,7 +129,7 @@ pub(crate) fn deploy_ecs_scheduler(lab: &Lab, variables: &Variables) -> anyhow::
     use ecs_scheduler::{Config, Context, NAME};
 
     let mut context = Context::new(Config::parse(variables)?, &lab.sdk_config(NAME))?;
-    context.output = written_to(lab, NAME);
+    context.output = Output::Channel(lab.pipe(NAME));
     deploy(lab, NAME, SCHEDULER_LIMIT, move |payload, invocation| {
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
@@ -178,27 +177,11 @@ fn deploy<F>(
     F: Future<Output = Result<Value, Error>> + Send + 'static,
 {
     let clock = lab.clone();
-    let handler = move |payload, limit| {
+    let code = Code::handler(move |payload, limit| {
         let run = invoke(payload, Invocation::new(clock.now(), limit));
-        run.map(|result| result.map_err(function_error)).boxed()
-    };
-    lab.add_function(Function { name: name.to_owned(), time_limit, code: Code::Handler(Arc::new(handler)) });
-}
-
-/// Standard output of a function: each line goes to the lab at once.
-fn written_to(lab: &Lab, function: &'static str) -> Output {
-    let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
-    let lab = lab.clone();
-    tokio::spawn(async move {
-        while let Some(line) = lines.recv().await {
-            lab.log(function, line);
-        }
+        run.map_err(|error| FunctionError::new(error.name(), error.chain()))
     });
-    Output::Channel(sender)
-}
-
-fn function_error(error: Error) -> FunctionError {
-    FunctionError { error_type: error.name().to_owned(), error_message: error.chain() }
+    lab.add_function(Function { name: name.to_owned(), time_limit, code });
 }
 
 /// Hands what functions log to the lab, which shows it.

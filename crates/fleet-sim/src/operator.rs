@@ -1,7 +1,11 @@
-//! What an operator does before the functions have something to do: groups, hooks, capacity.
+//! What an operator does before the functions have something to do: groups, hooks, capacity; and the wait until they have taken
+//! effect.
 
-use anyhow::Context as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
+use lifecycle_lab::{Lab, World};
 
 /// Timeout of the launching hook of ami-snapshotter's groups, in seconds: it ends the wait of every launch,
 /// so it is the time that the load balancer has to register a new instance.
@@ -9,6 +13,9 @@ pub(crate) const LAUNCH_HEARTBEAT: i32 = 300;
 
 /// Timeout of their terminating hook, in seconds: half an hour for an image.
 pub(crate) const DEATH_HEARTBEAT: i32 = 1_800;
+
+/// Longer than an instance is held here before its successor is launched; lab time costs nothing.
+const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
 
 /// A group of one instance with the hooks that ami-snapshotter needs.
 pub(crate) async fn create_for_snapshots(operator: &Client, group: &str) -> anyhow::Result<()> {
@@ -47,4 +54,15 @@ pub(crate) async fn desire(operator: &Client, group: &str, capacity: i32) -> any
     let desire = operator.set_desired_capacity().auto_scaling_group_name(group).desired_capacity(capacity);
     desire.send().await.with_context(|| format!("setting the desired capacity to {capacity}"))?;
     Ok(())
+}
+
+/// The one instance, once it serves alone.
+pub(crate) async fn serving(lab: &Lab) -> anyhow::Result<String> {
+    let alone = |world: &World| {
+        let mut instances = world.autoscaling.instances();
+        instances.next().is_some_and(|one| one.state == "InService") && instances.next().is_none()
+    };
+    ensure!(lab.until(PATIENCE, alone).await, "expected one instance in service");
+    let id = lab.world(|world| world.autoscaling.instances().next().map(|one| one.id.clone()));
+    id.context("expected an instance")
 }

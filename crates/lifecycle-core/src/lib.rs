@@ -10,6 +10,7 @@ pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod invocation;
 pub mod metrics;
 pub mod output;

@@ -9,11 +9,9 @@ mod templates;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::FutureExt;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Code, Function, Lab, World};
@@ -412,7 +410,7 @@ async fn the_cli_changes_a_functions_variables() {
     lab.add_function(Function {
         name: "f".to_owned(),
         time_limit: Duration::from_secs(30),
-        code: Code::Handler(Arc::new(|_, _| async { Ok(json!(null)) }.boxed())),
+        code: Code::handler(|_, _| async { Ok(json!(null)) }),
     });
 
     let update =

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::FutureExt;
 use lifecycle_lab::{Code, Function, FunctionError, Lab, What};
 use serde_json::{Value, json};
 
@@ -32,9 +31,8 @@ fn add(lab: &Lab, name: &str, takes: Duration) -> Arc<Mutex<Vec<i64>>> {
             clock.sleep(takes).await;
             Ok(json!("done"))
         }
-        .boxed()
     };
-    let code = Code::Handler(Arc::new(handler));
+    let code = Code::handler(handler);
     lab.add_function(Function { name: name.to_owned(), time_limit: FOREVER, code });
     begun
 }
@@ -115,7 +113,7 @@ async fn a_single_invocation_that_finds_no_room_is_refused() {
 async fn a_run_that_is_killed_leaves_its_room() {
     let lab = lab();
     lab.limit_concurrency(1);
-    let code = Code::Handler(Arc::new(|_, _| std::future::pending().boxed()));
+    let code = Code::handler(|_, _| std::future::pending());
     lab.add_function(Function { name: "f".to_owned(), time_limit: Duration::from_secs(5), code });
     for _ in 0..2 {
         let late = lab.invoke("f", json!({}), 1).await.unwrap_err();

@@ -11,7 +11,6 @@ use std::time::Duration;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use chrono::{DateTime, Utc};
-use futures::FutureExt;
 use lifecycle_lab::faults::{CallFault, Chaos, EventFault};
 use lifecycle_lab::{Code, Envelope, Function, FunctionError, Lab, What};
 use serde_json::{Value, json};
@@ -35,14 +34,12 @@ fn add(lab: &Lab, name: &str, answers: Vec<Result<Value, &'static str>>) -> Seen
     lab.add_function(Function {
         name: name.to_owned(),
         time_limit: Duration::from_secs(10),
-        code: Code::Handler(Arc::new(move |payload, _| {
+        code: Code::handler(move |payload, _| {
             let mut noted = noted.lock().unwrap();
             let answer = answers[noted.len().min(answers.len() - 1)].clone();
             noted.push((clock.now(), payload));
-            let error =
-                |kind: &str| FunctionError { error_type: kind.to_owned(), error_message: String::new() };
-            async move { answer.map_err(error) }.boxed()
-        })),
+            async move { answer.map_err(|kind| FunctionError::new(kind, "")) }
+        }),
     });
     seen
 }
@@ -84,7 +81,7 @@ async fn a_run_that_outlasts_its_time_limit_is_ended() {
     lab.add_function(Function {
         name: "f".to_owned(),
         time_limit: Duration::from_secs(3),
-        code: Code::Handler(Arc::new(|_, _| std::future::pending().boxed())),
+        code: Code::handler(|_, _| std::future::pending()),
     });
     let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
     assert_eq!(error.error_type, "Sandbox.Timedout");
@@ -254,7 +251,7 @@ async fn a_function_is_killed_at_the_call_that_was_chosen() {
         lab.add_function(Function {
             name: "f".to_owned(),
             time_limit: Duration::from_secs(10),
-            code: Code::Handler(Arc::new(move |_, _| {
+            code: Code::handler(move |_, _| {
                 let client = client.clone();
                 async move {
                     client.describe_auto_scaling_groups().send().await.unwrap();
@@ -270,8 +267,7 @@ async fn a_function_is_killed_at_the_call_that_was_chosen() {
                         .unwrap();
                     Ok(json!("done"))
                 }
-                .boxed()
-            })),
+            }),
         });
         lab.faults().at_call("f", 2, fault);
         let error = lab.invoke("f", json!({}), 1).await.unwrap_err();

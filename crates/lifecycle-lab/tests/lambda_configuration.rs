@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_lambda::Client;
@@ -15,7 +14,6 @@ use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use aws_sdk_lambda::operation::update_function_configuration::builders::UpdateFunctionConfigurationFluentBuilder;
 use aws_sdk_lambda::types::Environment;
-use futures::FutureExt;
 use lifecycle_lab::faults::CallFault;
 use lifecycle_lab::{Code, Function, Lab};
 use serde_json::json;
@@ -34,7 +32,7 @@ impl Scene {
         lab.add_function(Function {
             name: "f".to_owned(),
             time_limit: Duration::from_secs(30),
-            code: Code::Handler(Arc::new(|_, _| async { Ok(json!(null)) }.boxed())),
+            code: Code::handler(|_, _| async { Ok(json!(null)) }),
         });
         lab.world(|world| world.set_variables("f", [("AA", "1"), ("BB", "2")]));
         let sdk = lab.sdk_config("operator");
@@ -277,7 +275,7 @@ async fn deploying_a_function_anew_forgets_its_configuration() {
     scene.lab.add_function(Function {
         name: "f".to_owned(),
         time_limit: Duration::from_secs(60),
-        code: Code::Handler(Arc::new(|_, _| async { Ok(json!(null)) }.boxed())),
+        code: Code::handler(|_, _| async { Ok(json!(null)) }),
     });
     let new = scene.get().await;
     assert_eq!((new.timeout(), new.environment().is_some()), (Some(60), false));

@@ -7,6 +7,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 use aws_sdk_ec2::types::{DeviceType, Filter, Image as Ec2Image, ImageState};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use lifecycle_core::filter::literal;
 use lifecycle_core::{Error, Invocation};
 
 use crate::order::{Announced, Order};
@@ -210,15 +211,4 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
 
 fn filter(name: &str, values: Vec<String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values)).build()
-}
-
-/// A text as a filter's value, in which `*` and `?` stand for others.
-fn literal(text: &str) -> String {
-    text.chars().fold(String::new(), |mut value, c| {
-        if "*?\\".contains(c) {
-            value.push('\\');
-        }
-        value.push(c);
-        value
-    })
 }

@@ -3,17 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ami_snapshotter::{Config, Context, NAME};
 use aws_sdk_autoscaling::Client;
-use futures::FutureExt;
 use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::ec2::{Image, ImageScript};
 use lifecycle_lab::{Code, Function, FunctionError, Lab, World};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::unbounded_channel;
 
 pub(crate) const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
 pub(crate) const DEATH_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
@@ -118,29 +115,16 @@ pub(crate) async fn create_group(operator: &Client, name: &str, size: i32, heart
 pub(crate) fn deploy(lab: &Lab, variables: &[(&'static str, String)], time_limit: Duration) {
     let environment = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut context = Context::new(Config::parse(&environment).unwrap(), &lab.sdk_config(NAME)).unwrap();
-    let (sender, mut lines) = unbounded_channel();
-    context.output = Output::Channel(sender);
-    let log = lab.clone();
-    tokio::spawn(async move {
-        while let Some(line) = lines.recv().await {
-            log.log(NAME, line);
+    context.output = Output::Channel(lab.pipe(NAME));
+    let clock = lab.clone();
+    let code = Code::handler(move |payload, limit| {
+        let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
+        async move {
+            let answer = context.invoke(payload, &invocation).await;
+            answer.map_err(|error| FunctionError::new(error.name(), error.chain()))
         }
     });
-    let clock = lab.clone();
-    lab.add_function(Function {
-        name: NAME.to_owned(),
-        time_limit,
-        code: Code::Handler(Arc::new(move |payload, limit| {
-            let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-            async move {
-                context.invoke(payload, &invocation).await.map_err(|error| FunctionError {
-                    error_type: error.name().to_owned(),
-                    error_message: error.chain(),
-                })
-            }
-            .boxed()
-        })),
-    });
+    lab.add_function(Function { name: NAME.to_owned(), time_limit, code });
     let other = (OTHER_VARIABLE.0, OTHER_VARIABLE.1.to_owned());
     lab.world(|world| world.set_variables(NAME, variables.iter().cloned().chain([other])));
 }

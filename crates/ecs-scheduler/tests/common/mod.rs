@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_applicationautoscaling::Client;
@@ -14,7 +13,6 @@ use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace}
 use chrono::{DateTime, Utc};
 use ecs_scheduler::{Config, Context, NAME};
 use expect_test::Expect;
-use futures::FutureExt;
 use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::{Code, Function, FunctionError, Lab};
@@ -123,29 +121,16 @@ impl Scene {
     /// The function with these variables, in this process.
     pub(crate) fn deploy(&self, variables: &[(&str, &str)]) {
         let mut context = self.context(variables);
-        let (sender, mut lines) = unbounded_channel();
-        context.output = Output::Channel(sender);
-        let log = self.lab.clone();
-        tokio::spawn(async move {
-            while let Some(line) = lines.recv().await {
-                log.log(NAME, line);
+        context.output = Output::Channel(self.lab.pipe(NAME));
+        let clock = self.lab.clone();
+        let code = Code::handler(move |payload, limit| {
+            let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
+            async move {
+                let answer = context.invoke(payload, &invocation).await;
+                answer.map_err(|error| FunctionError::new(error.name(), error.chain()))
             }
         });
-        let clock = self.lab.clone();
-        self.lab.add_function(Function {
-            name: NAME.to_owned(),
-            time_limit: MINUTE,
-            code: Code::Handler(Arc::new(move |payload, limit| {
-                let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-                async move {
-                    context.invoke(payload, &invocation).await.map_err(|error| FunctionError {
-                        error_type: error.name().to_owned(),
-                        error_message: error.chain(),
-                    })
-                }
-                .boxed()
-            })),
-        });
+        self.lab.add_function(Function { name: NAME.to_owned(), time_limit: MINUTE, code });
     }
 
     /// `web` and `api` are the targets where the variables don't say otherwise.

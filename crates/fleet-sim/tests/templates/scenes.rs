@@ -2,13 +2,12 @@
 //! in a lab in which they come to make every call that they can make.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
-use futures::FutureExt;
+use futures::TryFutureExt;
 use lifecycle_core::config::Variables;
 use lifecycle_core::{Error, Invocation, Output};
 use lifecycle_lab::ec2::{Image, ImageScript};
@@ -255,28 +254,16 @@ impl Scene {
         F: Future<Output = Result<Value, Error>> + Send + 'static,
     {
         let clock = self.lab.clone();
-        let handler = move |payload, limit| {
+        let code = Code::handler(move |payload, limit| {
             let run = invoke(payload, Invocation::new(clock.now(), limit));
-            let answer = |error: Error| FunctionError {
-                error_type: error.name().to_owned(),
-                error_message: error.chain(),
-            };
-            run.map(move |result| result.map_err(answer)).boxed()
-        };
-        let code = Code::Handler(Arc::new(handler));
+            run.map_err(|error| FunctionError::new(error.name(), error.chain()))
+        });
         self.lab.add_function(Function { name: self.function.to_owned(), time_limit, code });
     }
 
-    /// The function's standard output: each line goes to the lab.
+    /// The function's standard output.
     fn output(&self) -> Output {
-        let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
-        let (lab, function) = (self.lab.clone(), self.function);
-        tokio::spawn(async move {
-            while let Some(line) = lines.recv().await {
-                lab.log(function, line);
-            }
-        });
-        Output::Channel(sender)
+        Output::Channel(self.lab.pipe(self.function))
     }
 
     async fn group(&self, name: &str, hooks: &[(&str, &str, i32)]) {

@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub(crate) use api::call;
 use concurrency::{Concurrency, Room};
@@ -68,6 +69,16 @@ pub enum Code {
         /// The function's own variables, until its configuration is changed.
         variables: BTreeMap<String, String>,
     },
+}
+
+impl Code {
+    /// A handler in this process.
+    pub fn handler<F>(run: impl Fn(Value, Duration) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Value, FunctionError>> + Send + 'static,
+    {
+        Self::Handler(Arc::new(move |payload, limit| run(payload, limit).boxed()))
+    }
 }
 
 /// A function.
@@ -184,6 +195,18 @@ impl Lab {
         self.functions().logs.push(line);
     }
 
+    /// Where a handler writes its lines, which are logged at once.
+    pub fn pipe(&self, function: &str) -> UnboundedSender<String> {
+        let (sender, mut lines) = unbounded_channel();
+        let (lab, function) = (self.clone(), function.to_owned());
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                lab.log(&function, line);
+            }
+        });
+        sender
+    }
+
     pub(crate) fn keep(&self, function: &str, payload: Value, error: FunctionError, attempts: u32) {
         self.functions().failures.push(Failure { function: function.to_owned(), payload, error, attempts });
     }
@@ -288,7 +311,8 @@ async fn handle(handler: &Handler, run: &Run, limit: Duration) -> Result<Value, 
 }
 
 impl FunctionError {
-    pub(crate) fn new(error_type: &str, error_message: impl Into<String>) -> Self {
+    /// An error of this name with this text.
+    pub fn new(error_type: &str, error_message: impl Into<String>) -> Self {
         Self { error_type: error_type.to_owned(), error_message: error_message.into() }
     }
 

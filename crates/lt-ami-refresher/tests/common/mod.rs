@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::builders::RequestLaunchTemplateDataBuilder;
@@ -14,7 +13,6 @@ use aws_sdk_ec2::types::{
     InstanceType, LaunchTemplateTagSpecificationRequest, RequestLaunchTemplateData, ResourceType, Tag,
 };
 use chrono::{DateTime, Utc};
-use futures::FutureExt;
 use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::ec2::Image;
 use lifecycle_lab::{Code, Function, FunctionError, Lab};
@@ -179,29 +177,16 @@ impl Scene {
     /// The function with these variables, in this process, with the rules of its template.
     pub(crate) fn deploy(&self, variables: &[(&str, &str)]) {
         let mut context = self.context(variables);
-        let (sender, mut lines) = unbounded_channel();
-        context.output = Output::Channel(sender);
-        let log = self.lab.clone();
-        tokio::spawn(async move {
-            while let Some(line) = lines.recv().await {
-                log.log(NAME, line);
+        context.output = Output::Channel(self.lab.pipe(NAME));
+        let clock = self.lab.clone();
+        let code = Code::handler(move |payload, limit| {
+            let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
+            async move {
+                let answer = context.invoke(payload, &invocation).await;
+                answer.map_err(|error| FunctionError::new(error.name(), error.chain()))
             }
         });
-        let clock = self.lab.clone();
-        self.lab.add_function(Function {
-            name: NAME.to_owned(),
-            time_limit: MINUTE,
-            code: Code::Handler(Arc::new(move |payload, limit| {
-                let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-                async move {
-                    context.invoke(payload, &invocation).await.map_err(|error| FunctionError {
-                        error_type: error.name().to_owned(),
-                        error_message: error.chain(),
-                    })
-                }
-                .boxed()
-            })),
-        });
+        self.lab.add_function(Function { name: NAME.to_owned(), time_limit: MINUTE, code });
     }
 
     /// The rules of the function's template.

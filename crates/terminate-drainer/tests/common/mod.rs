@@ -3,18 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
-use futures::FutureExt;
 use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Code, Function, FunctionError, Lab};
 use serde_json::{Value, json};
 use terminate_drainer::{Config, Context, NAME};
-use tokio::sync::mpsc::unbounded_channel;
 
 pub(crate) const LIFECYCLE_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
 pub(crate) const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
@@ -100,29 +97,16 @@ impl Setting {
 pub(crate) fn deploy(lab: &Lab, variables: &[(&'static str, String)], time_limit: Duration) {
     let variables = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut context = Context::new(Config::parse(&variables).unwrap(), &lab.sdk_config(NAME)).unwrap();
-    let (sender, mut lines) = unbounded_channel();
-    context.output = Output::Channel(sender);
-    let log = lab.clone();
-    tokio::spawn(async move {
-        while let Some(line) = lines.recv().await {
-            log.log(NAME, line);
+    context.output = Output::Channel(lab.pipe(NAME));
+    let clock = lab.clone();
+    let code = Code::handler(move |payload, limit| {
+        let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
+        async move {
+            let answer = context.invoke(payload, &invocation).await;
+            answer.map_err(|error| FunctionError::new(error.name(), error.chain()))
         }
     });
-    let clock = lab.clone();
-    lab.add_function(Function {
-        name: NAME.to_owned(),
-        time_limit,
-        code: Code::Handler(Arc::new(move |payload, limit| {
-            let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-            async move {
-                context.invoke(payload, &invocation).await.map_err(|error| FunctionError {
-                    error_type: error.name().to_owned(),
-                    error_message: error.chain(),
-                })
-            }
-            .boxed()
-        })),
-    });
+    lab.add_function(Function { name: NAME.to_owned(), time_limit, code });
     for (source, kinds) in [
         ("aws.autoscaling", json!(["EC2 Instance-launch Lifecycle Action", LIFECYCLE_EVENT])),
         ("aws.ssm", json!([STATUS_EVENT])),

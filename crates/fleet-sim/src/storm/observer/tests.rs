@@ -97,8 +97,8 @@ impl Stage {
         name: &str,
         run: impl Fn(Value) -> F + Send + Sync + 'static,
     ) {
-        let handler = move |payload, _| run(payload).map(|()| Ok(json!({ "outcome": "ignored" }))).boxed();
-        let code = Code::Handler(Arc::new(handler));
+        let code =
+            Code::handler(move |payload, _| run(payload).map(|()| Ok(json!({ "outcome": "ignored" }))));
         self.lab.add_function(Function { name: name.to_owned(), time_limit: LIMIT, code });
     }
 
