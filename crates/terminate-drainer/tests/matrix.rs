@@ -113,6 +113,7 @@ fn a_sweep_that_is_not_told_when_a_wait_began_does_not_take_an_earlier_drain_for
             let script = Script { duration: Duration::from_secs(800), ..Script::default() };
             let scene = Setting { script, ..Setting::default() }.swept().scene().await;
             drained_before(&scene).await;
+            scene.lab.faults().script_events(LIFECYCLE_EVENT, [EventFault::Lost]);
             scene.lab.faults().script("DescribeScalingActivities", vec![fault; times]);
             assert!(scene.released(Duration::from_secs(7_200)).await.is_some(), "{fault:?}");
             let [_, (_, ended)] = scene.commands()[..] else { panic!("{fault:?}: {:#?}", scene.calls()) };
