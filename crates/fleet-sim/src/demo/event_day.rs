@@ -117,7 +117,7 @@ impl Site {
         let lab = &self.lab;
         timeline.headline(
             "A group in a VPC launches from the default version of its launch template, whose image is the backup of the \
-             night before. lt-ami-refresher is deployed with its rules and a daily run at 06:00.",
+             night before. lt-ami-refresher is deployed with its rule and a daily run at 06:00.",
         );
         self.settle(timeline, NIGHT).await?;
 
