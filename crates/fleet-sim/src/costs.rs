@@ -196,10 +196,7 @@ async fn backups(lab: &Lab, _: &Client) -> anyhow::Result<()> {
     use lt_ami_refresher::NAME;
 
     let scene = scenes::backups(lab).await?;
-    let variables: Vec<_> = scene.variables.iter().collect();
-    let variables: Variables =
-        variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    deploy_lt_ami_refresher(lab, &variables, DAY)?;
+    deploy_lt_ami_refresher(lab, &scene.variables.into_iter().collect(), DAY)?;
     for _ in 0..ROUNDS {
         lab.sleep(BACKUPS).await;
         for expected in ["version-created", "up-to-date"] {
@@ -216,9 +213,7 @@ async fn hours(lab: &Lab, _: &Client) -> anyhow::Result<()> {
     use ecs_scheduler::NAME;
 
     let scene = scenes::shop(lab).await?;
-    let variables: Variables =
-        scene.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    deploy_ecs_scheduler(lab, &variables)?;
+    deploy_ecs_scheduler(lab, &scene.variables.into_iter().collect())?;
     for _ in 0..ROUNDS {
         for action in ["stop", "start", "converge"] {
             invoke(lab, NAME, json!({ "action": action })).await?;

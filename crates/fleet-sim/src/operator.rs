@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use aws_sdk_autoscaling::Client;
 use lifecycle_lab::{Lab, World};
 
@@ -53,6 +54,19 @@ pub(crate) async fn hook(
 pub(crate) async fn desire(operator: &Client, group: &str, capacity: i32) -> anyhow::Result<()> {
     let desire = operator.set_desired_capacity().auto_scaling_group_name(group).desired_capacity(capacity);
     desire.send().await.with_context(|| format!("setting the desired capacity to {capacity}"))?;
+    Ok(())
+}
+
+/// Registers the scalable target of an ECS service, or updates it, as a deployment does.
+pub(crate) async fn register(
+    operator: &aws_sdk_applicationautoscaling::Client,
+    resource: &str,
+    (min, max): (i32, i32),
+) -> anyhow::Result<()> {
+    let register = operator.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
+    let register = register.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+    let register = register.resource_id(resource).min_capacity(min).max_capacity(max);
+    register.send().await.with_context(|| format!("registering {resource} as {min}/{max}"))?;
     Ok(())
 }
 

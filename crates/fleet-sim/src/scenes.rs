@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use aws_sdk_autoscaling::Client;
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
 use chrono::{DateTime, Utc};
@@ -15,7 +14,7 @@ use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::{Lab, World};
 use serde_json::Value;
 
-use crate::operator::{create, desire, hook};
+use crate::operator::{create, desire, hook, register};
 
 /// How long before the event a scene begins: time for an instance to boot, and to be found failed.
 pub(crate) const PROLOGUE: Duration = Duration::from_secs(180);
@@ -157,9 +156,7 @@ pub(crate) async fn shop(lab: &Lab) -> anyhow::Result<Scene> {
     let targets = SERVICES.map(|service| format!("service/shop/{service}"));
     for (service, target) in SERVICES.iter().zip(&targets) {
         lab.world(|world| world.add_service("shop", service, Scheduling::Replica, 2))?;
-        let register = operator.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
-        let register = register.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
-        register.resource_id(target).min_capacity(1).max_capacity(3).send().await?;
+        register(&operator, target, (1, 3)).await?;
     }
     let variables = [
         ("RESOURCE_IDS".to_owned(), targets.join(",")),

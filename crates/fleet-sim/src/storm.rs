@@ -211,6 +211,10 @@ fn play(options: &Options, numbers: &[u32]) -> anyhow::Result<Vec<Lived>> {
         loop {
             match results.recv_timeout(PROGRESS) {
                 Ok((number, result)) => {
+                    if result.is_err() {
+                        // The other accounts need not begin.
+                        next.store(u32::MAX / 2, Ordering::Relaxed);
+                    }
                     let outcome = result.map_err(|error| {
                         error.context(format!("account {number}: {}", options.command(Some(number))))
                     })?;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use aws_sdk_applicationautoscaling::Client;
-use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use ecs_scheduler::NAME;
 use ecs_scheduler::config::{ACTION, HOLIDAYS, RESOURCE_IDS, TIMEZONE, WORKING_HOURS};
@@ -21,7 +20,7 @@ use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::faults::EventFault;
 
 use crate::functions::{SCHEDULED_EVENT, deploy_ecs_scheduler, on_schedule};
-use crate::operator;
+use crate::operator::{self, register};
 
 use account::Week;
 use calendar::{Mark, Row};
@@ -171,7 +170,7 @@ async fn live(seed: u64, with_function: bool) -> anyhow::Result<Week> {
     }
 
     until(DEPLOYMENT).await;
-    register(&operator, WEB, RESIZED).await?;
+    register(&operator, &resource(WEB), RESIZED).await?;
     until(LOST_RUN - TimeDelta::minutes(1)).await;
     lab.faults().script_events(SCHEDULED_EVENT, [EventFault::Lost]);
     until(TAGGED).await;
@@ -197,7 +196,7 @@ async fn set_the_scene(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
         })
     })?;
     for (name, min, max) in SERVICES {
-        register(operator, name, (min, max)).await?;
+        register(operator, &resource(name), (min, max)).await?;
     }
     Ok(())
 }
@@ -217,15 +216,6 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
     .collect();
     deploy_ecs_scheduler(lab, &variables)?;
     on_schedule(lab, NAME, CONVERGE)
-}
-
-/// Registers a service's target, or updates it, as a deployment does.
-async fn register(operator: &Client, service: &str, (min, max): (i32, i32)) -> anyhow::Result<()> {
-    let register = operator.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
-    let register = register.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
-    let register = register.resource_id(resource(service)).min_capacity(min).max_capacity(max);
-    register.send().await.with_context(|| format!("registering {service} as {min}/{max}"))?;
-    Ok(())
 }
 
 /// Tags a service's target, as somebody does who works late.

@@ -15,6 +15,7 @@ pub(super) enum Invariant {
     DeathLeavesImage,
     OneImage,
     ImageReady,
+    PlannedLeavesNone,
     ComesToItsEnd,
     VariablesSurvive,
     LaunchSucceeds,
@@ -28,7 +29,7 @@ pub(super) enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::LaunchAnswered,
         Self::RecordedLaunchGoesOn,
         Self::LaunchLeftToHook,
@@ -40,6 +41,7 @@ impl Invariant {
         Self::DeathLeavesImage,
         Self::OneImage,
         Self::ImageReady,
+        Self::PlannedLeavesNone,
         Self::ComesToItsEnd,
         Self::VariablesSurvive,
         Self::LaunchSucceeds,
@@ -67,6 +69,7 @@ impl Invariant {
             Self::DeathLeavesImage => "A death that nobody expected leaves an image.",
             Self::OneImage => "One death leaves one image at most.",
             Self::ImageReady => "No instance goes before its image is ready.",
+            Self::PlannedLeavesNone => "A death that was planned leaves no image.",
             Self::ComesToItsEnd => "Every instance comes to its end.",
             Self::VariablesSurvive => "Variables that are somebody else's survive.",
             Self::LaunchSucceeds => "Every instance that a group wants can be launched from its version.",
@@ -80,7 +83,7 @@ impl Invariant {
                 "ECS services are awake in their hours, at no other time, and at their size."
             }
             Self::BucketLeftToOthers => {
-                "The functions leave Auto Scaling's bucket to others too, hour by hour."
+                "The functions leave half of Auto Scaling's bucket to others, hour by hour."
             }
         }
     }

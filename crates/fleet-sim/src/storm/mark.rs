@@ -3,7 +3,7 @@
 use lifecycle_lab::{Sight, What};
 use serde_json::Value;
 
-use super::observer::is_disturbed;
+use super::observer::{is_disturbed, took_effect};
 
 /// Most characters of a mark's text.
 const TEXT: usize = 240;
@@ -77,13 +77,13 @@ fn in_full(what: &What) -> Option<(Kind, String)> {
             (Kind::Event, format!("event: {}{state}", kind(event)))
         }
         What::Throttled { function, payload } => {
-            (Kind::Fault, format!("no room for a run of {function}: {} waits", kind(payload)))
+            (Kind::Fault, format!("no room for a run of {function}: {} is throttled", kind(payload)))
         }
         What::Faulted(fault, event) => (Kind::Fault, format!("{fault:?} on its way: {}", kind(event))),
         What::Called(call) => {
             let result = call.parameters.iter().find_map(|line| line.strip_prefix("LifecycleActionResult="));
             let result = result.map(|result| format!(" {result}")).unwrap_or_default();
-            let done = call.outcome == "ok" || call.outcome.starts_with("ok,");
+            let done = took_effect(call);
             let kind = match call.action.as_str() {
                 _ if call.outcome.contains("killed") => Kind::Kill,
                 _ if is_disturbed(&call.outcome) => Kind::Disturbed,

@@ -9,10 +9,11 @@ mod templates;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::autoscaling::Transition;
+use lifecycle_lab::ec2::InstanceState;
 use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::run_command::Ping;
 use lifecycle_lab::{Call, FunctionError, Lab, Moment, Run, Sight, What};
@@ -59,6 +60,11 @@ pub(super) fn is_disturbed(outcome: &str) -> bool {
     DISTURBED.contains(&outcome) || outcome.contains(' ')
 }
 
+/// Whether AWS carried a call out, though its answer may have been lost.
+pub(super) fn took_effect(call: &Call) -> bool {
+    call.outcome == "ok" || call.outcome.starts_with("ok,")
+}
+
 /// Lambda's attempts at an event; after the last one it is only kept.
 const ATTEMPTS: u32 = 3;
 
@@ -98,7 +104,7 @@ pub(super) struct Observer {
     scene: Scene,
     lives: BTreeMap<String, Life>,
     /// Instances whose life is over.
-    gone: BTreeMap<String, ()>,
+    gone: BTreeSet<String>,
     /// The instances that images were made of, and that commands were sent to.
     instances_of: BTreeMap<String, String>,
     groups: BTreeMap<String, Group>,
@@ -106,7 +112,7 @@ pub(super) struct Observer {
     template: TemplateSeen,
     /// Sweeps that have ended.
     sweeps: Vec<RunSeen>,
-    /// The hour since the beginning, and the calls of functions to Auto Scaling in it.
+    /// The hour, counted from 1970, and the calls of functions to Auto Scaling in it.
     hour: (i64, u64),
     tally: Tally,
     violations: Vec<Violation>,
@@ -120,7 +126,7 @@ impl Observer {
             lab: lab.clone(),
             scene,
             lives: BTreeMap::new(),
-            gone: BTreeMap::new(),
+            gone: BTreeSet::new(),
             instances_of: BTreeMap::new(),
             groups: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -135,7 +141,7 @@ impl Observer {
 
     /// Whether the instance was seen before.
     pub(super) fn knows(&self, instance: &str) -> bool {
-        self.lives.contains_key(instance) || self.gone.contains_key(instance)
+        self.lives.contains_key(instance) || self.gone.contains(instance)
     }
 
     /// The end: what was counted, and what did not hold.
@@ -204,8 +210,12 @@ impl Observer {
                 self.violate(Invariant::LaunchSucceeds, what);
             }
             Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
-                if let Some(life) = self.lives.get_mut(&activity.instance) {
+                let Some(life) = self.lives.get_mut(&activity.instance) else { return };
+                if life.cause != activity.cause {
                     life.cause.clone_from(&activity.cause);
+                    let state =
+                        self.lab.world(|world| world.ec2.instance(&activity.instance).map(|one| one.state));
+                    life.reclaimed = state == Some(InstanceState::ShuttingDown);
                 }
             }
             Sight::Command { instance, command, status } => {
@@ -246,7 +256,7 @@ impl Observer {
     fn state(&mut self, at: DateTime<Utc>, group: &str, id: &str, state: &'static str) {
         self.see_groups(at, group);
         let Some(mut life) = self.lives.remove(id).or_else(|| {
-            (!self.gone.contains_key(id)).then(|| {
+            (!self.gone.contains(id)).then(|| {
                 self.tally.instances += 1;
                 self.check(Invariant::LaunchSucceeds);
                 let mut life = Life::new(id, group);
@@ -274,7 +284,7 @@ impl Observer {
         life.state = state;
         if state.ends_with("Terminated") {
             self.bury(&life);
-            self.gone.insert(id.to_owned(), ());
+            self.gone.insert(id.to_owned());
         } else {
             self.lives.insert(id.to_owned(), life);
         }
@@ -291,10 +301,12 @@ impl Observer {
                 since: wait.started,
                 beat: wait.started,
                 timeout: TimeDelta::from_std(wait.hook.heartbeat_timeout).unwrap_or(TimeDelta::MAX),
+                global: TimeDelta::from_std(wait.hook.global_timeout()).unwrap_or(TimeDelta::MAX),
                 over: None,
                 completed: None,
                 unreachable: world.run_command.ping(id) != Ping::Online,
                 refused: false,
+                disturbed: false,
                 lost: false,
                 given_up: false,
             })
@@ -336,19 +348,24 @@ impl Observer {
         if call.caller == "operator" {
             return self.touched(at, call);
         }
-        let code = DISTURBED.iter().position(|code| *code == call.outcome);
+        let disturbed = is_disturbed(&call.outcome);
         let (all, throttled) = self.tally.calls.entry(call.caller.clone()).or_default();
         *all += 1;
-        *throttled += u64::from(code.is_some_and(|code| code < THROTTLES));
-        if code.is_some() || call.outcome.contains(' ') {
+        *throttled += u64::from(is_throttle(&call.outcome));
+        if disturbed {
             for run in self.runs.values_mut().filter(|run| run.function == call.caller) {
                 run.undisturbed = false;
+            }
+            if [ami_snapshotter::NAME, IMAGE_SWEEP].contains(&call.caller.as_str()) {
+                for hold in self.lives.values_mut().filter_map(|life| life.hold.as_mut()) {
+                    hold.disturbed = true;
+                }
             }
         }
         if call.service == "autoscaling" {
             self.count_call(at);
         }
-        let took_effect = call.outcome == "ok" || call.outcome.starts_with("ok,");
+        let took_effect = took_effect(call);
         if call.action == "UpdateFunctionConfiguration" && took_effect {
             self.check_variables();
         }
@@ -367,7 +384,7 @@ impl Observer {
             "CreateImage" if !took_effect => {
                 // A passing failure is no refusal: another attempt can succeed.
                 let denied = ["AccessDenied", "UnauthorizedOperation"].contains(&call.outcome.as_str());
-                hold.refused |= denied || code.is_none() && !call.outcome.contains(' ');
+                hold.refused |= denied || !disturbed;
             }
             _ => {}
         }
@@ -400,6 +417,7 @@ impl Observer {
             self.check_template(at, &seen, run, result);
         }
         if result.is_err()
+            && !seen.undisturbed
             && run.attempt == ATTEMPTS
             && let Some(hold) = self.hold_of(&run.payload)
         {

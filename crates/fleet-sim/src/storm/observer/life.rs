@@ -20,6 +20,8 @@ pub(super) struct Life {
     pub(super) held: bool,
     /// Why it is terminated, in AWS's words.
     pub(super) cause: String,
+    /// Whether EC2 had begun to shut it down before Auto Scaling terminated it, as it does with Spot instances.
+    pub(super) reclaimed: bool,
     pub(super) commands: BTreeMap<String, CommandSeen>,
     pub(super) images: BTreeMap<String, ImageSeen>,
     /// Its wait: the present one, or the last one until it is judged.
@@ -56,6 +58,13 @@ pub(super) struct ImageSeen {
     pub(super) since: DateTime<Utc>,
 }
 
+impl ImageSeen {
+    /// Whether it was made, or had failed, by this time.
+    pub(super) fn ready_at(&self, time: DateTime<Utc>) -> bool {
+        self.state != "pending" && self.since <= time
+    }
+}
+
 /// A wait in a hook.
 pub(super) struct Hold {
     pub(super) hook: String,
@@ -65,15 +74,19 @@ pub(super) struct Hold {
     /// The last heartbeat, or the beginning.
     pub(super) beat: DateTime<Utc>,
     pub(super) timeout: TimeDelta,
+    /// How long it may last, whatever heartbeats there are.
+    pub(super) global: TimeDelta,
     pub(super) over: Option<DateTime<Utc>>,
     pub(super) completed: Option<Completion>,
     /// Whether its agent was seen not to be reachable.
     pub(super) unreachable: bool,
     /// Whether EC2 refused to make an image, for good.
     pub(super) refused: bool,
+    /// Whether a call of ami-snapshotter's was disturbed meanwhile.
+    pub(super) disturbed: bool,
     /// Whether its event was lost.
     pub(super) lost: bool,
-    /// Whether the last attempt at its event failed.
+    /// Whether the last attempt at its event failed because it was disturbed.
     pub(super) given_up: bool,
 }
 
@@ -109,6 +122,7 @@ impl Life {
             served: false,
             held: false,
             cause: String::new(),
+            reclaimed: false,
             commands: BTreeMap::new(),
             images: BTreeMap::new(),
             hold: None,
@@ -157,7 +171,7 @@ pub(super) fn line(what: &What) -> String {
             format!("{} calls {}{result}: {}", call.caller, call.action, call.outcome)
         }
         What::Throttled { function, payload } => {
-            format!("Lambda has no room for {function}: {} waits", kind(payload))
+            format!("Lambda has no room for {function}: {} is throttled", kind(payload))
         }
         What::Started(run) => {
             let id = &run.request_id[..8];

@@ -18,8 +18,9 @@ const TOGETHER: TimeDelta = TimeDelta::seconds(2);
 /// work, the other finds it running or done.
 const SWEEPS: usize = 2;
 
-/// Calls of functions to Auto Scaling in an hour: what the bucket of heavy faults refills in that time.
-const CALLS_PER_HOUR: u64 = 2 * 3_600;
+/// Calls of functions to Auto Scaling in an hour: half of what the bucket of heavy faults, two calls a second,
+/// refills in that time.
+pub(super) const CALLS_PER_HOUR: u64 = 3_600;
 
 /// Words of AWS in the causes of deaths that ami-snapshotter's `SKIP_CAUSES` names; all others count as
 /// unexpected.
@@ -34,7 +35,7 @@ impl Observer {
         let how = match &hold.completed {
             Some(completion) if completion.result == "CONTINUE" => "CONTINUE",
             Some(_) => "ABANDON",
-            None if over - hold.beat < hold.timeout => "broken off by AWS",
+            None if over - hold.beat < hold.timeout && over - hold.since < hold.global => "broken off by AWS",
             None if left_alone => "timed out, as it should",
             None => "timed out",
         };
@@ -81,7 +82,7 @@ impl Observer {
             ),
             // Nobody else looks after launches: without its event nothing can answer.
             "timed out" if hold.lost => self.limit("launch timed out: its event was lost"),
-            "timed out" if hold.given_up => self.limit("launch timed out: every attempt was disturbed"),
+            "timed out" if hold.given_up => self.limit("launch timed out: the last attempt was disturbed"),
             "timed out" => {
                 self.accuse(
                     Invariant::LaunchAnswered,
@@ -148,15 +149,27 @@ impl Observer {
             self.tally.took("death: end of the image to completion", image.since, completion.at);
         }
         let expected = PLANNED.iter().any(|words| life.cause.contains(words));
-        if !expected {
+        if expected {
+            self.check(Invariant::PlannedLeavesNone);
+        } else {
             self.check(Invariant::DeathLeavesImage);
             self.check(Invariant::ImageReady);
         }
         match (made.first(), self.no_image_because(life, hold, over)) {
             // A cause that can't be read counts as unexpected, and another run may have read it.
-            (Some(_), _) if expected => self.limit("an image of a death that was planned"),
+            (Some(_), _) if expected && hold.disturbed => {
+                self.limit("an image of a planned death: disturbed");
+            }
+            (Some(_), _) if expected => {
+                self.accuse(
+                    Invariant::PlannedLeavesNone,
+                    life,
+                    "its death was planned, and yet there is an image",
+                );
+            }
             (None, _) if expected => {}
-            (Some(image), None) if image.state == "pending" => {
+            // Where there may be none, nobody need wait for it.
+            (Some(image), None) if !image.ready_at(completion.at) => {
                 self.accuse(Invariant::ImageReady, life, "it was let go before its image was ready");
             }
             (Some(_), _) => {}
@@ -176,9 +189,10 @@ impl Observer {
             return Some("no image: EC2 refused it");
         }
         // The function counted some seconds before it completed, with AWS's throttles in between.
-        let an_hour_ago = over - TimeDelta::minutes(61);
-        let recent = group.images.iter().filter(|made| **made > an_hour_ago && **made <= over).count();
-        if recent >= IMAGES_PER_HOUR {
+        let within = |made: DateTime<Utc>| made > over - TimeDelta::minutes(61) && made <= over;
+        let recent = group.images.iter().filter(|made| within(**made)).count();
+        let own = life.images.values().filter(|image| within(image.made)).count();
+        if recent - own >= IMAGES_PER_HOUR {
             return Some("no image: MAX_IMAGES_PER_HOUR");
         }
         let later = |other: &&Group| other.created > group.created && other.created <= over;
@@ -209,7 +223,7 @@ impl Observer {
                 "its action was left to time out, although sweeps saw it undisturbed",
             );
         } else {
-            self.limit("death timed out: every sweep was disturbed");
+            self.limit("death timed out: no two undisturbed sweeps");
         }
     }
 
@@ -245,10 +259,9 @@ impl Observer {
         for image in life.images.values().filter(|image| image.state != "pending") {
             *self.tally.images.entry(image.state).or_default() += 1;
         }
-        // No hook holds a Spot instance that EC2 takes back.
-        let reclaimed = life.cause.contains("indicating it has been terminated or stopped");
         self.check(Invariant::ComesToItsEnd);
-        if life.served && !reclaimed {
+        // No hook holds a Spot instance that EC2 takes back.
+        if life.served && !life.reclaimed {
             self.check(Invariant::DeathHeld);
             if !life.held {
                 self.accuse(Invariant::DeathHeld, life, "it died without waiting for its hook");

@@ -23,8 +23,6 @@ pub(super) struct TemplateSeen {
     available: BTreeMap<String, DateTime<Utc>>,
     /// When somebody last changed the template by hand.
     touched: Option<DateTime<Utc>>,
-    /// When the last run of lt-ami-refresher ended.
-    run_ended: Option<DateTime<Utc>>,
 }
 
 impl Observer {
@@ -104,13 +102,15 @@ impl Observer {
         result: &Result<Value, FunctionError>,
     ) {
         let meanwhile = |time: &DateTime<Utc>| *time >= seen.started;
-        let others = self.runs.values().any(|run| run.function == lt_ami_refresher::NAME)
-            || self.template.run_ended.replace(at).is_some_and(|ended| meanwhile(&ended))
-            || self.template.touched.as_ref().is_some_and(meanwhile)
+        // No other run is under way: its concurrency is 1.
+        let changed = self.template.touched.as_ref().is_some_and(meanwhile)
             || self.template.available.values().any(meanwhile);
-        // News of an image may be of another one; a schedule's run is always about this template.
-        let ignored = matches!(result, Ok(answer) if answer["outcome"] == "ignored");
-        if !seen.undisturbed || others || ignored && run.payload.get("detail").is_some() {
+        // News of an image that is no backup of the server, or is not available, is rightly ignored.
+        let ignored = result.as_ref().is_ok_and(|answer| {
+            let image = answer["image.id"].as_str().unwrap_or_default();
+            answer["outcome"] == "ignored" && !self.template.available.contains_key(image)
+        });
+        if !seen.undisturbed || changed || ignored && run.payload.get("detail").is_some() {
             return;
         }
         self.check(Invariant::DefaultFollowsBackup);

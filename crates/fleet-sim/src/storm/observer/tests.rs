@@ -11,7 +11,7 @@ use aws_sdk_autoscaling::Client;
 use futures::FutureExt;
 use lifecycle_core::config::{FUNCTION_NAME, Variables};
 use lifecycle_lab::run_command::Script;
-use lifecycle_lab::{Code, Function, Lab};
+use lifecycle_lab::{Code, Function, FunctionError, Lab};
 use serde_json::{Value, json};
 
 use super::{Observer, Scene};
@@ -70,8 +70,8 @@ impl Stage {
         self.lab.sleep(Duration::from_secs(1_500)).await;
     }
 
-    /// A function that completes every action a second after its event, whatever is under way.
-    fn deploy_completer(&self, name: &'static str) {
+    /// A function that completes every action with this result a second after its event, whatever is under way.
+    fn deploy_completer(&self, name: &'static str, result: &'static str) {
         let (lab, client) = (self.lab.clone(), Client::new(&self.lab.sdk_config(name)));
         self.deploy(name, move |payload| {
             let (lab, client, detail) = (lab.clone(), client.clone(), payload["detail"].clone());
@@ -81,9 +81,15 @@ impl Stage {
                 let complete = client.complete_lifecycle_action().instance_id(text("EC2InstanceId"));
                 let complete = complete.auto_scaling_group_name(text("AutoScalingGroupName"));
                 let complete = complete.lifecycle_hook_name(text("LifecycleHookName"));
-                complete.lifecycle_action_result("CONTINUE").send().await.unwrap();
+                complete.lifecycle_action_result(result).send().await.unwrap();
             }
         });
+    }
+
+    /// The function's rule for instances that have just been launched.
+    fn at_launches(&self, function: &str) {
+        let launches = json!({ "detail-type": ["EC2 Instance-launch Lifecycle Action"] });
+        self.lab.add_rule(&launches, function).unwrap();
     }
 
     /// The function's rule for instances that are about to die.
@@ -108,12 +114,15 @@ impl Stage {
         self.lab.schedule(Duration::from_secs(300), name, json!({}));
     }
 
-    /// What the observer says in the end.
+    /// What the observer says in the end, where the instance that is left is meant to be there.
     async fn accused(&self) -> Vec<String> {
         self.lab.sleep(Duration::from_secs(1)).await;
-        let mut observer = self.observer.lock().unwrap();
-        observer.lives.clear();
-        let (_, violations) = observer.finish(chrono::TimeDelta::zero(), 0);
+        self.observer.lock().unwrap().lives.clear();
+        self.told()
+    }
+
+    fn told(&self) -> Vec<String> {
+        let (_, violations) = self.observer.lock().unwrap().finish(chrono::TimeDelta::zero(), 0);
         for violation in violations.iter().filter(|one| one.what.starts_with("i-")) {
             assert!(violation.history.iter().any(|line| line.ends_with("Pending")), "its history is told");
         }
@@ -154,7 +163,7 @@ fn who_completes_without_a_drain_is_accused() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
         functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
-        stage.deploy_completer("hasty");
+        stage.deploy_completer("hasty", "CONTINUE");
         stage.at_deaths("hasty");
         stage.group("app-1").await;
         stage.die().await;
@@ -169,7 +178,7 @@ fn who_completes_while_the_drain_runs_is_accused() {
         let stage = Stage::new(Vec::new()).await;
         functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
         drainer(&stage.lab, terminate_drainer::NAME, &Variables::default());
-        stage.deploy_completer("hasty");
+        stage.deploy_completer("hasty", "CONTINUE");
         stage.at_deaths("hasty");
         stage.lab.world(|world| world.delays.command_delivery = Duration::from_millis(100));
         stage.group("app-1").await;
@@ -218,8 +227,7 @@ fn who_leaves_a_launch_or_a_death_to_time_out_is_accused() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
         stage.deploy(launch_logger::NAME, |_| async {});
-        let launched = json!({ "detail-type": ["EC2 Instance-launch Lifecycle Action"] });
-        stage.lab.add_rule(&launched, launch_logger::NAME).unwrap();
+        stage.at_launches(launch_logger::NAME);
         stage.sweep_idly(DRAIN_SWEEP);
         stage.group("app-1").await;
         stage.die().await;
@@ -234,10 +242,9 @@ fn who_leaves_a_launch_or_a_death_to_time_out_is_accused() {
 fn who_lets_an_unexpected_death_go_without_an_image_is_accused() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
-        let launched = json!({ "detail-type": ["EC2 Instance-launch Lifecycle Action"] });
         stage.deploy("told", |_| async {});
-        stage.lab.add_rule(&launched, "told").unwrap();
-        stage.deploy_completer("hasty");
+        stage.at_launches("told");
+        stage.deploy_completer("hasty", "CONTINUE");
         stage.at_deaths("hasty");
         stage.group("blog-1").await;
         stage.die().await;
@@ -259,6 +266,139 @@ fn who_does_not_wait_for_the_image_is_accused() {
         stage.accused().await
     });
     check(&accused, "before its image was ready");
+}
+
+#[test]
+fn who_fails_at_a_launch_is_accused_unless_the_last_attempt_was_disturbed() {
+    for (chaos, count) in [("", 1), ("throttle=1", 0)] {
+        let accused = play(async {
+            let stage = Stage::new(Vec::new()).await;
+            let client = Client::new(&stage.lab.sdk_config(launch_logger::NAME));
+            let code = Code::handler(move |_, _| {
+                let client = client.clone();
+                async move {
+                    drop(client.describe_auto_scaling_groups().send().await);
+                    Err(FunctionError::new("AwsError", "always"))
+                }
+            });
+            let name = launch_logger::NAME.to_owned();
+            stage.lab.add_function(Function { name, time_limit: LIMIT, code });
+            stage.at_launches(launch_logger::NAME);
+            operator::create(&stage.operator, "app-1", &["us-east-1a"]).await.unwrap();
+            operator::hook(&stage.operator, "app-1", "in", "LAUNCHING", HEARTBEAT, "CONTINUE").await.unwrap();
+            operator::desire(&stage.operator, "app-1", 1).await.unwrap();
+            stage.lab.faults().chaos(chaos.parse().unwrap());
+            stage.lab.sleep(Duration::from_secs(1_200)).await;
+            stage.accused().await
+        });
+        assert_eq!(accused.len(), count, "{chaos}: {accused:?}");
+        assert!(accused.iter().all(|one| one.contains("its launch was left to time out")), "{accused:?}");
+    }
+}
+
+#[test]
+fn who_gives_up_what_was_launched_is_accused() {
+    let accused = play(async {
+        let stage = Stage::new(Vec::new()).await;
+        stage.deploy_completer("harsh", "ABANDON");
+        stage.at_launches("harsh");
+        stage.group("app-1").await;
+        stage.accused().await
+    });
+    assert!(!accused.is_empty(), "nobody is accused");
+    assert!(
+        accused.iter().all(|one| one.contains("its launch was recorded and yet abandoned")),
+        "{accused:?}"
+    );
+}
+
+#[test]
+fn who_answers_a_launch_that_is_the_hooks_is_accused() {
+    let accused = play(async {
+        let stage = Stage::new(Vec::new()).await;
+        stage.deploy_completer("hasty", "CONTINUE");
+        stage.at_launches("hasty");
+        stage.group("blog-1").await;
+        stage.accused().await
+    });
+    check(&accused, "should be left to the hook");
+}
+
+#[test]
+fn a_death_that_no_hook_holds_is_told_unless_ec2_took_the_instance_back() {
+    for (reclaimed, count) in [(false, 1), (true, 0)] {
+        let accused = play(async {
+            let stage = Stage::new(Vec::new()).await;
+            stage.group("app-1").await;
+            let delete = stage.operator.delete_lifecycle_hook().auto_scaling_group_name("app-1");
+            delete.lifecycle_hook_name("out").send().await.unwrap();
+            let id = stage.instance();
+            stage
+                .lab
+                .world(|world| if reclaimed { world.reclaim_spot(&id) } else { world.fail_instance(&id) });
+            stage.lab.sleep(Duration::from_secs(600)).await;
+            stage.accused().await
+        });
+        // Nobody answers its launch either.
+        let held = accused.iter().filter(|one| one.contains("it died without waiting for its hook")).count();
+        assert_eq!(held, count, "{accused:?}");
+    }
+}
+
+#[test]
+fn who_makes_two_images_of_a_death_is_accused() {
+    let accused = play(async {
+        let stage = Stage::new(Vec::new()).await;
+        let ec2 = aws_sdk_ec2::Client::new(&stage.lab.sdk_config("twice"));
+        stage.deploy("twice", move |payload| {
+            let (ec2, instance) =
+                (ec2.clone(), payload["detail"]["EC2InstanceId"].as_str().map(str::to_owned));
+            async move {
+                for name in ["one", "another"] {
+                    let create = ec2.create_image().set_instance_id(instance.clone()).name(name);
+                    create.send().await.unwrap();
+                }
+            }
+        });
+        stage.at_deaths("twice");
+        stage.group("blog-1").await;
+        stage.die().await;
+        stage.accused().await
+    });
+    check(&accused, "more than one image was made of its death");
+}
+
+#[test]
+fn who_makes_an_image_of_a_planned_death_is_accused() {
+    let accused = play(async {
+        let stage = Stage::new(Vec::new()).await;
+        let none = [(ami_snapshotter::config::SKIP_CAUSES, "")];
+        functions::deploy_ami_snapshotter(&stage.lab, ami_snapshotter::NAME, &none).unwrap();
+        let blogs = answering_for("blog-*", "in,out");
+        add_rules(&stage.lab, ami_snapshotter::NAME, ami_snapshotter::NAME, &blogs).unwrap();
+        stage.group("blog-1").await;
+        operator::desire(&stage.operator, "blog-1", 0).await.unwrap();
+        stage.lab.sleep(Duration::from_secs(1_500)).await;
+        stage.accused().await
+    });
+    check(&accused, "its death was planned, and yet there is an image");
+}
+
+#[test]
+fn an_instance_that_stays_and_a_bucket_that_is_emptied_are_told() {
+    let told = play(async {
+        let stage = Stage::new(Vec::new()).await;
+        functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
+        stage.group("app-1").await;
+        let now = stage.lab.now();
+        for _ in 0..=super::rules::CALLS_PER_HOUR {
+            stage.observer.lock().unwrap().count_call(now);
+        }
+        stage.told()
+    });
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("more than 3600 calls to Auto Scaling in the hour"), "{told:?}");
+    assert!(told[1].contains("is still there"), "{told:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use lt_ami_refresher::NAME;
 use serde_json::json;
 
 use super::{Stage, check, play};
+use crate::operator;
 use crate::storm::Faults;
 use crate::storm::backups::{Backups, SHOP};
 
@@ -34,7 +35,11 @@ fn after<F: Future<Output = ()> + Send + 'static>(
 
 /// Makes a version with this image.
 async fn make(client: &Client, image: &str) {
-    let data = RequestLaunchTemplateData::builder().image_id(image).instance_type(InstanceType::T3Micro);
+    make_of(client, image, InstanceType::T3Micro).await;
+}
+
+async fn make_of(client: &Client, image: &str, instance_type: InstanceType) {
+    let data = RequestLaunchTemplateData::builder().image_id(image).instance_type(instance_type);
     let create = client.create_launch_template_version().launch_template_name(SHOP);
     create.launch_template_data(data.build()).send().await.unwrap();
 }
@@ -65,7 +70,9 @@ fn who_follows_a_backup_that_the_instances_can_not_be_launched_from_is_accused()
         make(&client, &image).await;
         make_default(&client, "2").await;
     });
-    assert!(accused.iter().any(|one| one.contains("can't be launched")), "{accused:?}");
+    assert_eq!(accused.len(), 2, "{accused:?}");
+    assert!(accused[0].contains("became the default, and"), "{accused:?}");
+    assert!(accused[1].contains("an undisturbed run left"), "{accused:?}");
 }
 
 #[test]
@@ -78,18 +85,47 @@ fn who_makes_a_version_twice_is_accused() {
     check(&accused, "version 3 of shop says what 2 does");
 }
 
-#[test]
-fn who_deletes_a_version_that_is_in_use_is_accused() {
-    let accused = after("x86_64", async |client, image| {
-        make(&client, &image).await;
+/// Versions 2 to 5, the second of which is the default, and then this one is deleted.
+fn delete(version: &'static str) -> Vec<String> {
+    after("x86_64", move |client, image| async move {
+        for instance_type in
+            [InstanceType::T3Micro, InstanceType::T3Small, InstanceType::T3Medium, InstanceType::T3Large]
+        {
+            make_of(&client, &image, instance_type).await;
+        }
         make_default(&client, "2").await;
-        client
-            .delete_launch_template_versions()
-            .launch_template_name(SHOP)
-            .versions("1")
+        let delete = client.delete_launch_template_versions().launch_template_name(SHOP);
+        delete.versions(version).send().await.unwrap();
+    })
+}
+
+#[test]
+fn who_deletes_the_pinned_version_or_one_of_the_newest_is_accused() {
+    check(&delete("1"), "version 1 of shop was deleted, and is in use");
+    check(&delete("3"), "version 3 of shop was deleted, and is in use");
+}
+
+#[test]
+fn a_launch_that_fails_is_told() {
+    let accused = play(async {
+        let stage = Stage::new(Vec::new()).await;
+        Backups::new(&stage.lab, 7, Faults::None).await.unwrap();
+        let template = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder();
+        let template = template.launch_template_name(SHOP).version("1").build();
+        let create = stage.operator.create_auto_scaling_group().auto_scaling_group_name("app-1");
+        let create = create.launch_template(template).availability_zones("us-east-1a");
+        create.min_size(0).max_size(1).send().await.unwrap();
+        let image = stage.lab.world(|world| world.ec2.images()[0].id.clone());
+        Client::new(&stage.lab.sdk_config("operator"))
+            .deregister_image()
+            .image_id(image)
             .send()
             .await
             .unwrap();
+        operator::desire(&stage.operator, "app-1", 1).await.unwrap();
+        stage.lab.sleep(Duration::from_secs(300)).await;
+        stage.accused().await
     });
-    check(&accused, "version 1 of shop was deleted, and is in use");
+    assert!(!accused.is_empty(), "nobody is accused");
+    assert!(accused.iter().all(|one| one.contains("a launch of app-1 failed")), "{accused:?}");
 }
