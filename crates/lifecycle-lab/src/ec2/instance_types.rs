@@ -115,9 +115,9 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstanceTypes) -> An
         (names.is_empty() || names.iter().any(|name| name == one.name))
             && filters::pass(&filters, &Tags::new(), |field| values_of(one, field))
     });
-    let items = wanted.map(|one| (one.name.to_owned(), type_json(one)));
+    let items = wanted.map(|one| (one.name, one));
     // AWS's longest page of them.
-    page("instanceTypeSet", items, world.ec2.page_size.min(100), max_results, next_token)
+    page("instanceTypeSet", items, type_json, world.ec2.page_size.min(100), max_results, next_token)
 }
 
 fn values_of(one: &InstanceType, field: &str) -> Vec<String> {
