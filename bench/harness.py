@@ -1,6 +1,6 @@
 """Starts functions as Lambda does and measures them: cold start, latency, processor time, memory.
 
-    harness.py functions --binaries FOLDER [--rounds N] [--warm N] [--only NAME,…]
+    harness.py functions --binaries FOLDER [--rounds N] [--warm N] [--only NAME,…] [--against FOLDER]
     harness.py storms --simulator FILE [--sizes N,…] [--days N]
 
 Prints tables in Markdown; scripts/bench prepares what it needs and calls it. This process is the Runtime API's host and,
@@ -60,8 +60,9 @@ class Target:
         self.code = Path(code or self.command[0])
         self.processes = []
 
-    def exists(self):
-        return Path(self.command[0]).exists()
+    def missing(self):
+        """A file that it needs and that is not there."""
+        return next((file for file in (Path(self.command[0]), self.code) if not file.exists()), None)
 
 
 def targets(binaries):
@@ -191,11 +192,14 @@ def measure_functions(arguments):
     known = targets(arguments.binaries)
     if arguments.against:
         known.append(Target("against", [arguments.against / "launch-logger"], ("launch-logger", "launch")))
+    unknown = set(arguments.only or []) - {target.name for target in known}
+    if unknown:
+        sys.exit(f"there is no {', '.join(sorted(unknown))}")
     chosen = [target for target in known if not arguments.only or target.name in arguments.only]
     for target in chosen:
-        if not target.exists():
-            print(f"left out: {target.name}, there is no {target.command[0]}", file=sys.stderr)
-    chosen = [target for target in chosen if target.exists()]
+        if target.missing():
+            print(f"left out: {target.name}, there is no {target.missing()}", file=sys.stderr)
+    chosen = [target for target in chosen if not target.missing()]
     with tempfile.TemporaryDirectory() as folder:
         aws = Aws(Path(folder))
         for number in range(arguments.rounds):

@@ -93,7 +93,7 @@ class Server:
 
 class RuntimeApi(Server):
     def __init__(self):
-        self.events, self.answers, self.taken = queue.Queue(), queue.Queue(), {}
+        self.events, self.answers, self.taken = queue.Queue(), queue.Queue(), 0
         super().__init__()
 
     def hand_over(self, event):

@@ -1,5 +1,5 @@
-// The article's function in Go: prints the event of a launch and lets the instance go on. With the Runtime API's loop,
-// because Debian packages AWS's SDK and not aws-lambda-go.
+// The usual hand-written function in Go: prints the event of a launch and lets the instance go on. With the Runtime
+// API's loop, because Debian packages AWS's SDK and not aws-lambda-go.
 package main
 
 import (

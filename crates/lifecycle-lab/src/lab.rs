@@ -78,7 +78,8 @@ pub enum What {
     Faulted(EventFault, Value),
     /// A call to AWS was answered, or not.
     Called(Call),
-    /// Lambda had no room for a run of a function: the event waits.
+    /// Lambda had no room for a run of a function: it is throttled. An event waits for the next try, unless
+    /// it is too old; a single invocation is refused.
     Throttled {
         /// The function.
         function: String,

@@ -146,49 +146,49 @@ impl LaunchSource {
         self.shown(TemplateSpec::to_parameters)
     }
 
+    /// A member that is not there is null: the XML of answers leaves it out, and requests are read as if
+    /// without it.
     fn shown(&self, spec: fn(&TemplateSpec) -> Value) -> Value {
         match self {
             Self::Configuration(name) => json!({ "LaunchConfigurationName": name }),
             Self::Template(template) => json!({ "LaunchTemplate": spec(template) }),
             Self::Mixed { template, overrides, distribution } => {
                 let overrides = overrides.iter().map(|one| {
-                    let mut shown = json!({});
-                    let template = one.template.as_ref().map(spec);
-                    let members = [
-                        ("InstanceType", one.instance_type.as_ref().map(|text| json!(text))),
-                        ("ImageId", one.image.as_ref().map(|text| json!(text))),
-                        ("LaunchTemplateSpecification", template),
-                    ];
-                    for (name, value) in members {
-                        if let Some(value) = value {
-                            shown[name] = value;
-                        }
-                    }
-                    shown
+                    json!({
+                        "InstanceType": one.instance_type,
+                        "ImageId": one.image,
+                        "LaunchTemplateSpecification": one.template.as_ref().map(spec),
+                    })
                 });
-                let mut policy = json!({ "LaunchTemplate": {
+                let template = json!({
                     "LaunchTemplateSpecification": spec(template),
                     "Overrides": overrides.collect::<Vec<_>>(),
-                } });
-                if let Some(distribution) = distribution {
-                    policy["InstancesDistribution"] = distribution.clone();
-                }
-                json!({ "MixedInstancesPolicy": policy })
+                });
+                json!({ "MixedInstancesPolicy": {
+                    "LaunchTemplate": template,
+                    "InstancesDistribution": distribution,
+                } })
             }
         }
     }
 
-    /// Each way to launch from it, the preferred one first; none is a launch configuration's.
+    /// The source's template with each of its overrides, the preferred one first, or alone where there are
+    /// none; a launch configuration has no template.
     fn variants(&self) -> Vec<(&TemplateSpec, Option<&Override>)> {
         match self {
             Self::Configuration(_) => Vec::new(),
             Self::Template(template) => vec![(template, None)],
             Self::Mixed { template, overrides, .. } if overrides.is_empty() => vec![(template, None)],
             Self::Mixed { template, overrides, .. } => {
-                overrides.iter().map(|one| (one.template.as_ref().unwrap_or(template), Some(one))).collect()
+                overrides.iter().map(|one| (template, Some(one))).collect()
             }
         }
     }
+}
+
+/// The template that is launched from: the override's own, if it has one.
+fn effective<'a>(template: &'a TemplateSpec, one: Option<&'a Override>) -> &'a TemplateSpec {
+    one.and_then(|one| one.template.as_ref()).unwrap_or(template)
 }
 
 impl World {
@@ -200,14 +200,16 @@ impl World {
         zone: &str,
         subnet: Option<&str>,
     ) -> Result<Planned, ApiError> {
-        match (source, source.variants().first()) {
-            (LaunchSource::Configuration(name), _) => Ok(Planned {
+        match source {
+            LaunchSource::Configuration(name) => Ok(Planned {
                 from: LaunchedFrom::Configuration(name.clone()),
                 launch: self.ec2.plain_launch(),
                 image_override: None,
             }),
-            (_, Some((template, one))) => self.plan_variant(template, *one, zone, subnet),
-            (_, None) => Err(ApiError::validation("The group has nothing to launch from")),
+            LaunchSource::Template(template) => self.plan_variant(template, None, zone, subnet),
+            LaunchSource::Mixed { template, overrides, .. } => {
+                self.plan_variant(template, overrides.first(), zone, subnet)
+            }
         }
     }
 
@@ -218,6 +220,7 @@ impl World {
         zone: &str,
         subnet: Option<&str>,
     ) -> Result<Planned, ApiError> {
+        let template = effective(template, one);
         let version = template.resolve(self)?;
         let image = one.and_then(|one| one.image.as_deref());
         let instance_type = one.and_then(|one| one.instance_type.as_deref());
@@ -262,6 +265,7 @@ impl World {
         instance_type: Option<&str>,
     ) -> bool {
         source.variants().into_iter().any(|(template, one)| {
+            let template = effective(template, one);
             let Ok(version) = template.resolve(self) else {
                 return false;
             };

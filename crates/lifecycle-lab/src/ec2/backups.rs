@@ -1,21 +1,13 @@
 //! AWS Backup, as far as EC2's images show it: a backup of an instance is an image of it, and events tell
 //! how the backup's job goes. <https://docs.aws.amazon.com/aws-backup/latest/devguide/eventbridge.html>
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde_json::json;
 
-use super::images::Order;
+use super::images::{Image, ImageState, Order};
 use crate::world::{ACCOUNT, REGION, World, timestamp};
 
 const VAULT: &str = "Default";
-
-/// A job of AWS Backup.
-#[derive(Debug, Clone)]
-pub(super) struct Backup {
-    job: String,
-    instance: String,
-    created: DateTime<Utc>,
-}
 
 impl World {
     /// AWS Backup makes a backup of an instance; answers the image's id. The image is named
@@ -28,7 +20,7 @@ impl World {
         tags.retain(|key, _| !key.starts_with("aws:"));
         tags.insert("aws:backup:source-resource".to_owned(), instance.to_owned());
         let name = format!("AwsBackup_{instance}_{}", self.uuid());
-        let (job, created) = (self.uuid(), self.now());
+        let job = self.uuid();
         let image = self.create_image(Order {
             instance: instance.to_owned(),
             name,
@@ -37,21 +29,23 @@ impl World {
             image_tags: tags,
             snapshot_tags: super::Tags::new(),
         });
-        let backup = Backup { job, instance: instance.to_owned(), created };
-        self.ec2.backups.insert(image.clone(), backup);
-        self.tell_backup(&image, "RUNNING", None);
+        self.ec2.backups.insert(image.clone(), job);
+        self.tell_backup(&image);
         Some(image)
     }
 
-    /// A backup's image is made, or has failed.
-    pub(super) fn backup_done(&mut self, image: &str, failure: Option<&str>) {
-        let state = if failure.is_some() { "FAILED" } else { "COMPLETED" };
-        self.tell_backup(image, state, failure);
-    }
-
-    fn tell_backup(&mut self, image: &str, state: &str, failure: Option<&str>) {
-        let Some(Backup { job, instance, created }) = self.ec2.backups.get(image).cloned() else {
+    /// Sends AWS Backup's event that tells of an image's state, if the image is a backup.
+    pub(super) fn tell_backup(&mut self, image: &str) {
+        let ec2 = &self.ec2;
+        let (Some(job), Some(Image { state, failure, created, source_instance: Some(instance), .. })) =
+            (ec2.backups.get(image), ec2.image(image))
+        else {
             return;
+        };
+        let state = match state {
+            ImageState::Available => "COMPLETED",
+            ImageState::Failed => "FAILED",
+            _ => "RUNNING",
         };
         let completed = state == "COMPLETED";
         let mut detail = json!({
@@ -59,12 +53,12 @@ impl World {
             "backupVaultArn": format!("arn:aws:backup:{REGION}:{ACCOUNT}:backup-vault:{VAULT}"),
             "backupVaultName": VAULT,
             "bytesTransferred": "0",
-            "creationDate": timestamp(created),
+            "creationDate": timestamp(*created),
             "iamRoleArn": format!("arn:aws:iam::{ACCOUNT}:role/service-role/AWSBackupDefaultServiceRole"),
             "resourceArn": format!("arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"),
             "resourceType": "EC2",
             "state": state,
-            "startBy": timestamp(created + TimeDelta::hours(8)),
+            "startBy": timestamp(*created + TimeDelta::hours(8)),
             "percentDone": if completed { 100 } else { 0 },
         });
         if state != "RUNNING" {

@@ -271,9 +271,8 @@ impl World {
                 snapshot.state = snapshots;
             }
         }
-        let failure = image.failure.clone();
         self.tell_image(id);
-        self.backup_done(id, failure.as_deref());
+        self.tell_backup(id);
     }
 
     /// Deregisters an image; answers its snapshots.

@@ -47,11 +47,15 @@ const fn previous_generation(name: &'static str, architectures: &'static [&'stat
     }
 }
 
+/// In the order of their names, which is that of pages.
 const TYPES: [InstanceType; 26] = [
+    previous_generation("c3.large", &["i386", "x86_64"]),
     generation("c5.large", &["x86_64"], "nitro"),
     generation("c6g.large", &["arm64"], "nitro"),
     generation("c7g.large", &["arm64"], "nitro"),
     generation("c7i.large", &["x86_64"], "nitro"),
+    previous_generation("m1.small", &["i386", "x86_64"]),
+    previous_generation("m3.medium", &["x86_64"]),
     generation("m4.large", &["x86_64"], "xen"),
     generation("m5.large", &["x86_64"], "nitro"),
     generation("m5.xlarge", &["x86_64"], "nitro"),
@@ -71,9 +75,6 @@ const TYPES: [InstanceType; 26] = [
     generation("t4g.medium", &["arm64"], "nitro"),
     generation("t4g.micro", &["arm64"], "nitro"),
     generation("t4g.small", &["arm64"], "nitro"),
-    previous_generation("c3.large", &["i386", "x86_64"]),
-    previous_generation("m1.small", &["i386", "x86_64"]),
-    previous_generation("m3.medium", &["x86_64"]),
 ];
 
 /// The type of this name.
@@ -114,9 +115,9 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstanceTypes) -> An
         (names.is_empty() || names.iter().any(|name| name == one.name))
             && filters::pass(&filters, &Tags::new(), |field| values_of(one, field))
     });
-    let items = wanted.map(|one| (one.name.to_owned(), type_json(one)));
+    let items = wanted.map(|one| (one.name, one));
     // AWS's longest page of them.
-    page("instanceTypeSet", items, world.ec2.page_size.min(100), max_results, next_token)
+    page("instanceTypeSet", items, type_json, world.ec2.page_size.min(100), max_results, next_token)
 }
 
 fn values_of(one: &InstanceType, field: &str) -> Vec<String> {

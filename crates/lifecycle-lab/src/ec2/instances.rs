@@ -1,6 +1,8 @@
 //! Instances as EC2 sees them: they run as long as Auto Scaling lets them, in its wait states too, whatever
 //! their lifecycle state is called there. `DescribeInstances`.
 
+use std::mem;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,7 +34,7 @@ pub struct Instance {
     pub zone: String,
     /// How often it was rebooted for the sake of an image.
     pub reboots: u32,
-    /// What it was launched with.
+    /// What it was launched with, but for image and tags.
     pub(super) launch: Launch,
     /// When it was terminated.
     ended: Option<DateTime<Utc>>,
@@ -123,12 +125,12 @@ impl World {
         self.add_launched(id, zone, launch);
     }
 
-    fn add_launched(&mut self, id: &str, zone: &str, launch: Launch) {
+    fn add_launched(&mut self, id: &str, zone: &str, mut launch: Launch) {
         let instance = Instance {
             id: id.to_owned(),
-            image: launch.image.clone(),
+            image: mem::take(&mut launch.image),
             state: InstanceState::Running,
-            tags: launch.tags.clone(),
+            tags: mem::take(&mut launch.tags),
             launched: self.now(),
             zone: zone.to_owned(),
             reboots: 0,
@@ -207,15 +209,15 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer
         (ids.is_empty() || ids.contains(&instance.id))
             && filters::pass(&filters, &instance.tags, |field| value_of(instance, field))
     });
-    let reservations = wanted.map(|instance| {
-        let reservation = json!({
+    let items = wanted.map(|instance| (&instance.id, instance));
+    let reservation_json = |instance: &Instance| {
+        json!({
             "reservationId": instance.id.replacen('i', "r", 1),
             "ownerId": ACCOUNT,
             "instancesSet": [instance_json(&world.ec2, instance)],
-        });
-        (instance.id.clone(), reservation)
-    });
-    page("reservationSet", reservations, world.ec2.page_size, max_results, next_token)
+        })
+    };
+    page("reservationSet", items, reservation_json, world.ec2.page_size, max_results, next_token)
 }
 
 fn value_of(instance: &Instance, field: &str) -> Vec<String> {

@@ -58,7 +58,7 @@ pub struct Ec2 {
     snapshots: BTreeMap<String, Snapshot>,
     scripts: BTreeMap<String, ImageScript>,
     /// AWS Backup's jobs by the images that they make.
-    backups: BTreeMap<String, backups::Backup>,
+    backups: BTreeMap<String, String>,
     templates: BTreeMap<String, LaunchTemplate>,
     security_groups: BTreeMap<String, SecurityGroup>,
     subnets: BTreeMap<String, Subnet>,
@@ -190,24 +190,27 @@ fn done() -> Answer {
     Ok(Some(json!({ "return": true })))
 }
 
-/// One page of a list, ordered by id; ids are random, so that is no order. The token is the id of the page's
-/// last item: what comes or goes meanwhile shifts nothing.
-fn page(
+/// One page of a list of items by id, in the ids' order; ids are random, so that is no order. Only what is on
+/// it is put into words. The token is the id of the page's last item: what comes or goes meanwhile shifts
+/// nothing.
+fn page<I: AsRef<str>, T>(
     name: &str,
-    items: impl Iterator<Item = (String, Value)>,
+    items: impl Iterator<Item = (I, T)>,
+    to_json: impl Fn(T) -> Value,
     most: usize,
     size: Option<Text<usize>>,
     token: Option<String>,
 ) -> Answer {
     let size = size.map_or(most, |Text(size)| size.clamp(1, most));
-    let mut items = items.filter(|(id, _)| token.as_ref().is_none_or(|last| id > last)).peekable();
+    let later = |id: &I| token.as_deref().is_none_or(|last| id.as_ref() > last);
+    let mut items = items.filter(|(id, _)| later(id)).peekable();
     let mut page = Vec::new();
     let mut next = None;
     while page.len() < size
         && let Some((id, item)) = items.next()
     {
-        page.push(item);
-        next = items.peek().map(|_| id);
+        page.push(to_json(item));
+        next = items.peek().map(|_| id.as_ref().to_owned());
     }
     Ok(Some(json!({ name: page, "nextToken": next })))
 }

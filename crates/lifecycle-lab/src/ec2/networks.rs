@@ -181,8 +181,8 @@ pub(super) fn describe_groups(world: &mut World, describe: DescribeGroups) -> An
                 }]
             })
     });
-    let items = wanted.map(|group| (group.id.clone(), group_json(group)));
-    page("securityGroupInfo", items, world.ec2.page_size, max_results, next_token)
+    let items = wanted.map(|group| (&group.id, group));
+    page("securityGroupInfo", items, group_json, world.ec2.page_size, max_results, next_token)
 }
 
 /// A group without rules: the lab has no packets.
@@ -235,8 +235,8 @@ pub(super) fn describe_subnets(world: &mut World, describe: DescribeSubnets) -> 
                 }]
             })
     });
-    let items = wanted.map(|subnet| (subnet.id.clone(), subnet_json(subnet)));
-    page("subnetSet", items, world.ec2.page_size, max_results, next_token)
+    let items = wanted.map(|subnet| (&subnet.id, subnet));
+    page("subnetSet", items, subnet_json, world.ec2.page_size, max_results, next_token)
 }
 
 fn subnet_json(subnet: &Subnet) -> Value {

@@ -89,8 +89,8 @@ pub(super) fn describe(world: &mut World, describe: DescribeSnapshots) -> Answer
         own && (ids.is_empty() || ids.contains(&snapshot.id))
             && filters::pass(&filters, &snapshot.tags, |field| vec![value_of(snapshot, field)])
     });
-    let items = wanted.map(|snapshot| (snapshot.id.clone(), snapshot_json(snapshot)));
-    page("snapshotSet", items, world.ec2.page_size, max_results, next_token)
+    let items = wanted.map(|snapshot| (&snapshot.id, snapshot));
+    page("snapshotSet", items, snapshot_json, world.ec2.page_size, max_results, next_token)
 }
 
 fn value_of(snapshot: &Snapshot, field: &str) -> String {

@@ -204,9 +204,14 @@ pub(super) fn describe(world: &mut World, describe: DescribeTags) -> Answer {
             }]
         })
     });
-    let items = wanted.map(|(id, kind, key, value)| {
-        let item = json!({ "resourceId": id, "resourceType": kind, "key": key, "value": value });
-        (format!("{id} {key}"), item)
-    });
-    page("tagSet", items, world.ec2.page_size, describe.max_results, describe.next_token)
+    let items = wanted.map(|tag| (format!("{} {}", tag.0, tag.2), tag));
+    let to_json = |(id, kind, key, value)| {
+        json!({
+            "resourceId": id,
+            "resourceType": kind,
+            "key": key,
+            "value": value,
+        })
+    };
+    page("tagSet", items, to_json, world.ec2.page_size, describe.max_results, describe.next_token)
 }

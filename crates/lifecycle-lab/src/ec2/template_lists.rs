@@ -58,8 +58,8 @@ pub(super) fn describe(world: &mut World, describe: DescribeTemplates) -> Answer
                 }]
             })
     });
-    let items = wanted.map(|template| (template.id.clone(), template_json(template)));
-    page("launchTemplates", items, world.ec2.page_size.min(PAGE), max_results, next_token)
+    let items = wanted.map(|template| (&template.id, template));
+    page("launchTemplates", items, template_json, world.ec2.page_size.min(PAGE), max_results, next_token)
 }
 
 pub(super) fn template_json(template: &LaunchTemplate) -> Value {
@@ -117,14 +117,10 @@ pub(super) fn describe_versions(world: &mut World, describe: DescribeVersions) -
             && filters::pass(&describe.filters, &Tags::new(), |field| value_of(template, version, field))
     });
     let keyed = wanted.map(|(template, version)| (scattered(template, version.number), (template, version)));
-    let mut found: BTreeMap<_, _> = keyed.collect();
-    // There can be thousands: only those of the page are put into words.
-    if let Some(last) = &describe.next_token {
-        found = found.split_off(last);
-    }
-    let items = found.into_iter().map(|(key, (template, version))| (key, version_json(template, version)));
+    let items = keyed.collect::<BTreeMap<_, _>>().into_iter();
+    let to_json = |(template, version)| version_json(template, version);
     let most = world.ec2.page_size.min(PAGE);
-    page("launchTemplateVersionSet", items, most, describe.max_results, describe.next_token)
+    page("launchTemplateVersionSet", items, to_json, most, describe.max_results, describe.next_token)
 }
 
 /// The versions that a request names: of one template any, of all templates the latest and the default

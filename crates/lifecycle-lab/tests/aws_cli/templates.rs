@@ -1,4 +1,4 @@
-//! Launch templates, groups that launch from them, and what a preflight asks for.
+//! Launch templates, groups that launch from them, and what launches depend on.
 
 use std::time::Duration;
 
@@ -145,7 +145,7 @@ async fn the_cli_makes_versions_of_a_template() {
 }
 
 #[tokio::test]
-async fn the_cli_asks_what_a_preflight_asks() {
+async fn the_cli_describes_groups_subnets_and_types() {
     let lab = new_lab();
     let Some(aws) = Cli::of(&lab).await else { return };
     let (group, subnet) = lab

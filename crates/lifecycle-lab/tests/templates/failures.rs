@@ -5,7 +5,7 @@ use aws_sdk_ec2::types::{
     InstanceType, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest,
     LaunchTemplateInstanceNetworkInterfaceSpecificationRequest,
 };
-use lifecycle_lab::ec2::{Image, ImageState};
+use lifecycle_lab::ec2::{Device, Image, ImageState};
 
 use crate::scene::*;
 
@@ -244,7 +244,13 @@ async fn a_launch_fails_with_block_devices_that_do_not_fit_the_image() {
 #[tokio::test(start_paused = true)]
 async fn block_devices_that_fit_change_and_add_to_the_images() {
     let scene = Scene::new();
-    let data = scene.data().block_device_mappings(volume("/dev/xvda", Some(30), None));
+    let image = scene.add_image("two", |image| {
+        image.devices.push(Device { name: "/dev/sdc".to_owned(), snapshot: String::new(), size: 10 });
+    });
+    let none =
+        LaunchTemplateBlockDeviceMappingRequest::builder().device_name("/dev/sdc").no_device("").build();
+    let data = scene.data().image_id(&image).block_device_mappings(none);
+    let data = data.block_device_mappings(volume("/dev/xvda", Some(30), None));
     scene.template(data.block_device_mappings(volume("/dev/sdb", Some(5), None))).await;
     let ids = scene.group_of(1, "$Latest").await;
 

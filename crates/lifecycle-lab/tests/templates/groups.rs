@@ -134,9 +134,15 @@ async fn a_group_gets_a_template_only_if_something_can_be_launched_from_it() {
     let version = refusal(scene.group().launch_template(named("web", "2")).send().await);
     let text = format!("Could not find the specified version 2 for the launch template with ID {id}.");
     assert_eq!(version, refused_for(&text));
-    let both = LaunchTemplateSpecification::builder().launch_template_name("web").launch_template_id(&id);
-    let both = refusal(scene.group().launch_template(both.build()).send().await);
-    assert_eq!(both.0, "ValidationError");
+    let neither = LaunchTemplateSpecification::builder().version("1");
+    let both = neither.clone().launch_template_name("web").launch_template_id(&id);
+    for ambiguous in [neither, both] {
+        let text = "Valid requests must contain either launchTemplateId or LaunchTemplateName";
+        assert_eq!(
+            refusal(scene.group().launch_template(ambiguous.build()).send().await),
+            refused("ValidationError", text)
+        );
+    }
     let subnet = scene.group().set_availability_zones(None).vpc_zone_identifier("subnet-0f");
     let text = "The subnet ID 'subnet-0f' does not exist";
     assert_eq!(

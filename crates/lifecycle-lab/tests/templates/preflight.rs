@@ -1,6 +1,6 @@
 //! What can be known before a launch: security groups, subnets, instance types.
 
-use aws_sdk_ec2::types::{ArchitectureType, InstanceType, Tag};
+use aws_sdk_ec2::types::{ArchitectureType, InstanceType, InstanceTypeInfo, Tag};
 use lifecycle_lab::ec2::DEFAULT_VPC;
 
 use crate::scene::*;
@@ -84,8 +84,23 @@ async fn instance_types_say_which_images_they_run() {
     }
     let arm = describe().filters(filter("processor-info.supported-architecture", &["arm64"]));
     let arm = arm.send().await.unwrap().instance_types.unwrap();
-    assert!(arm.iter().all(|one| one.instance_type().unwrap().as_str().contains("g.")), "{arm:?}");
+    let arm: Vec<_> = arm.iter().map(|one| one.instance_type().unwrap().as_str()).collect();
+    let of_arm = "c6g.large c7g.large m6g.large m7g.large r6g.large t4g.medium t4g.micro t4g.small";
+    assert_eq!(arm.join(" "), of_arm);
     let unknown = refusal(describe().instance_types("t3.huge".into()).send().await);
     let text = "The following supplied instance types do not exist: [t3.huge]";
     assert_eq!(unknown, refused("InvalidInstanceType", text));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_instance_types_leave_none_out() {
+    let scene = Scene::new();
+    let describe = || scene.ec2.describe_instance_types();
+    let name = |one: InstanceTypeInfo| one.instance_type.unwrap();
+    let all = describe().send().await.unwrap().instance_types.unwrap().into_iter().map(name);
+
+    let paged = describe().max_results(5).into_paginator().items().send();
+    let paged = paged.collect::<Result<Vec<_>, _>>().await.unwrap().into_iter().map(name);
+
+    assert_eq!(paged.collect::<Vec<_>>(), all.collect::<Vec<_>>());
 }

@@ -2,7 +2,6 @@
 //! AWS's where a public log shows them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::identity;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -313,7 +312,8 @@ pub(super) struct DescribeGroups {
 pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
     let names = describe.auto_scaling_group_names;
     let groups = world.autoscaling.groups.values();
-    let groups = groups.filter(|group| names.is_empty() || names.contains(&group.name)).map(|group| {
+    let wanted = groups.filter(|group| names.is_empty() || names.contains(&group.name));
+    let to_json = |group: &Group| {
         let instances = world.members(&group.name, |instance| !instance.is_warmed());
         let mut answer = json!({
             "AutoScalingGroupName": group.name,
@@ -337,8 +337,8 @@ pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
         });
         merge(&mut answer, &group.launch_source.to_json());
         answer
-    });
-    page("AutoScalingGroups", groups, identity, 100, describe.max_records, describe.next_token)
+    };
+    page("AutoScalingGroups", wanted, to_json, 100, describe.max_records, describe.next_token)
 }
 
 #[derive(Deserialize)]

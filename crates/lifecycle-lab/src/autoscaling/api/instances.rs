@@ -1,8 +1,6 @@
 //! Instances of a group: described, declared unhealthy, terminated, detached, put on standby. What they
 //! go through then is the engine's.
 
-use std::convert::identity;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -51,15 +49,15 @@ pub(super) struct DescribeInstances {
 pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer {
     let ids = describe.instance_ids;
     let instances = world.autoscaling.instances();
-    let instances =
-        instances.filter(|instance| ids.is_empty() || ids.contains(&instance.id)).map(|instance| {
-            let mut answer = instance_json(instance);
-            answer["AutoScalingGroupName"] = json!(instance.group);
-            // Unlike in DescribeAutoScalingGroups, the health is in capitals here.
-            answer["HealthStatus"] = json!(if instance.healthy { "HEALTHY" } else { "UNHEALTHY" });
-            answer
-        });
-    page("AutoScalingInstances", instances, identity, 50, describe.max_records, describe.next_token)
+    let wanted = instances.filter(|instance| ids.is_empty() || ids.contains(&instance.id));
+    let to_json = |instance: &Instance| {
+        let mut answer = instance_json(instance);
+        answer["AutoScalingGroupName"] = json!(instance.group);
+        // Unlike in DescribeAutoScalingGroups, the health is in capitals here.
+        answer["HealthStatus"] = json!(if instance.healthy { "HEALTHY" } else { "UNHEALTHY" });
+        answer
+    };
+    page("AutoScalingInstances", wanted, to_json, 50, describe.max_records, describe.next_token)
 }
 
 #[derive(Deserialize)]

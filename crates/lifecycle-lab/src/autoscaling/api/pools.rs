@@ -1,7 +1,5 @@
 //! Warm pools: made, changed, described and deleted. Filling and emptying them is the engine's.
 
-use std::convert::identity;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -69,8 +67,8 @@ pub(super) fn describe(world: &mut World, describe: DescribeOfGroup) -> Answer {
     let group = find_group(world, &describe.auto_scaling_group_name)?;
     let configuration = group.warm_pool.as_ref().map(pool_json);
     let pooled = world.members(&group.name, Instance::is_warmed);
-    let pooled = pooled.iter().map(|id| instance_json(world.instance_ref(id)));
-    let mut answer = page("Instances", pooled, identity, 50, describe.max_records, describe.next_token)?
+    let to_json = |id: String| instance_json(world.instance_ref(&id));
+    let mut answer = page("Instances", pooled, to_json, 50, describe.max_records, describe.next_token)?
         .unwrap_or_default();
     answer["WarmPoolConfiguration"] = json!(configuration);
     Ok(Some(answer))

@@ -1,8 +1,6 @@
 //! Instance refreshes, of the strategy `Rolling`, to what the group launches from anyway: started,
 //! described, cancelled.
 
-use std::convert::identity;
-
 use serde::Deserialize;
 use serde_json::json;
 
@@ -77,7 +75,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeRefreshes) -> Answer
     let group = find_group(world, &describe.auto_scaling_group_name)?;
     let ids = &describe.instance_refresh_ids;
     let wanted = group.refreshes.iter().rev().filter(|refresh| ids.is_empty() || ids.contains(&refresh.id));
-    let refreshes = wanted.map(|refresh| {
+    let to_json = |refresh: &Refresh| {
         let left = refresh.to_replace.len();
         json!({
             "InstanceRefreshId": refresh.id,
@@ -93,8 +91,8 @@ pub(super) fn describe(world: &mut World, describe: DescribeRefreshes) -> Answer
                 "SkipMatching": refresh.skip_matching,
             },
         })
-    });
-    page("InstanceRefreshes", refreshes, identity, 100, describe.max_records, describe.next_token)
+    };
+    page("InstanceRefreshes", wanted, to_json, 100, describe.max_records, describe.next_token)
 }
 
 #[derive(Deserialize)]
