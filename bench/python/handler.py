@@ -1,4 +1,4 @@
-"""The article's function: prints the event of a launch and lets the instance go on."""
+"""The usual hand-written function: prints the event of a launch and lets the instance go on."""
 
 import json
 
