@@ -336,6 +336,7 @@ class Deployments(unittest.TestCase):
             "launch-logger": self.check_launch_logger,
             "terminate-drainer": self.check_terminate_drainer,
             "ami-snapshotter": self.check_ami_snapshotter,
+            "lt-ami-refresher": self.check_lt_ami_refresher,
         }
         for function in FUNCTIONS:
             with self.subTest(function), contextlib.ExitStack() as afterwards:
@@ -396,10 +397,10 @@ class Deployments(unittest.TestCase):
         )
 
     def check_resources(self, function, found):
-        """Every resource of the template that needs no more parameters is in the stack and in the account."""
+        """Every resource of the template that needs no parameter besides is in the stack and in the account."""
         made = found["stacks"][function]["resources"]
         for name, resource in template(function)["Resources"].items():
-            if resource.get("Condition") in (None, "HasTriggers"):
+            if resource.get("Condition") in (None, "HasTriggers", "RunsByItself"):
                 self.assertIn(name, made)
         for name, (kind, id) in made.items():
             if kind in KINDS:
@@ -478,6 +479,17 @@ class Deployments(unittest.TestCase):
         error = invoke(function, launch)
         self.assertEqual(error["errorType"], "AwsError", error)
         self.assertIn("AccessDenied", error["errorMessage"])
+
+    def check_lt_ami_refresher(self):
+        """Where only payloads say what to do, nothing runs by itself."""
+        function = "lt-ami-refresher"
+        by_itself = {"BackupRule", "BackupPermission", "Refresh", "ScheduleRole"}
+        self.assertLessEqual(by_itself, resources(function).keys())
+        told = stage.deploy(function, "--", "Ec2InstanceName=")
+        self.assertIn("Neither schedule nor rule was made", told)
+        self.assertIn("only payloads that name the instance are handled", told)
+        self.assertTrue(by_itself.isdisjoint(resources(function)))
+        self.assertEqual(invoke(function, sample(function, "backup-running"))["outcome"], "ignored")
 
     def test_what_it_can_not_do_it_says_and_changes_nothing(self):
         before = account()

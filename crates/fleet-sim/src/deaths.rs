@@ -90,10 +90,10 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
     }
     anstream::println!(
         "\nunexpected: EC2's health check finds the instance stopped. image: the minutes that its image takes, a setting\n\
-         of the lab. fixed time: the same with COMPLETE_ON=timeout: the hook's timeout ends the wait, as in the article.\n\
+         of the lab. fixed time: the same with COMPLETE_ON=timeout: only the hook's timeout ends the wait.\n\
          replacement: CloudFormation replaces the group. refresh: an instance refresh. Both are planned: no image, so\n\
          nothing is compared.\n\
-         held: seconds in Terminating:Wait. of {DEATH_HEARTBEAT}: their share of the article's {DEATH_HEARTBEAT} s, and what is saved of those.\n\
+         held: seconds in Terminating:Wait. of {DEATH_HEARTBEAT}: their share of the hook's {DEATH_HEARTBEAT} s, and what is saved of those.\n\
          runs, ms, calls: the function's runs for the death, their billed time, each rounded up to 1 ms, and their\n\
          calls to AWS. The launch of a replacement is no part of them.\n\
          sweeps, ms: runs of the sweep, one every {} min, while the one instance was held, and their billed time. A\n\

@@ -17,7 +17,7 @@ use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_TIMEOUT, WAIT};
 
 use crate::functions::{answering_for, deploy_terminate_drainer};
 use crate::measure::{
-    GIGABYTES, USD_PER_GB_SECOND_ARM64, USD_PER_REQUEST, billed_ms, median, until_idle, usd,
+    GIGABYTES, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST, billed_ms, median, until_idle, usd,
 };
 
 const MODES: [&str; 2] = ["event", "poll"];
@@ -86,14 +86,14 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
          done: seconds from the command's end to the completion.\n\
          sweeps, ms: runs of the sweep, one every {} min, while the one drain lasted, and their billed time. A sweep\n\
          looks after all instances that wait at once, so it is no part of a drain's cost.\n\
-         USD/1000: what runs and ms of 1,000 drains cost. Assumed: {} MB, {USD_PER_GB_SECOND_ARM64:.10} USD per GB-second\n\
-         (arm64), {:.2} USD per million requests.\n\
+         USD/1000: what runs and ms of 1,000 drains cost. Assumed: {} MB, {USD_PER_GB_SECOND_X86_64:.10} USD per GB-second\n\
+         (x86_64), {:.2} USD per million requests.\n\
          A sweep when nothing waits takes {idle} ms: at one every {} min {:.4} USD in 30 days, however many drains.",
         SWEEP.as_secs() / 60,
         GIGABYTES * 1_024.0,
         USD_PER_REQUEST * 1e6,
         SWEEP.as_secs() / 60,
-        usd(a_month, a_month * idle, USD_PER_GB_SECOND_ARM64),
+        usd(a_month, a_month * idle, USD_PER_GB_SECOND_X86_64),
     );
     Ok(())
 }
@@ -122,7 +122,7 @@ impl fmt::Display for Row<'_> {
         let [start, waiting, finish] = calls;
         write!(f, " | {start:>5} {:>7}  {waiting:>7}  {finish:>7}", format!("({first})"))?;
         let after = median(drains.iter().map(|drain| drain.completed_after_ms)) as f64 / 1_000.0;
-        write!(f, " | {after:>8.1} | {:>8.4}", 1_000.0 * usd(runs, billed, USD_PER_GB_SECOND_ARM64))?;
+        write!(f, " | {after:>8.1} | {:>8.4}", 1_000.0 * usd(runs, billed, USD_PER_GB_SECOND_X86_64))?;
         write!(f, " | {:>6} {:>5}", of(|drain| drain.sweeps), of(|drain| drain.sweep_ms))
     }
 }

@@ -119,7 +119,8 @@ pub(crate) fn deploy_lt_ami_refresher(
         let context = context.clone();
         async move { context.invoke(payload, &invocation).await }
     });
-    add_rules(lab, NAME, NAME, &[])?;
+    // The stack has the rule where it names an instance and a template, whichever they are.
+    add_rules(lab, NAME, NAME, &[("Ec2InstanceName", "web"), ("LaunchTemplateName", "web")])?;
     lab.schedule(period, NAME, json!({}));
     Ok(())
 }

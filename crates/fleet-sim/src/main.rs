@@ -36,7 +36,8 @@ enum Command {
     /// A group launches instances whose hooks launch-logger answers, and one launch fails; a group scales
     /// in, and terminate-drainer stops its applications first; a group is replaced, fails and is refreshed,
     /// and ami-snapshotter takes an image of what failed; a group scales out for an event from last night's
-    /// backup, which lt-ami-refresher has put into its launch template.
+    /// backup, which lt-ami-refresher has put into its launch template; ecs-scheduler lets ECS services sleep
+    /// through the nights of a week.
     ///
     /// This is what runs without a command. It runs `echo application stopped` in a shell of this machine. Its
     /// last act is `week`.

@@ -218,6 +218,7 @@ impl Scope<'_> {
             ("Fn::Equals", Some([one, other])) => self.resolve(one) == self.resolve(other),
             ("Fn::Not", Some([condition])) => !self.test(condition),
             ("Fn::And", Some(conditions)) => conditions.iter().all(|condition| self.test(condition)),
+            ("Fn::Or", Some(conditions)) => conditions.iter().any(|condition| self.test(condition)),
             _ => panic!("not known here: {name} of {argument}"),
         }
     }

@@ -113,12 +113,22 @@ fn ami_snapshotter_gets_both_transitions_and_images_that_ended() {
 fn lt_ami_refresher_gets_backups_and_copies_that_ended() {
     check(
         "lt-ami-refresher",
-        &[],
+        &[("Ec2InstanceName", "web"), ("LaunchTemplateName", "web")],
         expect![[r#"
-        BackupRule: lt-ami-refresher/backup-completed
-        BackupRule: lt-ami-refresher/copy-completed
-    "#]],
+            BackupRule: lt-ami-refresher/backup-completed
+            BackupRule: lt-ami-refresher/copy-completed
+        "#]],
     );
+}
+
+/// Each backup would be an error.
+#[test]
+fn lt_ami_refresher_that_only_payloads_tell_what_to_do_gets_no_event() {
+    let incomplete: [&[(&str, &str)]; 3] =
+        [&[], &[("Ec2InstanceName", "web")], &[("LaunchTemplateId", "lt-0123456789abcdef0")]];
+    for parameters in incomplete {
+        check("lt-ami-refresher", parameters, expect![[r#""#]]);
+    }
 }
 
 /// EventBridge Scheduler wakes it, not a rule.

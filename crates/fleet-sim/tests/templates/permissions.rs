@@ -175,6 +175,8 @@ fn what_is_not_theirs_is_out_of_reach() {
     };
     let change = |id| Request::new("ec2:ModifyLaunchTemplate", template(id));
     let launch = Request::new("ec2:RunInstances", instance("i-0123456789abcdef0"));
+    let of_template = launch.clone().with("ec2:LaunchTemplate", [template("lt-0123456789abcdef0")]);
+    let of_template_elsewhere = of_template.clone().with("aws:RequestedRegion", ["eu-west-1"]);
     let untag = |key| {
         let target = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0ec5";
         Request::new("application-autoscaling:UntagResource", target).with("aws:TagKeys", [key])
@@ -199,8 +201,9 @@ fn what_is_not_theirs_is_out_of_reach() {
         ("ami-snapshotter", Request::new("ec2:CreateTags", image("ami-0123456789abcdef0")), false),
         ("lt-ami-refresher", change("lt-0123456789abcdef0"), true),
         ("lt-ami-refresher", change("lt-0123456789abcdef1"), false),
-        ("lt-ami-refresher", launch.clone(), false),
-        ("lt-ami-refresher", launch.with("ec2:LaunchTemplate", [template("lt-0123456789abcdef0")]), true),
+        ("lt-ami-refresher", launch, false),
+        ("lt-ami-refresher", of_template, true),
+        ("lt-ami-refresher", of_template_elsewhere, false),
         ("ecs-scheduler", untag("keep-awake-until"), true),
         ("ecs-scheduler", untag("team"), false),
     ] {

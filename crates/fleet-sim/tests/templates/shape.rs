@@ -12,20 +12,19 @@ use fleet_sim::template::{Stack, Template};
 
 /// Each function's stack with everything that can be switched on.
 fn stacks() -> Vec<(&'static str, Stack)> {
+    let common = [
+        ("AutoScalingGroups", "web"),
+        ("Ec2InstanceName", "web"),
+        ("LaunchTemplateName", "web"),
+        ("ResourceIds", "service/shop/web"),
+    ];
     let mut stacks = Vec::new();
     for function in FUNCTIONS {
         let template = Template::of(function);
-        for values in [
-            &[("AutoScalingGroups", "web"), ("HookGroup", "web"), ("ResourceIds", "service/shop/web")][..],
-            &[
-                ("AutoScalingGroups", "web"),
-                ("ResourceIds", "service/shop/web"),
-                ("WorkingHours", "MON 09:00-10:00"),
-            ],
-        ] {
-            let known = template.section("Parameters");
-            let values: Vec<_> =
-                values.iter().copied().filter(|(name, _)| known.contains_key(*name)).collect();
+        let known = template.section("Parameters");
+        for more in [("HookGroup", "web"), ("WorkingHours", "MON 09:00-10:00")] {
+            let values = common.into_iter().chain([more]);
+            let values: Vec<_> = values.filter(|(name, _)| known.contains_key(*name)).collect();
             stacks.push((function, template.deploy(&values)));
         }
     }

@@ -109,7 +109,7 @@ function tellHead() {
   const cost = story.usage.reduce((total, one) => total + price(sum(one.runs), sum(one.ms)), 0);
   byId("figures").append(
     figure(count(story.instances), "instances", `${count(total("weather"))} incidents befell them`),
-    figure(count(answered), "actions completed", `of ${count(sum(actions.map(([, number]) => number)))} lifecycle actions; the others timed out, by design or by faults`),
+    figure(count(answered), "actions completed", `of ${count(sum(actions.map(([, number]) => number)))} lifecycle actions; the others timed out, by design or by faults, or AWS broke them off`),
     figure(count(total("faults", "events")), "events disturbed", "lost, doubled, late or reordered"),
     figure(count(failedCalls), "calls disturbed", `${((100 * failedCalls) / Math.max(1, calls)).toFixed(1)} % of ${count(calls)}; ${plural(total("faults", "runs"), "run")} killed`),
     figure(count(checks), "checks of invariants", held ? "and no violation" : `and ${plural(story.violated, "violation")}`),
