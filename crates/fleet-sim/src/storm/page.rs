@@ -12,7 +12,7 @@ use super::mark::Kind;
 use super::observer::Violation;
 use super::recording::{Lane, Recording, Row, SLICE, STATES};
 use super::tally::Tally;
-use crate::measure::{GIGABYTES, USD_PER_GB_SECOND_ARM64, USD_PER_REQUEST};
+use crate::measure::{GIGABYTES, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST};
 
 const DOCUMENT: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -115,7 +115,7 @@ impl Story<'_> {
             })).collect::<Value>(),
             "prices": {
                 "gigabytes": GIGABYTES,
-                "usdPerGbSecond": USD_PER_GB_SECOND_ARM64,
+                "usdPerGbSecond": USD_PER_GB_SECOND_X86_64,
                 "usdPerRequest": USD_PER_REQUEST,
             },
             "invariants": Invariant::ALL.map(|invariant| {

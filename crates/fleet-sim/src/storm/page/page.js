@@ -169,7 +169,7 @@ function tellCosts() {
   const { gigabytes, usdPerGbSecond, usdPerRequest } = story.prices;
   byId("note-cost").textContent =
     `${isWhole() ? "The whole storm." : "What is in view, rounded to slices of " + duration(story.slice * story.width) + "."} ` +
-    `Assumed: ${gigabytes * 1_024} MB, ${usdPerGbSecond.toFixed(10)} USD per GB-second (arm64, us-east-1), ${(usdPerRequest * 1e6).toFixed(2)} USD per million requests. ` +
+    `Assumed: ${gigabytes * 1_024} MB, ${usdPerGbSecond.toFixed(10)} USD per GB-second (x86_64, us-east-1), ${(usdPerRequest * 1e6).toFixed(2)} USD per million requests. ` +
     "An event of a sweep or of ecs-scheduler is a run of its schedule. Logs, queues and the images’ snapshots are not in it.";
 }
 
