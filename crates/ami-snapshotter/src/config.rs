@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lifecycle_core::config::{self, Names, Parser, Variables, duration, list, names, truth};
+use lifecycle_core::config::{self, Names, Parser, Variables, digits, duration, list, names, truth};
 use lifecycle_core::{ActionResult, Error};
 
 use crate::cause::Cause;
@@ -119,8 +119,7 @@ fn causes(text: &str) -> Result<BTreeSet<Cause>, String> {
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| format!("{text:?} is not a number of images"))
+    digits(text).ok_or_else(|| format!("{text:?} is not a number of images"))
 }
 
 fn retention(text: &str) -> Result<Duration, String> {

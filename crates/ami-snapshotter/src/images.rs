@@ -251,8 +251,9 @@ impl Images {
         Ok(answer.image_id.unwrap_or_default())
     }
 
-    /// The image that has the name already, which is the wait's own, whatever its tags say. It may be too
-    /// fresh to be seen: then EC2's refusal tells its id.
+    /// The image that has the name already. Where its tags don't say whose it is, it has no token, so that the
+    /// time of its creation tells whether it is of this wait or of an earlier one of the same instance. It may be
+    /// too fresh to be seen: then it is this wait's, and EC2's refusal tells its id.
     async fn named(
         &self,
         name: &str,
@@ -277,7 +278,7 @@ impl Images {
             standing: Standing::of(&named),
             reason: reason(&named),
             created: named.creation_date().and_then(time).unwrap_or(invocation.now()),
-            wait: wait.clone(),
+            wait: Wait { token: None, ..wait.clone() },
         }))
     }
 

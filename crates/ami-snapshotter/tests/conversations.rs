@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{DEATH_EVENT, Setting, create_group};
+use common::{Setting, create_group};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
@@ -19,14 +19,8 @@ fn played(scene: &common::Scene, answer: &Value) -> String {
 /// Lets the instance of a scene die of an EC2 health check and plays the event of its wait.
 async fn check_death(setting: Setting, expected: Expect) {
     let scene = Setting { rules: false, ..setting }.scene().await;
-    let mut moments = scene.lab.observe();
-    scene.fail();
-    scene.waits().await;
-    let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
-        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
-        _ => None,
-    });
-    let answer = scene.invoke(event.unwrap()).await.unwrap();
+    let event = scene.death().await;
+    let answer = scene.invoke(event).await.unwrap();
     expected.assert_eq(&played(&scene, &answer));
 }
 
@@ -106,14 +100,8 @@ async fn a_death_in_a_group_that_was_replaced() {
     let setting = Setting::default().with("CURRENT_ASG_NAME", "web-2");
     let scene = Setting { rules: false, ..setting }.scene().await;
     create_group(&scene.operator, "web-2", 0, 1_800, false).await;
-    let mut moments = scene.lab.observe();
-    scene.fail();
-    scene.waits().await;
-    let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
-        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
-        _ => None,
-    });
-    let answer = scene.invoke(event.unwrap()).await.unwrap();
+    let event = scene.death().await;
+    let answer = scene.invoke(event).await.unwrap();
     expect![[r#"
         GET lambda GetFunctionConfiguration
           FunctionName=ami-snapshotter

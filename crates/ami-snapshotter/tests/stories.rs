@@ -279,14 +279,7 @@ async fn whatever_event_is_lost_the_sweep_does_the_same() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_comes_after_the_sweep_finds_the_sweeps_image_and_its_action() {
     let scene = Setting { rules: false, ..Setting::default() }.scene().await;
-    let mut moments = scene.lab.observe();
-    scene.fail();
-    scene.waits().await;
-    let mut events = std::iter::from_fn(|| moments.try_recv().ok()).filter_map(|moment| match moment.what {
-        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
-        _ => None,
-    });
-    let event = events.next().unwrap();
+    let event = scene.death().await;
     let swept = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
     assert_eq!((&swept["outcome"], &swept["started"]), (&json!("swept"), &json!(1)), "{swept}");
     // The image is not visible yet, and the names are the same.
@@ -373,16 +366,28 @@ async fn an_image_that_the_function_took_under_another_name_still_releases_its_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_image_without_tags_is_not_that_of_a_later_wait_of_the_same_instance() {
+    let scene = Setting { rules: false, heartbeat: 7_200, ..Setting::default() }.scene().await;
+    let mut event = scene.death().await;
+    assert_eq!(scene.invoke(event.clone()).await.unwrap()["outcome"], "image-requested");
+    scene.lab.sleep(HOUR).await;
+    let [first] = &scene.images()[..] else { panic!("{:#?}", scene.calls()) };
+    let ec2 = aws_sdk_ec2::Client::new(&scene.lab.sdk_config("operator"));
+    ec2.delete_tags().resources(&first.id).send().await.unwrap();
+
+    // As after a time in the warm pool: the same instance waits again, under another token.
+    event["time"] = json!(scene.lab.now());
+    event["detail"]["LifecycleActionToken"] = "87654321-4321-4321-4321-210987654321".into();
+    let answer = scene.invoke(event).await.unwrap();
+    assert_eq!(answer["outcome"], "image-requested", "{answer}");
+    let ids: Vec<_> = scene.images().into_iter().map(|image| image.id).collect();
+    assert_eq!((ids.len(), answer["image.id"] == json!(first.id)), (2, false), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_delivery_after_a_replacement_leaves_the_image_its_time() {
     let scene = Setting { rules: false, ..Setting::default() }.scene().await;
-    let mut moments = scene.lab.observe();
-    scene.fail();
-    scene.waits().await;
-    let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
-        lifecycle_lab::What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
-        _ => None,
-    });
-    let event = event.unwrap();
+    let event = scene.death().await;
     assert_eq!(scene.invoke(event.clone()).await.unwrap()["outcome"], "image-requested");
     create_group(&scene.operator, "web-2", 0, 1_800, false).await;
     assert_eq!(scene.invoke(launch_event("web-2")).await.unwrap()["outcome"], "group-stored");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use jiff::tz::TimeZone;
 use lifecycle_core::Error;
-use lifecycle_core::config::{self, Parser, Variables, list, truth};
+use lifecycle_core::config::{self, Parser, Variables, digits, list, truth};
 
 use crate::hours::{self, WorkingHours};
 use crate::order::Action;
@@ -137,9 +137,7 @@ pub(crate) fn check_resource(namespace: &ServiceNamespace, id: &str) -> Result<(
 }
 
 fn capacity(text: &str) -> Result<i32, String> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|_| digits);
-    number.ok_or_else(|| format!("{text:?} is no number of tasks"))
+    digits(text).ok_or_else(|| format!("{text:?} is no number of tasks"))
 }
 
 fn role(text: &str) -> Result<String, String> {

@@ -30,7 +30,7 @@ pub use config::Config;
 
 use order::{Action, Order};
 use plan::{Capacity, Rules, Tags, Verdict, Wanted};
-use targets::{Failure, Target, Targets};
+use targets::{Target, Targets};
 
 /// The function's name, as crate, binary and template carry it.
 pub const NAME: &str = "ecs-scheduler";
@@ -93,7 +93,7 @@ impl Context {
         info!("accepted: {order}");
 
         // Prepare: what is there, and what should be.
-        let targets = self.targets.find(&order.resources, invocation).await.map_err(|failed| failed.error)?;
+        let targets = self.targets.find(&order.resources, invocation).await?;
         let (wanted, reason) = self.wanted(&order, &targets, invocation);
         let rules = Rules {
             wanted,
@@ -151,7 +151,7 @@ impl Context {
     }
 
     /// Tends these targets together; the results come in their order. Each has its share of the run, so that
-    /// a few that AWS does not let be changed hold up no others; then those get the rest of it.
+    /// a few that AWS does not let be changed hold up no others; then those share the rest of it.
     async fn tend_all(
         &self,
         targets: &[Target],
@@ -159,22 +159,27 @@ impl Context {
         order: &Order,
         invocation: &Invocation,
     ) -> Vec<Result<TargetResult, String>> {
-        let rounds = u32::try_from(targets.len().div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
-        let share = (invocation.time_left() / rounds.saturating_add(1)).max(SHORTEST_SHARE);
-        let mut tended = self.tend_each(targets, rules, order, invocation, share).await;
+        let share = |rounds: usize| {
+            let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+            (invocation.time_left() / rounds).max(SHORTEST_SHARE)
+        };
+        let rounds = targets.len().div_ceil(AT_ONCE);
+        let mut tended = self.tend_each(targets, rules, order, invocation, share(rounds + 1)).await;
 
-        let passing = |failed: &Result<_, Failure>| failed.as_ref().is_err_and(|failed| failed.passing);
+        let passing = |result: &Result<_, Error>| result.as_ref().is_err_and(Error::is_transient);
         let again: Vec<usize> = (0..tended.len()).filter(|index| passing(&tended[*index])).collect();
         let failed: Vec<Target> = again.iter().map(|index| targets[*index].clone()).collect();
         if !failed.is_empty() {
-            let rest = invocation.time_left();
-            let retried = self.tend_each(&failed, rules, order, invocation, rest).await;
-            for (index, result) in again.into_iter().zip(retried) {
+            let rounds = failed.len().div_ceil(AT_ONCE);
+            let retried = self.tend_each(&failed, rules, order, invocation, share(rounds)).await;
+            // What failed in passing again, perhaps for want of time, says no more than the first failure.
+            let telling = again.into_iter().zip(retried).filter(|(_, result)| !passing(result));
+            for (index, result) in telling {
                 tended[index] = result;
             }
         }
-        let named = |(target, result): (&Target, Result<_, Failure>)| {
-            result.map_err(|failed| format!("{}: {}", target.resource, failed.error.chain()))
+        let named = |(target, result): (&Target, Result<_, Error>)| {
+            result.map_err(|error| format!("{}: {}", target.resource, error.chain()))
         };
         targets.iter().zip(tended).map(named).collect()
     }
@@ -186,12 +191,10 @@ impl Context {
         order: &Order,
         invocation: &Invocation,
         share: Duration,
-    ) -> Vec<Result<TargetResult, Failure>> {
+    ) -> Vec<Result<TargetResult, Error>> {
         let tend = |(index, target)| async move {
             let limited = invocation.at_most(share);
-            let work = async { Ok(self.tend(target, rules, order, &limited).await) };
-            let tended = invocation.guard(work).await;
-            (index, tended.unwrap_or_else(|error| Err(Failure { error, passing: false })))
+            (index, invocation.guard(self.tend(target, rules, order, &limited)).await)
         };
         let work: Vec<_> = targets.iter().enumerate().map(tend).collect();
         let mut tended: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
@@ -205,7 +208,7 @@ impl Context {
         rules: &Rules,
         order: &Order,
         invocation: &Invocation,
-    ) -> Result<TargetResult, Failure> {
+    ) -> Result<TargetResult, Error> {
         let mut target = target.clone();
         let tags = match &target.registered {
             Some(registered) if rules.need_tags(target.capacity()) => {

@@ -14,7 +14,7 @@ use aws_sdk_applicationautoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_applicationautoscaling::config::{Builder, Config as SdkConfig};
 use aws_sdk_applicationautoscaling::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace};
-use lifecycle_core::action::{is_transient, patiently};
+use lifecycle_core::action::patiently;
 use lifecycle_core::{Error, Invocation};
 use tracing::info;
 
@@ -44,14 +44,6 @@ impl Target {
     }
 }
 
-/// A call that failed.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) error: Error,
-    /// Whether the same call can succeed later.
-    pub(crate) passing: bool,
-}
-
 /// Speaks to Application Auto Scaling about one dimension of one service's resources.
 #[derive(Debug, Clone)]
 pub(crate) struct Targets {
@@ -76,7 +68,7 @@ impl Targets {
         &self,
         resources: &[String],
         invocation: &Invocation,
-    ) -> Result<Vec<Target>, Failure> {
+    ) -> Result<Vec<Target>, Error> {
         let mut found = BTreeMap::new();
         for resources in resources.chunks(DESCRIBED_AT_ONCE) {
             let mut page = None;
@@ -105,7 +97,7 @@ impl Targets {
     }
 
     /// The tags of a target that matter here.
-    pub(crate) async fn tags(&self, target: &Registered, invocation: &Invocation) -> Result<Tags, Failure> {
+    pub(crate) async fn tags(&self, target: &Registered, invocation: &Invocation) -> Result<Tags, Error> {
         let list = |limits| {
             let list = self.client.list_tags_for_resource().resource_arn(&target.arn);
             list.customize().config_override(limits).send()
@@ -120,7 +112,7 @@ impl Targets {
         plan: &Plan,
         target: &Target,
         invocation: &Invocation,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let resource = &target.resource;
         // Of a target that is not registered no plan touches the tags.
         let arn = target.registered.as_ref().map(|registered| registered.arn.as_str()).unwrap_or_default();
@@ -179,18 +171,15 @@ async fn call<T, E, F>(
     name: &'static str,
     invocation: &Invocation,
     send: impl Fn(Builder) -> F,
-) -> Result<T, Failure>
+) -> Result<T, Error>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
-    let again = |error: &SdkError<E, HttpResponse>| {
-        is_transient(error) || error.code() == Some("ConcurrentUpdateException")
-    };
-    let answer = patiently(name, invocation, &again, |limit| {
+    let answer = patiently(name, invocation, |limit| {
         let limits = TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit);
         let builder = SdkConfig::builder().retry_config(RetryConfig::disabled());
         send(builder.timeout_config(limits.build()))
     });
-    answer.await.map_err(|error| Failure { passing: again(&error), error: Error::aws(name, &error) })
+    answer.await.map_err(|error| Error::aws(name, &error))
 }

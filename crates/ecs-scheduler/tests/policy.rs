@@ -109,8 +109,6 @@ fn a_start_restores_only_what_a_stop_can_have_remembered() {
         (OFF, "2/6", ""),
         (NEW, "", ""),
         (ON, "", ""),
-        (ON, "min=1,max=4", ""),
-        (ON, "", "2026-11-18T22:00:00Z"),
     ];
     check(
         rules(Wanted::On),
@@ -132,14 +130,12 @@ fn a_start_restores_only_what_a_stop_can_have_remembered() {
             0/0 [2/6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="2/6" is no memory of one (!)
             new ? -> started, register 1/3: the configured capacity: it was not registered
             2/6 ? -> unchanged
-            2/6 ? -> unchanged
-            2/6 ? -> unchanged
         "#]],
     );
 }
 
 #[test]
-fn converging_reads_no_tags_of_what_is_as_it_should_be() {
+fn no_tags_are_read_of_what_is_as_it_should_be() {
     check(
         rules(Wanted::On),
         &[(ON, "", ""), (OFF, "", ""), (NEW, "", "")],

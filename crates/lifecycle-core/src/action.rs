@@ -49,6 +49,10 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// answer that AWS gave to the attempt before.
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(300);
 
+/// How Auto Scaling and Application Auto Scaling refuse a call while another update is under way, which is over in
+/// a moment.
+const CONTENTIONS: [&str; 2] = ["ResourceContention", "ConcurrentUpdateException"];
+
 /// What a lifecycle action is completed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionResult {
@@ -224,7 +228,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
-    match patiently(name, invocation, is_transient, send).await {
+    match patiently(name, invocation, send).await {
         Ok(_) => Ok(Completion::Completed),
         Err(error) if has_ended(&error) => Ok(Completion::AlreadyFinished),
         Err(error) => {
@@ -234,16 +238,15 @@ where
     }
 }
 
-/// Sends until AWS gives an answer that `again` does not want asked again, or the time is over. `send`
-/// gets the time that this attempt may take, and must not repeat by itself: the deadline is known here,
-/// and AWS's last words are kept.
+/// Sends until AWS gives an answer that is not [`is_transient`], or the time is over. `send` gets the time that
+/// this attempt may take, and must not repeat by itself: the deadline is known here, and AWS's last words are
+/// kept.
 ///
 /// # Errors
 /// That of the last attempt.
 pub async fn patiently<T, E, F>(
     name: &str,
     invocation: &Invocation,
-    again: impl Fn(&SdkError<E, HttpResponse>) -> bool,
     send: impl Fn(Duration) -> F,
 ) -> Result<T, SdkError<E, HttpResponse>>
 where
@@ -260,7 +263,7 @@ where
             Err(error) => error,
         };
         let spare = invocation.time_left().saturating_sub(SHORTEST_ATTEMPT);
-        if !again(&error) || spare.is_zero() {
+        if !is_transient(&error) || spare.is_zero() {
             return Err(error);
         }
         let pause = pauses.next().unwrap_or(LONGEST_PAUSE).min(spare);
@@ -298,7 +301,7 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) 
         }
         SdkError::ServiceError(answer) => {
             answer.raw().status().is_server_error()
-                || error.code() == Some("ResourceContention")
+                || error.code().is_some_and(|code| CONTENTIONS.contains(&code))
                 || is_throttle(error)
         }
         _ => true,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::Error;
@@ -80,6 +81,12 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// A number of digits only: `parse` would take a sign too. `None` where it is none, or too large.
+pub fn digits<T: FromStr>(text: &str) -> Option<T> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
 /// A duration with its unit: `90s`, `55m`, `2h`, `30d`.
 ///
 /// # Errors
@@ -94,8 +101,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err(wrong()),
     };
-    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-    let number: Option<u64> = number.parse().ok().filter(|_| digits);
+    let number = digits::<u64>(number);
     number.and_then(|number| number.checked_mul(seconds)).map(Duration::from_secs).ok_or_else(wrong)
 }
 
@@ -184,6 +190,14 @@ pub fn names(text: &str) -> Result<Names, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_has_digits_only() {
+        assert_eq!((digits("0"), digits("007"), digits("255")), (Some(0_u8), Some(7), Some(255)));
+        for text in ["", "+1", "-1", "1.5", " 1", "1 ", "256", "\u{0661}"] {
+            assert_eq!(digits::<u8>(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn durations_have_a_unit() {

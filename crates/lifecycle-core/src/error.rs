@@ -96,7 +96,8 @@ impl Error {
         }
     }
 
-    /// Whether a repeat can succeed: AWS throttled the call, failed itself, or did not answer in time.
+    /// Whether a repeat can succeed: AWS throttled the call, failed itself, was at another update or did not answer
+    /// in time.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Timeout(_) => true,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use lifecycle_core::Error;
-use lifecycle_core::config::{self, Parser, Variables, duration, list, truth};
+use lifecycle_core::config::{self, Parser, Variables, digits, duration, list, truth};
 
 /// Variable: the instance whose backups are looked for, as the `Name` tag has it.
 pub const EC2_INSTANCE_NAME: &str = "EC2_INSTANCE_NAME";
@@ -32,6 +32,8 @@ const PREFIXES: [&str; 2] = ["AWSbackup_", "AwsBackup_"];
 
 /// Under which names the same things are told.
 pub(crate) struct Keys {
+    /// Whether they are a payload's, which has the variables behind it.
+    pub(crate) in_payload: bool,
     pub(crate) instance: &'static str,
     pub(crate) template_id: &'static str,
     pub(crate) template_name: &'static str,
@@ -45,6 +47,7 @@ pub(crate) struct Keys {
 
 /// The variables.
 pub(crate) const VARIABLES: Keys = Keys {
+    in_payload: false,
     instance: EC2_INSTANCE_NAME,
     template_id: LAUNCH_TEMPLATE_ID,
     template_name: LAUNCH_TEMPLATE_NAME,
@@ -156,7 +159,7 @@ impl fmt::Display for Template {
     }
 }
 
-/// The version that a new one is based on.
+/// A version, as it was named: the one that a new one is based on, or that a group launches from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// `$Default`: the one that is the default now.
@@ -208,7 +211,8 @@ fn is_id(text: &str, prefix: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-fn source(text: &str) -> Result<Source, String> {
+/// A version as a variable or a group says it.
+pub(crate) fn source(text: &str) -> Result<Source, String> {
     match text {
         "$Default" => Ok(Source::Default),
         "$Latest" => Ok(Source::Latest),
@@ -223,9 +227,4 @@ fn source(text: &str) -> Result<Source, String> {
 
 fn count(text: &str) -> Result<usize, String> {
     digits(text).ok_or_else(|| format!("{text:?} is not a number of versions"))
-}
-
-fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
 }

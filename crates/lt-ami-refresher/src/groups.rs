@@ -12,6 +12,8 @@ use aws_sdk_autoscaling::types::{
 use lifecycle_core::Error;
 use tracing::info;
 
+use crate::config::{Source, source};
+
 /// Groups of one page, Auto Scaling's most.
 const PAGE: i32 = 100;
 
@@ -37,30 +39,21 @@ impl Template {
     }
 
     /// The version that is meant, where this template is.
-    fn version(&self, named: &LaunchTemplateSpecification) -> Option<Meant> {
+    fn version(&self, named: &LaunchTemplateSpecification) -> Option<Source> {
         match named.version() {
             _ if !self.is(named) => None,
-            None | Some("" | "$Default") => Some(Meant::Default),
-            Some("$Latest") => Some(Meant::Latest),
-            Some(number) => number.parse().ok().map(Meant::Number),
+            None | Some("") => Some(Source::Default),
+            Some(text) => source(text).ok(),
         }
     }
 
-    fn number(&self, meant: Meant) -> i64 {
+    fn number(&self, meant: Source) -> i64 {
         match meant {
-            Meant::Default => self.default,
-            Meant::Latest => self.latest,
-            Meant::Number(number) => number,
+            Source::Default => self.default,
+            Source::Latest => self.latest,
+            Source::Number(number) => number,
         }
     }
-}
-
-/// A version, as a group says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meant {
-    Default,
-    Latest,
-    Number(i64),
 }
 
 /// How a group uses a launch template.
@@ -99,13 +92,13 @@ impl<'a> Use<'a> {
     }
 
     /// The versions of the template that the group names.
-    fn named(&self) -> impl Iterator<Item = Meant> {
+    fn named(&self) -> impl Iterator<Item = Source> {
         self.specifications().filter_map(|named| self.template.version(named))
     }
 
     /// The numbers that the group names.
     pub fn numbers(&self) -> BTreeSet<i64> {
-        let number = |meant| if let Meant::Number(number) = meant { Some(number) } else { None };
+        let number = |meant| if let Source::Number(number) = meant { Some(number) } else { None };
         self.named().filter_map(number).collect()
     }
 
@@ -115,19 +108,19 @@ impl<'a> Use<'a> {
         let mut warnings = BTreeSet::new();
         for meant in self.named() {
             match meant {
-                Meant::Number(number) => {
+                Source::Number(number) => {
                     warnings.insert(format!(
                         "{name} is pinned to version {number} of {}: it never sees a new one",
                         template.id
                     ));
                 }
-                Meant::Latest if template.latest != template.default => {
+                Source::Latest if template.latest != template.default => {
                     warnings.insert(format!(
                         "{name} follows $Latest of {}, which is version {}, not the default {}",
                         template.id, template.latest, template.default
                     ));
                 }
-                Meant::Latest | Meant::Default => {}
+                Source::Latest | Source::Default => {}
             }
         }
         for one in self.overrides() {

@@ -178,10 +178,9 @@ impl Images {
         invocation: &Invocation,
     ) -> Result<Image, Error> {
         let prefixes = &order.settings.prefixes;
-        let names = prefixes.iter().map(|prefix| literal(prefix) + "*").collect();
-        let request =
-            self.0.describe_images().owners("self").filters(filter("state", vec!["available".into()]));
-        let request = request.filters(filter("tag:Name", vec![literal(&order.instance)]));
+        let names = prefixes.iter().map(|prefix| literal(prefix) + "*");
+        let request = self.0.describe_images().owners("self").filters(filter("state", ["available"]));
+        let request = request.filters(filter("tag:Name", [literal(&order.instance)]));
         let mut pages =
             request.filters(filter("name", names)).max_results(PAGE).into_paginator().items().send();
         let mut newest = known;
@@ -209,6 +208,8 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc())
 }
 
-fn filter(name: &str, values: Vec<String>) -> Filter {
+/// A filter of EC2's `Describe…` calls: one of these values.
+pub(crate) fn filter(name: &str, values: impl IntoIterator<Item = impl Into<String>>) -> Filter {
+    let values = values.into_iter().map(Into::into).collect();
     Filter::builder().name(name).set_values(Some(values)).build()
 }

@@ -7,8 +7,9 @@
 //! `groups` make the AWS calls, `plan` and `preflight` decide.
 //!
 //! A run makes three calls where the template is up to date, and seven where it makes a version; one more where
-//! an image's event woke it or the source version names its groups, two to delete versions, and one for each
-//! instance refresh. Long lists take more calls, one for each page.
+//! an image's event woke it or the source version names its groups, one more where `KEEP_VERSIONS` is set and
+//! another for each 200 versions that go, and one for each instance refresh. Long lists take more calls, one for
+//! each page.
 
 pub mod config;
 pub mod copy;

@@ -15,6 +15,7 @@ use crate::config::{Keys, Settings, Template, VARIABLES};
 
 /// What the payload calls the variables.
 const PAYLOAD: Keys = Keys {
+    in_payload: true,
     instance: "instanceName",
     template_id: "launchTemplateId",
     template_name: "launchTemplateName",
@@ -42,7 +43,7 @@ pub struct Order {
     pub instance: String,
     /// The launch template.
     pub template: Template,
-    /// Everything else.
+    /// Everything else; instance and template are taken out of it.
     pub settings: Settings,
     /// The image whose news woke the function.
     pub announced: Option<Announced>,
@@ -87,8 +88,8 @@ impl Request {
 
 impl Order {
     /// An order, if everything is known that it needs; what is missing is told under these names.
-    fn new(settings: Settings, announced: Option<Announced>, keys: &Keys) -> Result<Self, Error> {
-        match (settings.instance.clone(), settings.template.clone()) {
+    fn new(mut settings: Settings, announced: Option<Announced>, keys: &Keys) -> Result<Self, Error> {
+        match (settings.instance.take(), settings.template.take()) {
             (Some(instance), Some(template)) => Ok(Self { instance, template, settings, announced }),
             (instance, template) => Err(missing(instance.is_none(), template.is_none(), keys)),
         }
@@ -98,21 +99,20 @@ impl Order {
 /// The error of an order that does not know its instance or its template.
 fn missing(instance: bool, template: bool, keys: &Keys) -> Error {
     let one_of = |keys: &Keys| format!("{} or {}", keys.template_id, keys.template_name);
-    let in_payload = keys.instance == PAYLOAD.instance;
     let mut lines = Vec::new();
     for (is_missing, name, variable) in [
         (instance, keys.instance.to_owned(), VARIABLES.instance.to_owned()),
         (template, one_of(keys), one_of(&VARIABLES)),
     ] {
         if is_missing {
-            let why = match in_payload {
+            let why = match keys.in_payload {
                 true => format!("missing, and {variable} is not set"),
                 false => "not set, and this event can't say it".to_owned(),
             };
             lines.push(format!("{name}: {why}"));
         }
     }
-    if in_payload { of_payload(&lines.join("; ")) } else { Error::InvalidConfig(lines) }
+    if keys.in_payload { of_payload(&lines) } else { Error::InvalidConfig(lines) }
 }
 
 impl fmt::Display for Order {
@@ -136,19 +136,33 @@ fn overridden(payload: &Map<String, Value>, config: &Config) -> Result<Settings,
     let variables: Variables = variables.into_iter().collect();
     let mut parser = Parser::new(&variables);
     let settings = Settings::read(&mut parser, &PAYLOAD, config.settings.clone());
-    parser.finish(settings).map_err(|error| of_payload(&error.chain()))
+    match parser.finish(settings) {
+        Err(Error::InvalidConfig(lines)) => Err(of_payload(&lines)),
+        read => read,
+    }
 }
 
-/// The error of a payload whose keys are wrong: `key: why; key: why`.
-fn of_payload(lines: &str) -> Error {
-    let (path, reason) = lines.split_once(": ").unwrap_or((".", lines));
+/// The error of a payload whose keys are wrong, of which each line is `key: why`. The first key is its path.
+fn of_payload(lines: &[String]) -> Error {
+    let lines = lines.join("; ");
+    let (path, reason) = lines.split_once(": ").unwrap_or((".", &lines));
     invalid(path, reason)
 }
 
 /// A value as the variable would have it; `None` for a `null`, which says nothing.
 fn text(key: &str, value: &Value) -> Result<Option<String>, Error> {
-    let Keys { instance, template_id, template_name, groups, prefixes, source, max_age, keep, refresh } =
-        PAYLOAD;
+    let Keys {
+        in_payload: _,
+        instance,
+        template_id,
+        template_name,
+        groups,
+        prefixes,
+        source,
+        max_age,
+        keep,
+        refresh,
+    } = PAYLOAD;
     let keys = [instance, template_id, template_name, groups, prefixes, source, max_age, keep, refresh];
     if !keys.contains(&key) {
         let key: String = key.chars().take(40).collect();

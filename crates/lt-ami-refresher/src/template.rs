@@ -8,14 +8,15 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::modify_launch_template::ModifyLaunchTemplateError;
-use aws_sdk_ec2::types::{Filter, LaunchTemplateErrorCode, LaunchTemplateVersion};
+use aws_sdk_ec2::types::{LaunchTemplateErrorCode, LaunchTemplateVersion};
 use chrono::{DateTime, TimeDelta, Utc};
+use lifecycle_core::waits::time;
 use lifecycle_core::{Error, Invocation};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
 use crate::config::{Source, Template};
-use crate::images::Image;
+use crate::images::{Image, filter};
 use crate::plan::{Version, Wanted};
 
 /// Versions of one page, EC2's most.
@@ -229,10 +230,7 @@ impl Templates {
             wanted.description
         );
         let created = version.and_then(|version| version.create_time);
-        Ok((
-            number,
-            created.and_then(|created| DateTime::from_timestamp(created.secs(), created.subsec_nanos())),
-        ))
+        Ok((number, created.as_ref().and_then(time)))
     }
 
     /// Makes a version the default.
@@ -299,9 +297,4 @@ fn token(template: &str, wanted: &Wanted, deleted: &[i64]) -> String {
 
 fn is_no_version<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     error.code() == Some(NO_SUCH_VERSION)
-}
-
-fn filter<'a>(name: &str, values: impl IntoIterator<Item = &'a String>) -> Filter {
-    let values = values.into_iter().cloned().collect();
-    Filter::builder().name(name).set_values(Some(values)).build()
 }

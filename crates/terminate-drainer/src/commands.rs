@@ -19,6 +19,7 @@ use aws_sdk_ssm::types::{
 };
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use lifecycle_core::action::{is_throttle, is_transient, pauses};
+use lifecycle_core::waits::time;
 use lifecycle_core::{Error, Invocation, Transition, Wait};
 use tracing::warn;
 
@@ -298,14 +299,12 @@ impl Commands {
     /// Reads an invocation; `None` where the command is not ours.
     fn read(&self, invocation: &CommandInvocation) -> Option<Drain> {
         let comment = Comment::read(&self.function, invocation.comment()?)?;
-        let requested = invocation.requested_date_time();
-        let requested = requested.and_then(|time| DateTime::from_timestamp(time.secs(), time.subsec_nanos()));
         let status = invocation.status().map_or("", |status| status.as_str());
         Some(Drain {
             command: invocation.command_id()?.to_owned(),
             instance: invocation.instance_id()?.to_owned(),
             comment,
-            requested: requested.unwrap_or_default(),
+            requested: invocation.requested_date_time().and_then(time).unwrap_or_default(),
             status: status.to_owned(),
             detail: invocation.status_details().unwrap_or(status).to_owned(),
             exit_code: invocation.command_plugins().first().map(|plugin| plugin.response_code()),

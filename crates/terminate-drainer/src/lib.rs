@@ -177,9 +177,10 @@ impl Context {
             tokio::time::sleep(unlisted.min(invocation.time_left() / 4)).await;
         }
         let started = self.commands.start(&self.config, transition, wait, began, invocation).await;
+        // Whoever is next must find it remembered.
+        self.remember_sending(&wait.instance, &started, invocation.now());
         drop(mine);
         self.memory().starting.retain(|_, turn| Arc::strong_count(turn) > 1);
-        self.remember_sending(&wait.instance, &started, invocation.now());
         let started = started?;
         if let Started::Now(command) = &started {
             info!(

@@ -9,7 +9,7 @@ use ami_snapshotter::{Config, Context, NAME};
 use aws_sdk_autoscaling::Client;
 use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::ec2::{Image, ImageScript};
-use lifecycle_lab::{Code, Function, FunctionError, Lab, World};
+use lifecycle_lab::{Code, Function, FunctionError, Lab, What, World};
 use serde_json::{Value, json};
 
 pub(crate) const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
@@ -160,6 +160,18 @@ impl Scene {
             world.autoscaling.instance(&self.instance).is_some_and(|one| one.state == "Terminating:Wait")
         };
         assert!(self.lab.until(Duration::from_secs(900), waits).await, "never waited: {}", self.state());
+    }
+
+    /// Lets the instance die, and waits until it waits; answers the event of its wait.
+    pub(crate) async fn death(&self) -> Value {
+        let mut moments = self.lab.observe();
+        self.fail();
+        self.waits().await;
+        let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
+            What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
+            _ => None,
+        });
+        event.unwrap()
     }
 
     /// Waits until the instance has come to its hook and left it; how long it waited there, in seconds.

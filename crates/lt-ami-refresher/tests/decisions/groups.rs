@@ -58,6 +58,8 @@ fn groups_use_the_template_in_one_way_or_another() {
         ("by id", group(named("lt-1", None), &[]), Some(&[][..])),
         ("by name", group(by_name, &[]), Some(&[])),
         ("by number", group(named("lt-1", Some("3")), &[]), Some(&[3])),
+        ("by an empty version", group(named("lt-1", Some("")), &[]), Some(&[])),
+        ("by no version", group(named("lt-1", Some("newest")), &[]), None),
         ("another template", group(named("lt-2", Some("3")), &[]), None),
         ("none", configured, None),
         ("in a policy", mixed(named("lt-1", Some("2")), &[]), Some(&[2])),
