@@ -6,10 +6,10 @@
 //! This module is a run from the payload to the answer: `order` reads the payload, `images`, `template` and
 //! `groups` make the AWS calls, `plan` and `preflight` decide.
 //!
-//! A run makes three calls where the template is up to date, and seven where it makes a version; one more where
-//! an image's event woke it or the source version names its groups, one more where `KEEP_VERSIONS` is set and
-//! another for each 200 versions that go, and one for each instance refresh. Long lists take more calls, one for
-//! each page.
+//! A run makes three calls where the template is up to date, and six where it makes a version. It makes one more
+//! where an image's event woke it, where the new version has security groups, where the source names them instead,
+//! and where `KEEP_VERSIONS` is set; and one for each 200 versions that go and for each instance refresh. Long lists
+//! take more calls, one for each page.
 
 pub mod config;
 pub mod copy;
