@@ -15,6 +15,7 @@ pub mod invocation;
 pub mod metrics;
 pub mod output;
 pub mod runtime;
+mod sdk;
 pub mod sweep;
 pub mod waits;
 

@@ -5,9 +5,9 @@ use std::env;
 use std::io::{self, Stderr, Write};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_autoscaling::config::SharedHttpClient;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
+use aws_sdk_autoscaling::config::{ProvideCredentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_types::SdkConfig;
 use lambda_runtime::tower::util::MapRequestLayer;
@@ -18,7 +18,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::config::{FUNCTION_NAME, Variables};
-use crate::{Error, Invocation};
+use crate::{Error, Invocation, sdk};
 
 /// Longest wait for a connection. Inside a Region it takes a few milliseconds; one second means that
 /// a network path is missing, and waiting longer would only eat the run's time.
@@ -157,8 +157,13 @@ async fn post_init_error(diagnostic: Diagnostic) -> Result<(), lambda_runtime::E
 
 /// The one HTTP client of all SDK clients. TLS by ring: aws-lc's entropy source costs 45 to 60 ms of
 /// CPU at the first handshake.
-pub fn http_client() -> SharedHttpClient {
+pub(crate) fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+/// The SDK's settings, as Lambda's environment has them.
+pub fn sdk_config(credentials: impl ProvideCredentials + 'static) -> SdkConfig {
+    sdk::config(env_variable, SharedCredentialsProvider::new(credentials), http_client())
 }
 
 /// The same settings with this project's retries and timeouts, for every client of a function.
