@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::functions::{add_rules, answering_for, deploy_ami_snapshotter};
 use crate::measure::{billed_ms, median, until_idle};
-use crate::operator::{DEATH_HEARTBEAT, create_for_snapshots, serving};
+use crate::operator::{DEATH_HEARTBEAT, PATIENCE, create_for_snapshots, serving};
 
 /// How the instance of a row dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,9 +59,6 @@ const SWEEPER: &str = "ami-snapshotter's sweep";
 
 /// How the names of the row's groups begin.
 const GROUPS: &str = "blog-";
-
-/// Longer than the longest death and everything around it.
-const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
 
 /// What one death took.
 #[derive(Debug, Clone, Default)]

@@ -1,5 +1,5 @@
-//! What an operator does before the functions have something to do: groups, hooks, capacity; and the wait until they have taken
-//! effect.
+//! What an operator does before the functions have something to do: groups, hooks, capacity and scalable targets,
+//! and the wait until an instance serves.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) const LAUNCH_HEARTBEAT: i32 = 300;
 pub(crate) const DEATH_HEARTBEAT: i32 = 1_800;
 
 /// Longer than an instance is held here before its successor is launched; lab time costs nothing.
-const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
 
 /// A group of one instance with the hooks that ami-snapshotter needs.
 pub(crate) async fn create_for_snapshots(operator: &Client, group: &str) -> anyhow::Result<()> {
