@@ -1,7 +1,7 @@
 """Starts functions as Lambda does and measures them: cold start, latency, processor time, memory.
 
     harness.py functions --binaries FOLDER [--rounds N] [--warm N] [--only NAME,…] [--against FOLDER]
-    harness.py storms --simulator FILE [--sizes N,…] [--days N]
+    harness.py storms --storm FILE [--sizes N,…] [--days N]
 
 Prints tables in Markdown; scripts/bench prepares what it needs and calls it. This process is the Runtime API's host and,
 over TLS and with a certificate made for this run, an AWS that gives each action one answer after a constant time. What
@@ -42,7 +42,7 @@ def main():
     functions.add_argument("--against", type=Path, help="another folder with binaries, whose launch-logger is measured too")
     functions.set_defaults(run=measure_functions)
     storms = commands.add_parser("storms")
-    storms.add_argument("--simulator", type=Path, required=True, help="fleet-sim's binary")
+    storms.add_argument("--storm", type=Path, required=True, help="storm's binary")
     storms.add_argument("--sizes", default="100,1000,10000,100000", help="numbers of instances")
     storms.add_argument("--days", default="0.25", help="how long each lasts, in the lab")
     storms.set_defaults(run=measure_storms)
@@ -268,10 +268,10 @@ def measure_storms(arguments):
     rows = [["instances", *times, "calls", "calls per CPU s", "peak MiB", "KiB per instance"]]
     for size in map(int, arguments.sizes.split(",")):
         progress(f"a storm of {size} instances")
-        storm = ["storm", "--instances", str(size), "--seed", "7", "--faults", "heavy", "--days", arguments.days]
+        options = ["--instances", str(size), "--seed", "7", "--faults", "heavy", "--days", arguments.days]
         with tempfile.TemporaryFile("w+") as report:
             began = time.perf_counter()
-            process = subprocess.Popen([arguments.simulator, *storm], stdout=report)
+            process = subprocess.Popen([arguments.storm, *options], stdout=report)
             _, status, usage = os.wait4(process.pid, 0)
             wall = time.perf_counter() - began
             report.seek(0)

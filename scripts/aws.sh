@@ -46,7 +46,17 @@ known_function() {
         if [[ -d crates/${template%.yaml} ]]; then known+=("${template%.yaml}"); fi
     done
     if [[ -z $1 ]]; then usage; fi
-    [[ -n $1 && " ${known[*]} " == *" $1 "* ]] || fail "${1:-nothing} is no function" "There are: ${known[*]}"
+    [[ -n $1 && " ${known[*]} " == *" $1 "* ]] || fail "${1:+$1 is no function: }name one of ${known[*]}"
+}
+
+# manifest KEY: what the function's crate tells these scripts, in its section [package.metadata.scripts].
+manifest() {
+    sed -n "/^\[package.metadata.scripts\]/,/^\[/s/^$1 = \"\(.*\)\"\$/\1/p" "crates/$function/Cargo.toml"
+}
+
+# Whether the function answers lifecycle hooks.
+answers_hooks() {
+    grep -q '^  LifecycleHooks:' "infra/$function.yaml"
 }
 
 # The name is the function's and the stack's; stacks allow less.

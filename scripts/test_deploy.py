@@ -30,22 +30,23 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.session import Session
 
-ROOT = Path(__file__).resolve().parent.parent
+from functions import MARK, ROOT, functions, required
+
 BINARIES = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
 REGION = "eu-west-1"
 GROUP = "web"
 # Seconds; the emulator and the lab are there within one or two.
 PATIENCE = 60
 
-# What a first deployment must be told, and hooks, schedules and variables besides.
-PARAMETERS = {
+# What a first deployment is told of these functions: hooks, schedules and variables. Another function gets the parameters
+# that it requires.
+PARAMETERS = {name: required(name) for name in functions()} | {
     "launch-logger": [f"AutoScalingGroups={GROUP},shop-*", f"HookGroup={GROUP}", "OnFailure=CONTINUE"],
     "terminate-drainer": [f"AutoScalingGroups={GROUP}", f"HookGroup={GROUP}", "DrainCommands=echo 'a, b'\nsync"],
     "ami-snapshotter": ["AutoScalingGroups=web-2026", "ImageRetention=30d"],
     "lt-ami-refresher": ["LaunchTemplateId=lt-0a0b0c0d0e0f00001", "Ec2InstanceName=web", f"ScalingGroup={GROUP}"],
     "ecs-scheduler": ["ResourceIds=service/shop/web,service/shop/api", "WorkingHours=MON-FRI 09:00-18:00"],
 }
-FUNCTIONS = [name for name in PARAMETERS if (ROOT / "crates" / name).is_dir()]
 
 
 # --- The emulator, the lab and their clients. ---------------------------------------------------------------
@@ -311,7 +312,7 @@ def template(function):
 def settings(function):
     """What the crate says about its deployment."""
     manifest = (ROOT / "crates" / function / "Cargo.toml").read_text()
-    said = manifest.split("[package.metadata.lambda.deploy]")[1]
+    said = manifest.split(MARK)[1].split("\n[")[0]
     return {name: json.loads(value) for name, value in re.findall(r"^(\w+) = (.+)$", said, re.MULTILINE)}
 
 
@@ -338,7 +339,7 @@ class Deployments(unittest.TestCase):
             "ami-snapshotter": self.check_ami_snapshotter,
             "lt-ami-refresher": self.check_lt_ami_refresher,
         }
-        for function in FUNCTIONS:
+        for function in functions():
             with self.subTest(function), contextlib.ExitStack() as afterwards:
                 afterwards.callback(stage.run, "scripts/destroy", function, "--yes")
                 before = account()
@@ -587,7 +588,7 @@ class Deployments(unittest.TestCase):
 
 class Samples(unittest.TestCase):
     def test_each_sample_has_its_answer_on_this_machine(self):
-        samples = [path for function in FUNCTIONS for path in sorted((ROOT / "events" / function).glob("*.json"))]
+        samples = [path for function in functions() for path in sorted((ROOT / "events" / function).glob("*.json"))]
         # Most of the time they wait for the lab.
         with ThreadPoolExecutor(8) as pool:
             for path, (refused, told) in zip(samples, pool.map(self.told_of, samples), strict=True):

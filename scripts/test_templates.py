@@ -17,23 +17,19 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from functions import ROOT, functions, required
+
 BIN = Path(sys.executable).parent
 
 # Seconds in which the emulator starts; it takes two.
 PATIENCE = 60
 
-GROUP = "AutoScalingGroups=web,api-*"
-SERVICES = "ResourceIds=service/shop/web,service/shop/api"
+TOPIC = "AlarmTopic=arn:aws:sns:us-east-1:000000000000:alarms"
 
-# Each template with parameters, and the conditions that hold then besides HasTriggers.
+# Templates with more than their required parameters, and the conditions that hold then besides HasTriggers.
 VARIANTS = [
-    ("launch-logger", [GROUP], []),
-    ("launch-logger", [GROUP, "HookGroup=web", "AlarmTopic=arn:aws:sns:us-east-1:000000000000:alarms"], ["HasHook"]),
-    ("terminate-drainer", [GROUP], []),
-    ("terminate-drainer", [GROUP, "HookGroup=web", "Wait=poll", "SsmDocument=Drain"], ["HasHook"]),
-    ("ami-snapshotter", [GROUP], []),
-    ("ami-snapshotter", [GROUP, "HookGroup=web", "ImageRetention=30d"], ["HasHook"]),
+    ("terminate-drainer", ["HookGroup=web", "Wait=poll", "SsmDocument=Drain"], ["HasHook"]),
+    ("ami-snapshotter", ["HookGroup=web", "ImageRetention=30d"], ["HasHook"]),
     ("lt-ami-refresher", ["Ec2InstanceName=web"], []),
     ("lt-ami-refresher", ["Ec2InstanceName=web", "LaunchTemplateName=web"], ["RunsByItself"]),
     (
@@ -48,10 +44,12 @@ VARIANTS = [
         ],
         ["RunsByItself", "HasScalingGroup"],
     ),
-    ("ecs-scheduler", [SERVICES], ["StartsAndStops"]),
-    ("ecs-scheduler", [SERVICES, "WorkingHours=MON-FRI 09:00-18:00", "Timezone=Europe/Berlin"], ["Converges"]),
+    ("ecs-scheduler", ["WorkingHours=MON-FRI 09:00-18:00", "Timezone=Europe/Berlin"], ["Converges"]),
     ("dashboard", [], []),
 ]
+
+# Conditions that hold with the required parameters alone.
+BY_DEFAULT = {"ecs-scheduler": ["StartsAndStops"]}
 
 
 class Template(yaml.SafeLoader):
@@ -59,6 +57,20 @@ class Template(yaml.SafeLoader):
 
 
 Template.add_multi_constructor("!", lambda *_: None)
+
+
+def template(name):
+    return yaml.load((ROOT / "infra" / f"{name}.yaml").read_text(), Template)
+
+
+def variants():
+    """Each template with its required parameters, with a hook and an alarm's topic where it has them, and VARIANTS."""
+    for name in functions():
+        yield name, required(name), BY_DEFAULT.get(name, [])
+        if "HookGroup" in template(name)["Parameters"]:
+            yield name, [*required(name), "HookGroup=web", TOPIC], ["HasHook"]
+    for name, parameters, conditions in VARIANTS:
+        yield name, [*(required(name) if name in functions() else []), *parameters], conditions
 
 
 def main():
@@ -83,7 +95,7 @@ def main():
         try:
             wait_for(port)
             set_the_scene(folder, variables)
-            for name, parameters, conditions in VARIANTS:
+            for name, parameters, conditions in variants():
                 try_variant(name, parameters, {"HasTriggers", *conditions}, variables)
             for kind, command, key in LEFT:
                 assert not aws(variables, *command).get(key), f"a stack has left {kind}"
@@ -101,20 +113,20 @@ def set_the_scene(folder, variables):
     code = Path(folder) / "code.zip"
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("bootstrap", "")
-    for name in sorted({name for name, _, _ in VARIANTS} - {"dashboard"}):
+    for name in functions():
         role = "arn:aws:iam::000000000000:role/anybody"
         function = ["--function-name", name, "--role", role, "--zip-file", f"fileb://{code}"]
         aws(variables, "lambda", "create-function", "--runtime", "provided.al2023", "--handler", "bootstrap", *function)
-    template = json.dumps({"InstanceType": "t3.micro"})
-    aws(variables, "ec2", "create-launch-template", "--launch-template-name", "web", "--launch-template-data", template)
+    data = json.dumps({"InstanceType": "t3.micro"})
+    aws(variables, "ec2", "create-launch-template", "--launch-template-name", "web", "--launch-template-data", data)
     group = ["--auto-scaling-group-name", "web", "--min-size", "0", "--max-size", "1"]
     launch = ["--launch-template", "LaunchTemplateName=web", "--availability-zones", "us-east-1a"]
     aws(variables, "autoscaling", "create-auto-scaling-group", *group, *launch)
 
 
 def try_variant(name, parameters, conditions, variables):
-    template = yaml.load((ROOT / "infra" / f"{name}.yaml").read_text(), Template)
-    triggers = ["Triggers=true"] if "Triggers" in template["Parameters"] else []
+    declared = template(name)
+    triggers = ["Triggers=true"] if "Triggers" in declared["Parameters"] else []
     began = time.monotonic()
     deploy = ["cloudformation", "deploy", "--stack-name", name, "--template-file", ROOT / "infra" / f"{name}.yaml"]
     deploy += ["--capabilities", "CAPABILITY_IAM"]
@@ -122,16 +134,17 @@ def try_variant(name, parameters, conditions, variables):
         deploy += ["--parameter-overrides", *triggers, *parameters]
     aws(variables, *deploy)
     expected = {
-        resource: declared["Type"]
-        for resource, declared in template["Resources"].items()
-        if declared.get("Condition") in {None, *conditions}
+        resource: made["Type"]
+        for resource, made in declared["Resources"].items()
+        if made.get("Condition") in {None, *conditions}
     }
     listed = aws(variables, "cloudformation", "list-stack-resources", "--stack-name", name)["StackResourceSummaries"]
     made = {one["LogicalResourceId"]: one["ResourceType"] for one in listed if one["ResourceStatus"] == "CREATE_COMPLETE"}
     assert made == expected, f"{name} {parameters}: made {sorted(made)}, expected {sorted(expected)}"
     if name == "dashboard":
         board = aws(variables, "cloudwatch", "get-dashboard", "--dashboard-name", "lifecycle-functions")
-        assert len(json.loads(board["DashboardBody"])["widgets"]) == 15
+        # A row of three for each function.
+        assert len(json.loads(board["DashboardBody"])["widgets"]) == 3 * len(functions())
 
     aws(variables, "cloudformation", "delete-stack", "--stack-name", name)
     aws(variables, "cloudformation", "wait", "stack-delete-complete", "--stack-name", name)

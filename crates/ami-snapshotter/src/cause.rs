@@ -1,6 +1,6 @@
-//! Why an instance goes, from the `Cause` text of its scaling activity. AWS writes these texts for
-//! people and documents few of them; names of alarms, policies and scheduled actions stand in them and
-//! can look like anything, so only AWS's own phrases count, in their places.
+//! Reads why an instance terminates from the `Cause` text of its scaling activity. AWS writes these texts for people
+//! and documents few of them. They contain names of alarms, policies and scheduled actions, which can look like
+//! anything, so only AWS's own phrases at their own positions count.
 //!
 //! Sources: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-verify-scaling-activity.html>,
 //! <https://docs.aws.amazon.com/autoscaling/ec2/userguide/replace-unhealthy-instance.html> and public logs.
@@ -8,7 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Why an instance goes.
+use lifecycle_core::pending::Activity;
+
+/// Why an instance terminates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// EC2 found the instance stopped, terminated or impaired.
@@ -19,17 +21,17 @@ pub enum Cause {
     InstanceRefresh,
     /// A scheduled action shrank the group.
     ScheduledAction,
-    /// Somebody terminated the instance or shrank the group, CloudFormation included.
+    /// An operator, or CloudFormation, terminated the instance or shrank the group.
     UserRequest,
     /// It has reached the group's maximum instance lifetime.
     MaxLifetime,
-    /// The group balances its Availability Zones, or gives up a Spot Instance at risk.
+    /// The group balances its Availability Zones, or replaces a Spot Instance at risk.
     Rebalance,
     /// An alarm or a policy shrank the group.
     ScalingPolicy,
     /// EC2 takes a Spot Instance back.
     SpotInterruption,
-    /// None of these, or not known.
+    /// Another cause, or none that is known.
     Unknown,
 }
 
@@ -46,8 +48,8 @@ const NAMES: [(&str, Cause); 10] = [
     ("unknown", Cause::Unknown),
 ];
 
-/// How a cause's first statement begins, after its time.
-const BEGINNINGS: [(&str, Cause); 9] = [
+/// The prefixes of a cause's first statement, after its time.
+const STATEMENT_PREFIXES: [(&str, Cause); 9] = [
     ("a user request ", Cause::UserRequest),
     ("a scheduled action ", Cause::ScheduledAction),
     ("the scheduled action ", Cause::ScheduledAction),
@@ -59,9 +61,8 @@ const BEGINNINGS: [(&str, Cause); 9] = [
     ("an instance was launched to balance instances in zones ", Cause::Rebalance),
 ];
 
-/// What an instance was taken out of service in response to: how AWS's words begin, without the article,
-/// in lower case.
-const RESPONSES: [(&str, Cause); 14] = [
+/// The prefixes of the reason after "in response to", without the article, in lower case.
+const RESPONSE_PREFIXES: [(&str, Cause); 14] = [
     ("ec2 health check", Cause::HealthCheckEc2),
     ("ec2 instance status check", Cause::HealthCheckEc2),
     ("system health-check", Cause::HealthCheckEc2),
@@ -79,23 +80,23 @@ const RESPONSES: [(&str, Cause); 14] = [
 ];
 
 impl Cause {
-    /// As the variable, the tag and the answer spell it.
+    /// The spelling in the variable, the tag and the answer.
     pub fn as_str(self) -> &'static str {
         NAMES.iter().find(|(_, cause)| *cause == self).map_or("unknown", |(name, _)| name)
     }
 
-    /// The cause in AWS's text, which is one or more sentences that each begin with a time:
-    /// `At 2026-11-21T08:00:00Z an instance was taken out of service in response to …`. The first one
-    /// says what began it; the others say what Auto Scaling made of it, or what happened next.
+    /// Reads AWS's text: one or more statements that each begin with a time, such as `At 2026-11-21T08:00:00Z an
+    /// instance was taken out of service in response to …`. The first statement has the cause. The others describe
+    /// what Auto Scaling did next.
     pub fn of(text: &str) -> Self {
         let statement = text.trim_start().strip_prefix("At ").and_then(|rest| rest.split_once(' '));
         let Some((_, statement)) = statement else {
             return Self::Unknown;
         };
         let statement = statement.trim_start();
-        let beginning = BEGINNINGS.iter().find(|(beginning, _)| statement.starts_with(beginning));
+        let beginning = STATEMENT_PREFIXES.iter().find(|(beginning, _)| statement.starts_with(beginning));
         match beginning.map(|(_, cause)| *cause) {
-            // No name stands in these, and what follows may be another matter than the change of capacity.
+            // These statements contain no names, and a later statement may have a cause of its own.
             Some(cause @ (Self::UserRequest | Self::ScheduledAction)) if !statement.starts_with("the ") => {
                 let later = statement.split_once(" an instance was taken out of service in response to ");
                 later.and_then(|(_, response)| Self::of_response(response)).unwrap_or(cause)
@@ -105,7 +106,7 @@ impl Cause {
         }
     }
 
-    /// Of "an instance", or "instance i-0123", that was taken out of service.
+    /// The cause in a statement about "an instance", or "instance i-0123", that was taken out of service.
     fn of_removal(statement: &str) -> Option<Self> {
         let (subject, response) = statement.split_once(" was taken out of service in response to ")?;
         let named = |id: &str| !id.contains(' ');
@@ -113,20 +114,43 @@ impl Cause {
         is_instance.then(|| Self::of_response(response)).flatten()
     }
 
-    /// Of what an instance was taken out of service in response to.
+    /// The cause in the text after "in response to".
     fn of_response(response: &str) -> Option<Self> {
         let response = response.to_ascii_lowercase();
         let article = ["an ", "a ", "the ", "its "].iter().find_map(|article| response.strip_prefix(article));
         let response = article.unwrap_or(&response);
-        // No public text tells how AWS puts it; no name stands in this sentence.
+        // No public text shows AWS's exact words. The sentence contains no names.
         if response.split('.').next().is_some_and(|sentence| sentence.contains("instance lifetime")) {
             return Some(Self::MaxLifetime);
         }
-        // A person or a program that sets the health of an instance reports a failure, and asks for nothing.
+        // A caller that sets an instance's health reports a failure. It does not request the termination.
         if response.starts_with("user health-check") {
             return Some(Self::Unknown);
         }
-        RESPONSES.iter().find(|(beginning, _)| response.starts_with(beginning)).map(|(_, cause)| *cause)
+        RESPONSE_PREFIXES
+            .iter()
+            .find(|(beginning, _)| response.starts_with(beginning))
+            .map(|(_, cause)| *cause)
+    }
+}
+
+/// The termination of an instance, as the group's scaling activities describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Termination {
+    pub(crate) cause: Cause,
+    pub(crate) activity: Option<Activity>,
+}
+
+impl Termination {
+    /// Reads the activity. Without one the cause is unknown.
+    pub(crate) fn of(activity: Option<Activity>) -> Self {
+        let cause = activity.as_ref().map_or(Cause::Unknown, |activity| Cause::of(&activity.cause));
+        Self { cause, activity }
+    }
+
+    /// AWS's text.
+    pub(crate) fn text(&self) -> &str {
+        self.activity.as_ref().map_or("", |activity| &activity.cause)
     }
 }
 
@@ -143,7 +167,7 @@ impl FromStr for Cause {
         let known = NAMES.iter().find(|(name, _)| *name == text).map(|(_, cause)| *cause);
         known.ok_or_else(|| {
             let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
-            format!("{text:?} is no cause; causes are {}", names.join(", "))
+            format!("{text:?} is not a cause; causes are {}", names.join(", "))
         })
     }
 }

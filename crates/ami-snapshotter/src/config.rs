@@ -3,80 +3,80 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lifecycle_core::config::{self, Names, Parser, Variables, digits, duration, list, names, truth};
-use lifecycle_core::{ActionResult, Error};
+use lambda_kit::config::{self, Names, Parser, digits, duration, list, names, truth};
+use lambda_kit::{Configuration, Error, Variables};
+use lifecycle_core::ActionResult;
 
 use crate::cause::Cause;
 
-/// Variable: the group in service now. The function writes it itself and reads it from its own
-/// configuration, never from the environment, which is as old as the process.
+/// The name of the crate, the binary and the template.
+pub const NAME: &str = "ami-snapshotter";
+
+/// Variable: the stored group. The function writes it itself and reads it from its configuration. The environment of
+/// a running process is out of date.
 pub const CURRENT_ASG_NAME: &str = "CURRENT_ASG_NAME";
-/// Variable: whether the instance keeps running while its image is taken.
+/// Variable: whether the instance keeps running while EC2 makes the image.
 pub const NO_REBOOT: &str = "NO_REBOOT";
-/// Variable: what completes the action of an unexpected death.
+/// Variable: what completes the action of an unplanned termination.
 pub const COMPLETE_ON: &str = "COMPLETE_ON";
 /// Variable: whether launching actions are completed.
 pub const COMPLETE_LAUNCH: &str = "COMPLETE_LAUNCH";
-/// Variable: causes of a death in the current group that count as planned.
+/// Variable: causes of planned terminations in the stored group.
 pub const SKIP_CAUSES: &str = "SKIP_CAUSES";
 /// Variable: result when no image could be made.
 pub const ON_FAILURE: &str = "ON_FAILURE";
-/// Variable: images of one group in an hour.
+/// Variable: maximum of images per group and hour.
 pub const MAX_IMAGES_PER_HOUR: &str = "MAX_IMAGES_PER_HOUR";
-/// Variable: age at which images are removed.
+/// Variable: age at which images are deleted.
 pub const IMAGE_RETENTION: &str = "IMAGE_RETENTION";
-/// Variable: groups that the sweep looks after besides the stored one.
+/// Variable: groups that the sweep reconciles in addition to the stored group.
 pub const AUTO_SCALING_GROUPS: &str = "AUTO_SCALING_GROUPS";
 /// Variable: hooks that the sweep may act on.
 pub const LIFECYCLE_HOOKS: &str = "LIFECYCLE_HOOKS";
 
-/// What completes the action of an unexpected death.
+/// What completes the action of an unplanned termination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompleteOn {
-    /// The image is usable, or has failed.
+    /// The end of the image: it is available or has failed.
     Available,
-    /// EC2 has accepted the image.
+    /// The acceptance of the image by EC2.
     Requested,
-    /// Nothing: the hook's timeout ends the wait.
+    /// The hook's timeout.
     Timeout,
 }
 
 /// The function's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The deployed function's name: whose configuration remembers the group in service.
+    /// The deployed name of the function, whose configuration holds the stored group.
     pub function: String,
-    /// Whether the instance keeps running while its image is taken.
+    /// Whether the instance keeps running while EC2 makes the image.
     pub no_reboot: bool,
-    /// What completes the action of an unexpected death.
+    /// What completes the action of an unplanned termination.
     pub complete_on: CompleteOn,
     /// Whether launching actions are completed.
     pub complete_launch: bool,
-    /// Causes that count as planned.
+    /// Causes of planned terminations.
     pub skip_causes: BTreeSet<Cause>,
     /// Result when no image could be made.
     pub on_failure: ActionResult,
-    /// Images of one group in an hour.
+    /// Maximum of images per group and hour.
     pub max_images_per_hour: usize,
-    /// Age at which images are removed.
+    /// Age at which images are deleted.
     pub image_retention: Option<Duration>,
-    /// Groups that the sweep looks after besides the stored one.
+    /// Groups that the sweep reconciles in addition to the stored group.
     pub groups: Names,
     /// Hooks that it may act on.
     pub hooks: Option<Vec<String>>,
 }
 
-impl Config {
-    /// Reads every variable before it refuses one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] with every bad variable.
-    pub fn parse(variables: &Variables) -> Result<Self, Error> {
+impl Configuration for Config {
+    fn parse(variables: &Variables) -> Result<Self, Error> {
         let mut parser = Parser::new(variables);
         let planned =
             [Cause::InstanceRefresh, Cause::ScheduledAction, Cause::UserRequest, Cause::MaxLifetime];
         let config = Self {
-            function: parser.get(config::FUNCTION_NAME, crate::NAME.to_owned(), str::parse),
+            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
             no_reboot: parser.get(NO_REBOOT, true, truth),
             complete_on: parser.get(COMPLETE_ON, CompleteOn::Available, complete_on),
             complete_launch: parser.get(COMPLETE_LAUNCH, false, truth),
@@ -89,6 +89,10 @@ impl Config {
         };
         parser.finish(config)
     }
+
+    fn function(&self) -> &str {
+        &self.function
+    }
 }
 
 fn complete_on(text: &str) -> Result<CompleteOn, String> {
@@ -100,7 +104,7 @@ fn complete_on(text: &str) -> Result<CompleteOn, String> {
     }
 }
 
-/// Names of causes; nothing at all is an empty list, with which every death is unexpected.
+/// Parses names of causes. An empty value means that no termination is planned.
 fn causes(text: &str) -> Result<BTreeSet<Cause>, String> {
     if text.is_empty() {
         return Ok(BTreeSet::new());
@@ -108,7 +112,9 @@ fn causes(text: &str) -> Result<BTreeSet<Cause>, String> {
     let (known, wrong): (Vec<_>, Vec<_>) = list(text)?
         .iter()
         .map(|name| match name.parse() {
-            Ok(Cause::Unknown) => Err("unknown: what has no known cause can't have been planned".to_owned()),
+            Ok(Cause::Unknown) => {
+                Err("unknown: a termination without a known cause is never planned".to_owned())
+            }
             other => other,
         })
         .partition(Result::is_ok);
@@ -124,5 +130,5 @@ fn count(text: &str) -> Result<usize, String> {
 
 fn retention(text: &str) -> Result<Duration, String> {
     let age = duration(text)?;
-    if age.is_zero() { Err(format!("{text:?} would remove every image at once")) } else { Ok(age) }
+    if age.is_zero() { Err(format!("{text:?} would delete every image at once")) } else { Ok(age) }
 }

@@ -1,40 +1,43 @@
-//! The group in service, which the function remembers in its own configuration. AWS calls:
-//! `lambda:GetFunctionConfiguration`, `lambda:UpdateFunctionConfiguration`,
+//! The stored group: the group in service, in the function's own configuration. `plan` decides which group takes
+//! over.
+//!
+//! AWS calls: `lambda:GetFunctionConfiguration`, `lambda:UpdateFunctionConfiguration`,
 //! `autoscaling:DescribeAutoScalingGroups`.
 
 use std::collections::HashMap;
 
-use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::http::HttpResponse;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use aws_sdk_lambda::operation::update_function_configuration::UpdateFunctionConfigurationError;
 use aws_sdk_lambda::types::Environment;
-use lifecycle_core::action::{is_transient, pauses};
-use lifecycle_core::config::Names;
-use lifecycle_core::error::AwsFailure;
-use lifecycle_core::waits::{Groups, time};
-use lifecycle_core::{Error, Invocation};
-use tracing::{debug, info, warn};
+use lambda_kit::config::Names;
+use lambda_kit::error::AwsFailure;
+use lambda_kit::retry::pauses;
+use lambda_kit::transient::is_transient;
+use lambda_kit::{Error, Invocation};
+use lifecycle_core::pending::Asgs;
+use tracing::{debug, warn};
 
 use crate::config::CURRENT_ASG_NAME;
+use crate::plan::takes_over;
 
-/// Remembers the group in service.
+/// Reads and writes the stored group.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     client: Client,
-    groups: Groups,
+    asgs: Asgs,
     function: String,
 }
 
 impl Current {
-    pub(crate) fn new(client: Client, groups: Groups, function: &str) -> Self {
-        Self { client, groups, function: function.to_owned() }
+    pub(crate) fn new(client: Client, asgs: Asgs, function: &str) -> Self {
+        Self { client, asgs, function: function.to_owned() }
     }
 
-    /// The stored group, read live: the environment of a process is as old as the process. Variables that
-    /// Lambda can't decrypt are as good as nothing stored.
+    /// Reads the stored group from the configuration, because the environment of a running process is out of date. If
+    /// Lambda can't decrypt the variables, no group counts as stored.
     pub(crate) async fn stored(&self) -> Result<Option<String>, Error> {
         match variables(&self.configuration().await?) {
             Ok(variables) => Ok(stored_in(&variables)),
@@ -45,8 +48,8 @@ impl Current {
         }
     }
 
-    /// Forgets `gone`, a stored group that was rolled back: until the next launch, every group's deaths are
-    /// looked at. Somebody else's change comes first: then the next sweep tries again.
+    /// Removes `gone`, a stored group that was rolled back. Until the next launch, no termination counts as a
+    /// replacement. If another change of the configuration comes first, the next sweep tries again.
     pub(crate) async fn forget(&self, gone: &str) -> Result<(), Error> {
         let configuration = self.configuration().await?;
         let Ok(mut variables) = variables(&configuration) else {
@@ -56,68 +59,56 @@ impl Current {
             return Ok(());
         }
         match self.update(variables, configuration.revision_id()).await {
-            Ok(()) => info!(
-                "{gone}, which was stored as the group in service, is gone: no group is stored any more"
-            ),
-            Err(error) if is_passing(&error) => debug!("{gone} is gone, but could not be forgotten now"),
+            Ok(()) => debug!("{gone} was stored as the group in service and is gone: no group is stored now"),
+            Err(error) if can_succeed_later(&error) => {
+                debug!("{gone} is gone, but could not be removed from the configuration now")
+            }
             Err(error) => return Err(failed(&error)),
         }
         Ok(())
     }
 
-    /// Stores `group`, unless it is stored, or is older than the stored one and that one lives. Whoever
-    /// changes the configuration in between is not overwritten: AWS refuses an outdated revision, and the
-    /// configuration is read again. Says whether it was stored.
+    /// Stores `group`, unless it is stored already or the stored group is newer and still exists. A concurrent change
+    /// is not overwritten: AWS refuses an outdated revision, and the configuration is read again. Returns whether it
+    /// stored the group.
     pub(crate) async fn store(&self, group: &str, invocation: &Invocation) -> Result<bool, Error> {
         let mut sent = false;
         for pause in pauses() {
             let configuration = self.configuration().await?;
-            // To write without knowing the other variables would delete them.
+            // A write without the other variables would delete them.
             let mut variables = variables(&configuration).map_err(|reason| Error::AwsError {
                 call: "GetFunctionConfiguration",
-                source: AwsFailure::told(format!("Lambda does not show the function's variables: {reason}")),
+                source: AwsFailure::of(format!("Lambda does not show the function's variables: {reason}")),
             })?;
             let stored = stored_in(&variables);
             if stored.as_deref() == Some(group) {
                 return Ok(sent);
             }
-            if let Some(stored) = &stored
-                && !self.replaces(group, stored).await?
-            {
-                return Ok(false);
+            if let Some(stored) = &stored {
+                let names = Names::default().and(Some(group.to_owned())).and(Some(stored.clone()));
+                if !takes_over(group, stored, &self.asgs.named(&names).await?) {
+                    return Ok(false);
+                }
             }
             variables.insert(CURRENT_ASG_NAME.to_owned(), group.to_owned());
             match self.update(variables, configuration.revision_id()).await {
                 Ok(()) => {
                     let before = stored.as_deref().unwrap_or("no group");
-                    info!(
+                    debug!(
                         asg.name = group,
                         "{group} is now stored as the group in service, in place of {before}"
                     );
                     return Ok(true);
                 }
-                Err(error) if is_passing(&error) && pause < invocation.time_left() => {
-                    debug!("the configuration could not be changed; reading it again");
+                Err(error) if can_succeed_later(&error) && pause < invocation.time_left() => {
+                    debug!("the configuration could not be changed: reading it again");
                     sent = true;
                     tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(failed(&error)),
             }
         }
-        unreachable!("the pauses are without end")
-    }
-
-    /// Whether `group` takes over from `stored`: it was created later, or the other one is gone or going.
-    async fn replaces(&self, group: &str, stored: &str) -> Result<bool, Error> {
-        let names = Names::default().and(Some(group.to_owned())).and(Some(stored.to_owned()));
-        let groups = self.groups.named(&names).await?;
-        let named = |name| groups.iter().find(|found| found.auto_scaling_group_name() == Some(name));
-        let created = |group: &AutoScalingGroup| group.created_time().and_then(time);
-        Ok(match (named(group).filter(|group| lives(group)), named(stored).filter(|stored| lives(stored))) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(group), Some(stored)) => created(group) > created(stored),
-        })
+        unreachable!("the pauses are endless")
     }
 
     async fn configuration(&self) -> Result<GetFunctionConfigurationOutput, Error> {
@@ -137,7 +128,7 @@ impl Current {
     }
 }
 
-/// The variables of a configuration, or why Lambda does not show them.
+/// The variables of a configuration, or the reason why Lambda does not show them.
 fn variables(configuration: &GetFunctionConfigurationOutput) -> Result<HashMap<String, String>, String> {
     let Some(environment) = configuration.environment() else {
         return Ok(HashMap::new());
@@ -152,26 +143,21 @@ fn stored_in(variables: &HashMap<String, String>) -> Option<String> {
     variables.get(CURRENT_ASG_NAME).filter(|name| !name.is_empty()).cloned()
 }
 
-/// The failure of an update. Where the variables are more than Lambda takes, its text quotes them all.
+/// The failure of an update. If the variables are too long, Lambda's text quotes them all, so it is cut.
 fn failed(error: &SdkError<UpdateFunctionConfigurationError, HttpResponse>) -> Error {
     let call = "UpdateFunctionConfiguration";
     match error.message().and_then(|message| message.split_once("String measured")) {
         Some((text, _)) => Error::AwsError {
             call,
-            source: AwsFailure::told(format!("{}: {}", error.code().unwrap_or_default(), text.trim_end())),
+            source: AwsFailure::of(format!("{}: {}", error.code().unwrap_or_default(), text.trim_end())),
         },
         None => Error::aws(call, error),
     }
 }
 
-/// AWS gives a group a status only while it is being deleted.
-pub(crate) fn lives(group: &AutoScalingGroup) -> bool {
-    group.status().is_none_or(str::is_empty)
-}
-
-/// Whether the update can succeed once the configuration is read again: another one came first or still
-/// runs, or AWS failed in passing.
-fn is_passing(error: &SdkError<UpdateFunctionConfigurationError, HttpResponse>) -> bool {
+/// Whether the update can succeed after the configuration is read again: another update came first or still runs, or
+/// the error is transient.
+fn can_succeed_later(error: &SdkError<UpdateFunctionConfigurationError, HttpResponse>) -> bool {
     error.as_service_error().is_some_and(|error| {
         error.is_precondition_failed_exception() || error.is_resource_conflict_exception()
     }) || is_transient(error)

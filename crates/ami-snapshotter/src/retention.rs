@@ -1,7 +1,7 @@
-//! Retention: this function's images go when they are old enough, and their snapshots with them, unless
-//! somebody uses them. AWS calls, only where an image is old enough: `ec2:DescribeInstances`,
-//! `ec2:DescribeLaunchTemplates`, `ec2:DescribeLaunchTemplateVersions`, `ec2:DeregisterImage` (which
-//! needs `ec2:DeleteSnapshot`).
+//! Retention: deletes this function's old images and their snapshots, unless they are in use.
+//!
+//! AWS calls, only if an image is old enough: `ec2:DescribeInstances`, `ec2:DescribeLaunchTemplates`,
+//! `ec2:DescribeLaunchTemplateVersions`, `ec2:DeregisterImage` (which needs `ec2:DeleteSnapshot`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use std::time::Duration;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SnapshotReturnCodes};
 use chrono::TimeDelta;
-use lifecycle_core::{Answer, Error, Invocation};
-use tracing::{error, info, warn};
+use lambda_kit::{Answer, Error, Invocation};
+use tracing::{debug, error, warn};
 
 use crate::images::{Image, Standing};
 
-/// Values that one filter takes.
-const VALUES_AT_ONCE: usize = 200;
+/// Maximum of values in one filter.
+const MAX_FILTER_VALUES: usize = 200;
 
-/// With less time than this no further image is removed: the next sweep goes on.
-const SHORTEST_STEP: Duration = Duration::from_secs(2);
+/// Minimum time to delete another image. With less, the next sweep continues.
+const MIN_DELETION_TIME: Duration = Duration::from_secs(2);
 
-/// Removes old images.
+/// Deletes old images.
 #[derive(Debug, Clone)]
 pub(crate) struct Retention(Client);
 
-/// What was removed, and what was not.
+/// The deleted images and the failures.
 #[derive(Debug, Default)]
 pub(crate) struct Removed {
     images: Vec<String>,
@@ -34,7 +34,7 @@ pub(crate) struct Removed {
 }
 
 impl Removed {
-    /// The answer of the sweep with what the retention did.
+    /// Adds the results of the retention to the sweep's answer.
     pub(crate) fn explain(self, answer: Answer) -> Answer {
         let answer = answer.with("images_removed", self.images).with("snapshots_removed", self.snapshots);
         let answer = if self.in_use.is_empty() { answer } else { answer.with("images_in_use", self.in_use) };
@@ -47,8 +47,8 @@ impl Retention {
         Self(client)
     }
 
-    /// Removes those of `images` that are older than `age` and that nobody uses. A failure is reported
-    /// and doesn't fail the sweep: the next one tries again.
+    /// Deletes those of `images` that are older than `age` and not in use. A failure is reported and does not fail
+    /// the sweep. The next sweep tries again.
     pub(crate) async fn apply(&self, images: &[Image], age: Duration, invocation: &Invocation) -> Removed {
         let mut removed = Removed::default();
         let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
@@ -62,14 +62,14 @@ impl Retention {
         if old.is_empty() {
             return removed;
         }
-        let limit = invocation.time_left().saturating_sub(SHORTEST_STEP);
+        let limit = invocation.time_left().saturating_sub(MIN_DELETION_TIME);
         let used = tokio::time::timeout(limit, self.used(&old)).await.unwrap_or_else(|_| {
-            Err(Error::Timeout("the account's launch templates take longer than this run".to_owned()))
+            Err(Error::Timeout("the run was too short to read the account's launch templates".to_owned()))
         });
         let used = match used {
             Ok(used) => used,
             Err(error) => {
-                removed.failed.push(failure("old images were left alone", &error));
+                removed.failed.push(failure("no old image was deleted", &error));
                 return removed;
             }
         };
@@ -78,7 +78,7 @@ impl Retention {
                 removed.in_use.push(image.id.clone());
                 continue;
             }
-            if invocation.time_left() < SHORTEST_STEP {
+            if invocation.time_left() < MIN_DELETION_TIME {
                 break;
             }
             match self.remove(image).await {
@@ -87,13 +87,13 @@ impl Retention {
                     removed.snapshots += deleted;
                     removed.failed.extend(kept);
                 }
-                Err(error) => removed.failed.push(failure(&format!("{} was not removed", image.id), &error)),
+                Err(error) => removed.failed.push(failure(&format!("{} was not deleted", image.id), &error)),
             }
         }
         removed
     }
 
-    /// Those of the images that an instance or a version of a launch template uses.
+    /// The images that an instance or a launch template version uses.
     async fn used(&self, images: &[&Image]) -> Result<BTreeSet<String>, Error> {
         let mut templates = Vec::new();
         let mut pages = self.0.describe_launch_templates().into_paginator().items().send();
@@ -101,7 +101,7 @@ impl Retention {
             templates.push(template.map_err(|error| Error::aws("DescribeLaunchTemplates", &error))?);
         }
         let mut used = BTreeSet::new();
-        for some in images.chunks(VALUES_AT_ONCE) {
+        for some in images.chunks(MAX_FILTER_VALUES) {
             let ids = some.iter().map(|image| image.id.clone()).collect();
             let with_image = Filter::builder().name("image-id").set_values(Some(ids)).build();
             let mut pages =
@@ -125,7 +125,7 @@ impl Retention {
         Ok(used)
     }
 
-    /// Deregisters an image and deletes its snapshots; says how many, and which were kept and why.
+    /// Deregisters an image and deletes its snapshots. Returns how many, and which ones EC2 kept and why.
     async fn remove(&self, image: &Image) -> Result<(usize, Vec<String>), Error> {
         let answer =
             self.0.deregister_image().image_id(&image.id).delete_associated_snapshots(true).send().await;
@@ -135,7 +135,7 @@ impl Retention {
             .iter()
             .map(|result| (result.snapshot_id().unwrap_or_default(), result.return_code()))
             .partition(|(_, code)| matches!(code, Some(SnapshotReturnCodes::Success)));
-        info!(
+        debug!(
             asg.name = image.wait.group,
             instance.id = image.wait.instance,
             image.id = image.id,

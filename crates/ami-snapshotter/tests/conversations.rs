@@ -17,9 +17,9 @@ fn played(scene: &common::Scene, answer: &Value) -> String {
 }
 
 /// Lets the instance of a scene die of an EC2 health check and plays the event of its wait.
-async fn check_death(setting: Setting, expected: Expect) {
+async fn check_termination(setting: Setting, expected: Expect) {
     let scene = Setting { rules: false, ..setting }.scene().await;
-    let event = scene.death().await;
+    let event = scene.termination().await;
     let answer = scene.invoke(event).await.unwrap();
     expected.assert_eq(&played(&scene, &answer));
 }
@@ -35,8 +35,8 @@ async fn check_sample(setting: Setting, sample: &str, expected: Expect) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unexpected_death() {
-    check_death(Setting::default(), expect![[r#"
+async fn an_unplanned_termination() {
+    check_termination(Setting::default(), expect![[r#"
         GET lambda GetFunctionConfiguration
           FunctionName=ami-snapshotter
           => ok
@@ -96,11 +96,11 @@ async fn an_unexpected_death() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_death_in_a_group_that_was_replaced() {
+async fn a_termination_in_a_group_that_was_replaced() {
     let setting = Setting::default().with("CURRENT_ASG_NAME", "web-2");
     let scene = Setting { rules: false, ..setting }.scene().await;
     create_group(&scene.operator, "web-2", 0, 1_800, false).await;
-    let event = scene.death().await;
+    let event = scene.termination().await;
     let answer = scene.invoke(event).await.unwrap();
     expect![[r#"
         GET lambda GetFunctionConfiguration
@@ -118,9 +118,9 @@ async fn a_death_in_a_group_that_was_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_planned_death() {
+async fn a_planned_termination() {
     let setting = Setting::default().with("SKIP_CAUSES", "health-check-ec2");
-    check_death(setting, expect![[r#"
+    check_termination(setting, expect![[r#"
         GET lambda GetFunctionConfiguration
           FunctionName=ami-snapshotter
           => ok
@@ -198,7 +198,7 @@ async fn a_return_to_the_warm_pool() {
           LifecycleActionToken=87654321-4321-4321-4321-210987654321
           LifecycleHookName=dying
           => ValidationError
-        {"action.id":"87654321","asg.name":"web","hook.name":"dying","instance.id":"i-1234567890abcdef0","outcome":"already-finished","reason":"it returns to the warm pool"}
+        {"action.id":"87654321","asg.name":"web","hook.name":"dying","instance.id":"i-1234567890abcdef0","outcome":"already-finished","reason":"the instance returns to the warm pool"}
     "#]]).await;
 }
 
@@ -226,7 +226,7 @@ async fn an_image_that_was_deregistered() {
         Setting::default(),
         sample,
         expect![[r#"
-            {"image.id":"ami-0123456789abcdef0","image.state":"deregistered","outcome":"ignored","reason":"an image that neither became available nor failed"}
+            {"image.id":"ami-0123456789abcdef0","image.state":"deregistered","outcome":"ignored","reason":"the image is neither available nor failed"}
         "#]],
     )
     .await;

@@ -1,4 +1,4 @@
-//! Births and deaths from beginning to end, in the lab's time.
+//! Launches and terminations from beginning to end, in the lab's time.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ami_snapshotter::NAME;
 use aws_sdk_autoscaling::types::InstanceReusePolicy;
-use common::{DEATH_EVENT, IMAGE_EVENT, LAUNCH_EVENT, OTHER_VARIABLE, Setting, create_group};
+use common::{IMAGE_EVENT, LAUNCH_EVENT, OTHER_VARIABLE, Setting, TERMINATION_EVENT, create_group};
 use lifecycle_lab::World;
 use lifecycle_lab::ec2::{Image, ImageState};
 use lifecycle_lab::faults::CallFault::{AccessDenied, CutAfter, ServerError, Throttle};
@@ -187,8 +187,8 @@ async fn variables_that_lambda_does_not_show_are_never_overwritten_and_an_image_
         world.functions.set_decryption_error(NAME, error);
     });
     let error = scene.invoke(launch_event("web-2")).await.unwrap_err();
-    assert_eq!(error.error_type, "AwsError");
-    assert!(error.error_message.contains("AccessDeniedException"), "{error:?}");
+    assert_eq!(error.error_type(), "AwsError");
+    assert!(error.error_message().contains("AccessDeniedException"), "{error:?}");
     scene.fail();
     scene.released(HOUR).await.unwrap();
     assert_eq!(scene.images().len(), 1);
@@ -196,7 +196,7 @@ async fn variables_that_lambda_does_not_show_are_never_overwritten_and_an_image_
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_nothing_stored_every_groups_death_is_looked_at() {
+async fn with_no_stored_group_every_unplanned_termination_gets_an_image() {
     let scene = Setting::default().fresh().scene().await;
     scene.fail();
     scene.released(HOUR).await.unwrap();
@@ -220,7 +220,7 @@ async fn complete_on_says_when_the_instance_is_released() {
         let mut outcomes = Vec::new();
         while let Ok(moment) = moments.try_recv() {
             if let lifecycle_lab::What::Ended(run, Ok(answer)) = moment.what
-                && run.payload["detail-type"] == DEATH_EVENT
+                && run.payload["detail-type"] == TERMINATION_EVENT
             {
                 outcomes.push(answer["outcome"].clone());
             }
@@ -263,7 +263,7 @@ async fn a_long_image_is_kept_alive_by_the_sweep_and_released_when_it_is_ready()
 
 #[tokio::test(start_paused = true)]
 async fn whatever_event_is_lost_the_sweep_does_the_same() {
-    for lost in [&[DEATH_EVENT][..], &[IMAGE_EVENT], &[DEATH_EVENT, IMAGE_EVENT]] {
+    for lost in [&[TERMINATION_EVENT][..], &[IMAGE_EVENT], &[TERMINATION_EVENT, IMAGE_EVENT]] {
         let scene = Setting::default().swept().scene().await;
         for kind in lost {
             scene.lab.faults().script_events(kind, [EventFault::Lost; 3]);
@@ -279,7 +279,7 @@ async fn whatever_event_is_lost_the_sweep_does_the_same() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_comes_after_the_sweep_finds_the_sweeps_image_and_its_action() {
     let scene = Setting { rules: false, ..Setting::default() }.scene().await;
-    let event = scene.death().await;
+    let event = scene.termination().await;
     let swept = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
     assert_eq!((&swept["outcome"], &swept["started"]), (&json!("swept"), &json!(1)), "{swept}");
     // The image is not visible yet, and the names are the same.
@@ -291,7 +291,7 @@ async fn an_event_that_comes_after_the_sweep_finds_the_sweeps_image_and_its_acti
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_storm_guard_deaths_go_through_and_say_so() {
+async fn above_max_images_per_hour_instances_go_without_image_and_the_answer_says_so() {
     let setting = Setting { instances: 6, ..Setting::default() }.with("MAX_IMAGES_PER_HOUR", "2");
     let scene = setting.scene().await;
     let ids: Vec<String> =
@@ -312,7 +312,7 @@ async fn past_the_storm_guard_deaths_go_through_and_say_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_return_to_the_warm_pool_is_not_a_death() {
+async fn a_return_to_the_warm_pool_gets_no_image() {
     for swept in [false, true] {
         let setting = Setting { instances: 2, rules: !swept, ..Setting::default() };
         let scene = setting.swept().with("LIFECYCLE_HOOKS", "dying").scene().await;
@@ -368,7 +368,7 @@ async fn an_image_that_the_function_took_under_another_name_still_releases_its_w
 #[tokio::test(start_paused = true)]
 async fn an_image_without_tags_is_not_that_of_a_later_wait_of_the_same_instance() {
     let scene = Setting { rules: false, heartbeat: 7_200, ..Setting::default() }.scene().await;
-    let mut event = scene.death().await;
+    let mut event = scene.termination().await;
     assert_eq!(scene.invoke(event.clone()).await.unwrap()["outcome"], "image-requested");
     scene.lab.sleep(HOUR).await;
     let [first] = &scene.images()[..] else { panic!("{:#?}", scene.calls()) };
@@ -387,7 +387,7 @@ async fn an_image_without_tags_is_not_that_of_a_later_wait_of_the_same_instance(
 #[tokio::test(start_paused = true)]
 async fn a_second_delivery_after_a_replacement_leaves_the_image_its_time() {
     let scene = Setting { rules: false, ..Setting::default() }.scene().await;
-    let event = scene.death().await;
+    let event = scene.termination().await;
     assert_eq!(scene.invoke(event.clone()).await.unwrap()["outcome"], "image-requested");
     create_group(&scene.operator, "web-2", 0, 1_800, false).await;
     assert_eq!(scene.invoke(launch_event("web-2")).await.unwrap()["outcome"], "group-stored");
@@ -458,6 +458,8 @@ async fn a_call_that_fails_in_passing_costs_time_and_nothing_else() {
             assert!(waited < 300, "{action} {fault:?}: {waited}");
             assert_eq!(scene.images().len(), 1, "{action} {fault:?}: {:#?}", scene.calls());
             assert_eq!(scene.completions(), ["CONTINUE"], "{action} {fault:?}: {:#?}", scene.calls());
+            let met = |call: &String| call.starts_with(&format!("{action}: ")) && !call.ends_with(": ok");
+            assert!(scene.calls().iter().any(met), "{action} {fault:?}: {:#?}", scene.calls());
         }
     }
 }

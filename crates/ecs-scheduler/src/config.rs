@@ -4,65 +4,64 @@ use std::collections::BTreeSet;
 
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use jiff::tz::TimeZone;
-use lifecycle_core::Error;
-use lifecycle_core::config::{self, Parser, Variables, digits, list, truth};
+use lambda_kit::config::{self, Parser, digits, list, truth};
+use lambda_kit::{Configuration, Error, Variables};
 
+use crate::action::Action;
 use crate::hours::{self, WorkingHours};
-use crate::order::Action;
 use crate::plan::Capacity;
+
+/// The name of the crate, the binary and the template.
+pub const NAME: &str = "ecs-scheduler";
 
 /// Variable: the services, `service/CLUSTER/SERVICE`, separated by commas.
 pub const RESOURCE_IDS: &str = "RESOURCE_IDS";
-/// Variable: Application Auto Scaling's name of the service that the resources belong to.
+/// Variable: Application Auto Scaling's namespace of the resources.
 pub const SERVICE_NAMESPACE: &str = "SERVICE_NAMESPACE";
-/// Variable: what of a resource is scaled.
+/// Variable: the scalable dimension.
 pub const SCALABLE_DIMENSION: &str = "SCALABLE_DIMENSION";
-/// Variable: the role that Application Auto Scaling acts in.
+/// Variable: the role that Application Auto Scaling uses.
 pub const ROLEARN: &str = "ROLEARN";
-/// Variable: least capacity when on and nothing was remembered.
+/// Variable: minimum when on, without a remembered capacity.
 pub const MIN_CAPACITY: &str = "MIN_CAPACITY";
-/// Variable: greatest capacity when on and nothing was remembered.
+/// Variable: maximum when on, without a remembered capacity.
 pub const MAX_CAPACITY: &str = "MAX_CAPACITY";
-/// Variable: whether a stop remembers the capacity that it found.
+/// Variable: whether a stop remembers the capacity.
 pub const REMEMBER_CAPACITY: &str = "REMEMBER_CAPACITY";
-/// Variable: what a payload without an action means.
+/// Variable: the action of a payload that names none.
 pub const ACTION: &str = "ACTION";
-/// Variable: windows in which services should be on.
+/// Variable: the hours in which services should be on.
 pub const WORKING_HOURS: &str = "WORKING_HOURS";
-/// Variable: whose clock the windows mean.
+/// Variable: the time zone of the hours.
 pub const TIMEZONE: &str = "TIMEZONE";
-/// Variable: days on which no window begins.
+/// Variable: dates on which no window begins.
 pub const HOLIDAYS: &str = "HOLIDAYS";
 
 /// The function's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The deployed function's name, in the metric.
+    /// The deployed name of the function, for the metric.
     pub function: String,
     /// The resources, each once.
     pub resources: Vec<String>,
-    /// The service that they belong to.
+    /// The namespace of the resources.
     pub namespace: ServiceNamespace,
-    /// What of them is scaled.
+    /// The scalable dimension.
     pub dimension: ScalableDimension,
-    /// The role that is passed with each registration.
+    /// The role to pass with each registration.
     pub role: Option<String>,
-    /// What a target is given when it comes on and nothing was remembered.
+    /// The capacity of a started target without a remembered capacity.
     pub capacity: Capacity,
-    /// Whether a stop remembers the capacity that it found.
+    /// Whether a stop remembers the capacity.
     pub remember: bool,
-    /// What a payload without an action means.
+    /// The action of a payload that names none.
     pub action: Action,
-    /// When services should be on; always there where `action` is `converge`.
+    /// When services should be on. Always set if `action` is `converge`.
     pub hours: Option<WorkingHours>,
 }
 
-impl Config {
-    /// Reads every variable before it refuses one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] with every bad variable.
-    pub fn parse(variables: &Variables) -> Result<Self, Error> {
+impl Configuration for Config {
+    fn parse(variables: &Variables) -> Result<Self, Error> {
         let mut parser = Parser::new(variables);
         let namespace = parser.get(SERVICE_NAMESPACE, ServiceNamespace::Ecs, |text| {
             ServiceNamespace::try_parse(text).map_err(|_| one_of(text, ServiceNamespace::values()))
@@ -81,7 +80,7 @@ impl Config {
         let zone = parser.get(TIMEZONE, TimeZone::UTC, hours::zone);
         let holidays = parser.get(HOLIDAYS, BTreeSet::new(), hours::holidays);
         let config = Self {
-            function: parser.get(config::FUNCTION_NAME, crate::NAME.to_owned(), str::parse),
+            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
             resources,
             role: parser.get(ROLEARN, None, |text| role(text).map(Some)),
             capacity: Capacity { min, max },
@@ -92,34 +91,41 @@ impl Config {
             dimension,
         };
 
-        // What goes wrong together.
+        // Conflicts between variables.
         if !parser.is_set(RESOURCE_IDS) {
-            parser.refuse(RESOURCE_IDS, "not set; it names the services, as service/CLUSTER/SERVICE");
+            parser.refuse(RESOURCE_IDS, "not set; set it to the services, as service/CLUSTER/SERVICE");
         }
         if !config.dimension.as_str().starts_with(&format!("{}:", config.namespace)) {
-            let why = format!("{} is not of the {SERVICE_NAMESPACE} {}", config.dimension, config.namespace);
+            let why = format!(
+                "{} is not a dimension of {SERVICE_NAMESPACE} {}",
+                config.dimension, config.namespace
+            );
             parser.refuse(SCALABLE_DIMENSION, why);
         }
         if min > max {
-            parser.refuse(MIN_CAPACITY, format!("{min} is more than the {MAX_CAPACITY} {max}"));
+            parser.refuse(MIN_CAPACITY, format!("{min} is more than {MAX_CAPACITY} {max}"));
         }
         if config.capacity == Capacity::OFF {
-            parser.refuse(MAX_CAPACITY, "0 is off: nothing would ever start");
+            parser.refuse(MAX_CAPACITY, "0 is off, so no service would ever start");
         }
         if config.action == Action::Converge && !parser.is_set(WORKING_HOURS) {
             parser.refuse(WORKING_HOURS, format!("not set, and {ACTION} is converge"));
         }
         parser.finish(config)
     }
+
+    fn function(&self) -> &str {
+        &self.function
+    }
 }
 
-/// Leaves out what is named twice: two changes of one target at once would refuse each other.
+/// Removes duplicates: two concurrent changes of one target would conflict.
 pub(crate) fn each_once(ids: Vec<String>) -> Vec<String> {
     let mut known = BTreeSet::new();
     ids.into_iter().filter(|id| known.insert(id.clone())).collect()
 }
 
-/// Checks a resource's id. One that AWS refuses would spoil the look at all the others.
+/// Checks a resource id. An id that AWS refuses would fail the call for all others.
 pub(crate) fn check_resource(namespace: &ServiceNamespace, id: &str) -> Result<(), String> {
     let is_name = |name: &str| {
         let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
@@ -137,7 +143,7 @@ pub(crate) fn check_resource(namespace: &ServiceNamespace, id: &str) -> Result<(
 }
 
 fn capacity(text: &str) -> Result<i32, String> {
-    digits(text).ok_or_else(|| format!("{text:?} is no number of tasks"))
+    digits(text).ok_or_else(|| format!("{text:?} is not a number of tasks"))
 }
 
 fn role(text: &str) -> Result<String, String> {
@@ -149,5 +155,5 @@ fn role(text: &str) -> Result<String, String> {
 }
 
 fn one_of(text: &str, values: &[&str]) -> String {
-    format!("{text:?} is none of {}", values.join(", "))
+    format!("{text:?} is not one of {}", values.join(", "))
 }

@@ -1,9 +1,9 @@
-//! Working hours: whether services should be on at a moment. Pure; time zones and their clock changes
-//! come from jiff and the tables that are built into the binary.
+//! Working hours: whether services should be on at a given time. Pure. Time zones and their clock changes come from
+//! jiff and its tables, which are part of the binary.
 //!
-//! Hours are what the zone's clock shows, and [start, end). So an hour that the clock jumps over in spring
-//! does not come, and one that it shows twice in autumn counts both times. A window belongs to the day
-//! that it begins on: `FRI 22:00-02:00` ends on Saturday, and does not open where Friday is a holiday.
+//! Hours follow the zone's clock and are half-open, [start, end). In spring the skipped hour does not occur; in
+//! autumn the repeated hour counts twice. A window belongs to the day on which it begins: `FRI 22:00-02:00` ends on
+//! Saturday and does not begin if Friday is a holiday.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,7 +24,7 @@ const DAYS: [(&str, Weekday); 7] = [
     ("SUN", Weekday::Sunday),
 ];
 
-/// `24:00`, which can only end a window.
+/// `24:00`, valid only as the end of a window.
 const MIDNIGHT: u16 = 24 * 60;
 
 /// When services should be on.
@@ -32,16 +32,16 @@ const MIDNIGHT: u16 = 24 * 60;
 pub struct WorkingHours {
     /// At least one.
     pub windows: Vec<Window>,
-    /// Whose clock shows them.
+    /// The time zone of the hours.
     pub zone: TimeZone,
-    /// Days on which no window begins.
+    /// Dates on which no window begins.
     pub holidays: BTreeSet<Date>,
 }
 
 impl WorkingHours {
-    /// Whether services should be on at `now`, and why.
+    /// Whether services should be on at `now`, and the reason.
     pub fn at(&self, now: DateTime<Utc>) -> (bool, String) {
-        // jiff's time ends with the year 9999.
+        // jiff's time range ends with the year 9999.
         let now = Timestamp::from_second(now.timestamp()).unwrap_or(Timestamp::MAX);
         let local = self.zone.to_datetime(now);
         let minute = minutes(local.hour() as u16, local.minute() as u16);
@@ -59,20 +59,21 @@ impl WorkingHours {
     }
 }
 
-/// Hours of some days: `MON-FRI 09:00-18:00`, `SAT 10:00-12:00`; days may run over Sunday (`FRI-MON`) and
-/// hours over midnight (`22:00-02:00`).
+/// Hours on some days: `MON-FRI 09:00-18:00`, `SAT 10:00-12:00`. Days can continue over Sunday (`FRI-MON`), hours
+/// over midnight (`22:00-02:00`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     first: Weekday,
     last: Weekday,
     /// Minutes after midnight, less than `MIDNIGHT`.
     start: u16,
-    /// Minutes after midnight, at most `MIDNIGHT` and never `start`; less than `start` is the next day.
+    /// Minutes after midnight, at most `MIDNIGHT` and never equal to `start`. A value below `start` is on the next
+    /// day.
     end: u16,
 }
 
 impl Window {
-    /// The day on which this window began, if it is open on `today` at `minute`.
+    /// The date on which this window began, if it includes `minute` of `today`.
     fn began(&self, today: Date, minute: u16) -> Option<Date> {
         let over_midnight = self.end < self.start;
         let day = if over_midnight && minute < self.end { today.yesterday().ok()? } else { today };
@@ -89,30 +90,30 @@ impl FromStr for Window {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?} is no window such as MON-FRI 09:00-18:00: {why}");
-        let (days, hours) = text.split_once(' ').ok_or_else(|| wrong("it needs days, a space, and hours"))?;
+        let wrong = |why: &str| format!("{text:?} is not a window such as MON-FRI 09:00-18:00: {why}");
+        let (days, hours) = text.split_once(' ').ok_or_else(|| wrong("it needs days, a space and hours"))?;
         let (first, last) = days.split_once('-').unwrap_or((days, days));
         let (start, end) =
-            hours.trim().split_once('-').ok_or_else(|| wrong("its hours need a - between them"))?;
+            hours.trim().split_once('-').ok_or_else(|| wrong("its hours need a - between start and end"))?;
         let day = |name: &str| {
             let found = DAYS.iter().find(|(known, _)| *known == name).map(|(_, day)| *day);
             found.ok_or_else(|| wrong(&format!("{name:?} is not one of MON, TUE, WED, THU, FRI, SAT, SUN")))
         };
         let time = |time: &str| {
-            of_time(time).ok_or_else(|| wrong(&format!("{time:?} is no time of day from 00:00 to 24:00")))
+            of_time(time).ok_or_else(|| wrong(&format!("{time:?} is not a time of day from 00:00 to 24:00")))
         };
         let window = Self { first: day(first)?, last: day(last)?, start: time(start)?, end: time(end)? };
         if window.start == MIDNIGHT {
-            return Err(wrong("24:00 can only be its end"));
+            return Err(wrong("24:00 can only be the end"));
         }
         if window.start == window.end {
-            return Err(wrong("it ends when it starts; a whole day is 00:00-24:00"));
+            return Err(wrong("start and end are equal; a whole day is 00:00-24:00"));
         }
         Ok(window)
     }
 }
 
-/// As it is written in the variable.
+/// The spelling in the variable.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |day: Weekday| DAYS[day.to_monday_zero_offset() as usize].0;
@@ -125,7 +126,7 @@ impl fmt::Display for Window {
     }
 }
 
-/// Minutes after midnight of `HH:MM`, up to `24:00`.
+/// The minutes after midnight of `HH:MM`, up to `24:00`.
 fn of_time(text: &str) -> Option<u16> {
     let two_digits = |text: &str| {
         let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -140,32 +141,32 @@ fn minutes(hour: u16, minute: u16) -> u16 {
     hour * 60 + minute
 }
 
-/// Reads windows separated by `;`.
+/// Parses windows separated by `;`.
 ///
 /// # Errors
-/// One of them is none.
+/// A part of the text is invalid.
 pub fn windows(text: &str) -> Result<Vec<Window>, String> {
     text.split(';').map(|window| window.trim().parse()).collect()
 }
 
-/// Reads the name of an IANA time zone, written exactly so.
+/// Parses the name of an IANA time zone. Upper and lower case matter.
 ///
 /// # Errors
-/// There is none of this name.
+/// There is no time zone with this name.
 pub fn zone(name: &str) -> Result<TimeZone, String> {
-    // jiff knows a zone that stands for none, and finds names in any case.
+    // jiff has a zone for "unknown" and ignores upper and lower case.
     let known = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown() && zone.iana_name() == Some(name));
     known.ok_or_else(|| format!("{name:?} is not an IANA time zone such as Europe/Berlin"))
 }
 
-/// Reads dates separated by commas.
+/// Parses dates separated by commas.
 ///
 /// # Errors
-/// One of them is none.
+/// A part of the text is invalid.
 pub fn holidays(text: &str) -> Result<BTreeSet<Date>, String> {
     let date = |text: &str| {
         let date = text.trim().parse::<Date>().ok().filter(|date| date.to_string() == text.trim());
-        date.ok_or_else(|| format!("{:?} is no date such as 2026-12-25", text.trim()))
+        date.ok_or_else(|| format!("{:?} is not a date such as 2026-12-25", text.trim()))
     };
     text.split(',').map(date).collect()
 }

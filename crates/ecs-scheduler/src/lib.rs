@@ -1,98 +1,118 @@
-//! ecs-scheduler: ECS services sleep outside working hours and wake as they were. It registers their
-//! scalable targets as 0/0 and back, and remembers in between, in a tag of the target, what was there
-//! before. All targets of a run are tended together, and none of them waits for another's failure.
+//! ecs-scheduler: scales ECS services to zero outside working hours, and back to their own size.
 //!
-//! This module is a run from the payload to the answer; `order` reads the payload, `hours` the clock,
-//! `plan` decides about one target, `targets` makes the AWS calls.
+//! It registers a service's scalable target as 0/0, and remembers the bounds from before in a tag of the target. A run handles
+//! all its targets at the same time, and a failed target does not stop the others.
+//!
+//! This module is a run from the payload to the answer. `order` reads the payload, `hours` the clock, `plan` decides about one
+//! target, `targets` makes the AWS calls.
+//!
+//! ```
+//! use ecs_scheduler::hours::{self, WorkingHours};
+//!
+//! let hours = WorkingHours {
+//!     windows: hours::windows("MON-FRI 09:00-18:00")?,
+//!     zone: hours::zone("Asia/Seoul")?,
+//!     holidays: hours::holidays("2026-12-25")?,
+//! };
+//! // 08:00 UTC is 17:00 in Seoul.
+//! assert!(hours.at("2026-12-24T08:00:00Z".parse().unwrap()).0);
+//! assert!(!hours.at("2026-12-25T08:00:00Z".parse().unwrap()).0);
+//! # Ok::<(), String>(())
+//! ```
 
+pub mod action;
 pub mod config;
 pub mod hours;
 pub mod order;
 pub mod plan;
 mod targets;
 
-use std::io;
 use std::slice;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
 use futures::StreamExt;
 use futures::stream;
-use lifecycle_core::dispatch::{About, conclude};
-use lifecycle_core::event;
-use lifecycle_core::runtime::tuned;
-use lifecycle_core::{Answer, Error, Invocation, Outcome, Output};
+use lambda_kit::runtime::with_timeouts_and_retries;
+use lambda_kit::{Answer, Error, Function, Invocation, Outcome, Output, Payload, Received};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
-pub use config::Config;
+pub use config::{Config, NAME};
 
-use order::{Action, Order};
+use action::Action;
+use order::Order;
 use plan::{Capacity, Rules, Tags, Verdict, Wanted};
 use targets::{Target, Targets};
 
-/// The function's name, as crate, binary and template carry it.
-pub const NAME: &str = "ecs-scheduler";
+/// Minimum time for each target: a call that hangs and a second one. After all targets, those with transient errors
+/// share the rest of the run.
+const MIN_TARGET_TIME: Duration = Duration::from_secs(2);
 
-/// The least time for a target, before those that failed in passing get what is left: a call that hangs and
-/// another one.
-const SHORTEST_SHARE: Duration = Duration::from_secs(2);
+/// Maximum of targets that are handled concurrently, each with one call at a time. AWS publishes no rate for these
+/// calls, and public reports show throttles at a handful of concurrent calls. More would turn into retries, fewer
+/// would take longer.
+const MAX_CONCURRENT_TARGETS: usize = 5;
 
-/// Targets that are tended at the same time, each with one call under way. AWS publishes no rate for
-/// these calls, and public reports tell of throttles at a handful at once: more would turn into retries,
-/// fewer would only take longer.
-const AT_ONCE: usize = 5;
+/// Every target is in its wanted state. The word is part of the contract.
+const SCHEDULED: Outcome = Outcome::completing("scheduled");
 
-/// What lives as long as the process: the configuration, one client, standard output.
-#[derive(Debug, Clone)]
+/// Some targets failed. All others were handled.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of {all} targets failed: {}", failed.len(), failed.join("; "))]
+pub struct TargetsFailed {
+    /// The number of all targets.
+    pub all: usize,
+    /// The failures: the target's name, a colon and the reason.
+    pub failed: Vec<String>,
+}
+
+impl From<TargetsFailed> for Error {
+    fn from(error: TargetsFailed) -> Self {
+        Self::Own { name: "TargetsFailed", message: error.to_string() }
+    }
+}
+
+/// The function's state, which lives as long as the process.
+#[derive(Debug)]
 pub struct Context {
-    /// Where metrics go.
-    pub output: Output,
     config: Config,
     targets: Targets,
 }
 
-/// How one target was dealt with, for the answer.
+/// The result of one target, for the answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct TargetResult {
     resource_id: String,
     result: Verdict,
-    /// `null` where it was not registered.
+    /// `null` if the target was not registered.
     before: Option<Capacity>,
     after: Option<Capacity>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-impl Context {
-    /// A context that writes to standard output and speaks to AWS as `sdk` says.
-    ///
-    /// # Errors
-    /// Standard output could not be opened.
-    pub fn new(config: Config, sdk: &SdkConfig) -> io::Result<Self> {
-        let client = aws_sdk_applicationautoscaling::Client::new(&tuned(sdk));
-        Ok(Self { output: Output::stdout()?, targets: Targets::new(client, &config), config })
+impl Function for Context {
+    const NAME: &'static str = NAME;
+    type Config = Config;
+    type Message = Order;
+
+    fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
+        let client = aws_sdk_applicationautoscaling::Client::new(&with_timeouts_and_retries(sdk));
+        Self { targets: Targets::new(client, &config), config }
     }
 
-    /// Handles whatever Lambda delivers: a payload of ours, or a scheduled event.
-    ///
-    /// # Errors
-    /// What Lambda should run again, or keep: see [`Error`].
-    pub async fn invoke(&self, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
-        let about = About { wait: None, time: event::time(&payload) };
-        let order = Order::read(payload, &self.config);
-        let work = order.map(|order| self.handle(order, invocation));
-        let function = &self.config.function;
-        Ok(json!(conclude(function, about, work, invocation, &self.output).await?))
+    fn read(&self, payload: Value) -> Result<Payload<Order>, Error> {
+        Ok(Payload::One(Received::new(payload, |payload| Order::read(payload, &self.config))))
     }
 
     async fn handle(&self, order: Order, invocation: &Invocation) -> Result<Answer, Error> {
         // Accept.
-        info!("accepted: {order}");
+        debug!("accepted: {order}");
 
-        // Prepare: what is there, and what should be.
+        // Observe: the targets. Decide: their wanted state.
         let targets = self.targets.find(&order.resources, invocation).await?;
         let (wanted, reason) = self.wanted(&order, &targets, invocation);
         let rules = Rules {
@@ -102,34 +122,36 @@ impl Context {
             now: invocation.now(),
         };
 
-        // Act: what a toggle goes by is changed last, so that a run that was killed midway goes the same
-        // way again.
+        // Carry out. A toggle changes its first target last, because that target decides the direction. So a retry
+        // after a kill has the same direction.
         let (first, others) = targets.split_at(usize::from(order.action == Action::Toggle));
-        let others = self.tend_all(others, &rules, &order, invocation).await;
-        let mut tended = self.tend_all(first, &rules, &order, invocation).await;
-        tended.extend(others);
+        let others = self.handle_all(others, &rules, &order, invocation).await;
+        let mut handled = self.handle_all(first, &rules, &order, invocation).await;
+        handled.extend(others);
 
         // Report.
-        let all = tended.len();
+        let all = handled.len();
         let (mut done, mut failed) = (Vec::new(), Vec::new());
-        for result in tended {
+        for result in handled {
             match result {
                 Ok(result) => done.push(result),
                 Err(error) => failed.push(error),
             }
         }
         if !failed.is_empty() {
-            return Err(Error::TargetsFailed { all, failed });
+            return Err(TargetsFailed { all, failed }.into());
         }
-        let answer = Answer { outcome: Outcome::Scheduled, fields: Default::default() };
-        let mut answer = answer.with("action", order.action.as_str()).with("wanted", wanted.as_str());
+        let mut answer =
+            Answer::new(SCHEDULED).with("action", order.action.as_str()).with("wanted", wanted.as_str());
         if order.dry_run {
             answer = answer.with("dryRun", true);
         }
         Ok(answer.with("reason", format!("{reason}: {}", summary(&done))).with("targets", json!(done)))
     }
+}
 
-    /// What the targets should be, and why.
+impl Context {
+    /// The wanted state of the targets, and the reason.
     fn wanted(&self, order: &Order, targets: &[Target], invocation: &Invocation) -> (Wanted, String) {
         match (order.action, &self.config.hours) {
             (Action::Start, _) => (Wanted::On, "asked to start".to_owned()),
@@ -138,7 +160,7 @@ impl Context {
                 let (on, why) = hours.at(invocation.now());
                 (if on { Wanted::On } else { Wanted::Off }, why)
             }
-            // Without hours there is no order to converge.
+            // An order to converge always has hours.
             (Action::Toggle | Action::Converge, _) => {
                 let first = targets.first();
                 let name = first.map(|target| target.resource.as_str()).unwrap_or_default();
@@ -150,9 +172,10 @@ impl Context {
         }
     }
 
-    /// Tends these targets together; the results come in their order. Each has its share of the run, so that
-    /// a few that AWS does not let be changed hold up no others; then those share the rest of it.
-    async fn tend_all(
+    /// Handles these targets concurrently and returns the results in order. Each target has a share of the run, so
+    /// that a few stuck targets don't delay the others. Then the targets with transient errors share the rest of the
+    /// run.
+    async fn handle_all(
         &self,
         targets: &[Target],
         rules: &Rules,
@@ -161,27 +184,27 @@ impl Context {
     ) -> Vec<Result<TargetResult, String>> {
         let share = |rounds: usize| {
             let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
-            (invocation.time_left() / rounds).max(SHORTEST_SHARE)
+            (invocation.time_left() / rounds).max(MIN_TARGET_TIME)
         };
-        let rounds = targets.len().div_ceil(AT_ONCE);
-        let mut tended = self.tend_each(targets, rules, order, invocation, share(rounds + 1)).await;
+        let rounds = targets.len().div_ceil(MAX_CONCURRENT_TARGETS);
+        let mut handled = self.tend_each(targets, rules, order, invocation, share(rounds + 1)).await;
 
         let passing = |result: &Result<_, Error>| result.as_ref().is_err_and(Error::is_transient);
-        let again: Vec<usize> = (0..tended.len()).filter(|index| passing(&tended[*index])).collect();
+        let again: Vec<usize> = (0..handled.len()).filter(|index| passing(&handled[*index])).collect();
         let failed: Vec<Target> = again.iter().map(|index| targets[*index].clone()).collect();
         if !failed.is_empty() {
-            let rounds = failed.len().div_ceil(AT_ONCE);
+            let rounds = failed.len().div_ceil(MAX_CONCURRENT_TARGETS);
             let retried = self.tend_each(&failed, rules, order, invocation, share(rounds)).await;
-            // What failed in passing again, perhaps for want of time, says no more than the first failure.
+            // A second transient failure, perhaps for lack of time, adds nothing to the first.
             let telling = again.into_iter().zip(retried).filter(|(_, result)| !passing(result));
             for (index, result) in telling {
-                tended[index] = result;
+                handled[index] = result;
             }
         }
         let named = |(target, result): (&Target, Result<_, Error>)| {
             result.map_err(|error| format!("{}: {}", target.resource, error.chain()))
         };
-        targets.iter().zip(tended).map(named).collect()
+        targets.iter().zip(handled).map(named).collect()
     }
 
     async fn tend_each(
@@ -197,9 +220,9 @@ impl Context {
             (index, invocation.guard(self.tend(target, rules, order, &limited)).await)
         };
         let work: Vec<_> = targets.iter().enumerate().map(tend).collect();
-        let mut tended: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
-        tended.sort_by_key(|(index, _)| *index);
-        tended.into_iter().map(|(_, result)| result).collect()
+        let mut handled: Vec<_> = stream::iter(work).buffer_unordered(MAX_CONCURRENT_TARGETS).collect().await;
+        handled.sort_by_key(|(index, _)| *index);
+        handled.into_iter().map(|(_, result)| result).collect()
     }
 
     async fn tend(
@@ -227,7 +250,7 @@ impl Context {
             warn!(resource.id = target.resource, "{}: {reason}", target.resource);
         }
         match order.dry_run {
-            true => info!(resource.id = target.resource, "{}: a dry run, so not changed", target.resource),
+            true => debug!(resource.id = target.resource, "{}: a dry run, so not changed", target.resource),
             false => self.targets.carry_out(&plan, &target, invocation).await?,
         }
         Ok(TargetResult {
@@ -240,7 +263,7 @@ impl Context {
     }
 }
 
-/// How many targets were dealt with how: `2 stopped, 1 unchanged`.
+/// The number of targets per result: `2 stopped, 1 unchanged`.
 fn summary(done: &[TargetResult]) -> String {
     let count = |verdict: &Verdict| {
         let count = done.iter().filter(|target| target.result == *verdict).count();

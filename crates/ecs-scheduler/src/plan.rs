@@ -1,5 +1,5 @@
-//! What is to be done with one target: a pure function of what is wanted, what was found and what its
-//! tags say. Also the capacity, and the text that remembers one.
+//! Decides what to do with one target: a pure function of the wanted state, the present capacity and the tags. Also
+//! the capacity, and the text that remembers it.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use serde::{Serialize, Serializer};
 
 /// Tag: the capacity that a stop found: `min=2,max=6`.
 pub const REMEMBERED: &str = "lifecycle/remembered";
-/// Tag, written by people: until when the target is not put to sleep, as RFC 3339.
+/// Tag of the operator: the target is not stopped until this time (RFC 3339).
 pub const KEEP_AWAKE_UNTIL: &str = "keep-awake-until";
 
 /// The bounds of a target's capacity. Displays as `2/6`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Capacity {
-    /// At least so many tasks.
+    /// Minimum of tasks.
     pub min: i32,
-    /// At most so many.
+    /// Maximum of tasks.
     pub max: i32,
 }
 
 impl Capacity {
-    /// What a sleeping target has. Everything else is on.
+    /// The capacity of a stopped target. Every other capacity is on.
     pub const OFF: Self = Self { min: 0, max: 0 };
 
     /// The text that remembers it.
@@ -29,12 +29,12 @@ impl Capacity {
         format!("min={},max={}", self.min, self.max)
     }
 
-    /// Reads a memory: only a capacity that a stop can have found.
+    /// Parses a remembered capacity. `None` if no stop can have written it.
     pub fn of_memory(text: &str) -> Option<Self> {
         let (min, max) = text.strip_prefix("min=")?.split_once(",max=")?;
         let capacity = Self { min: min.parse().ok()?, max: max.parse().ok()? };
         let sound = 0 <= capacity.min && capacity.min <= capacity.max && capacity != Self::OFF;
-        // Nobody but a stop writes it, so it looks exactly as a stop writes it.
+        // Only stops write the memory, so it must have exactly their spelling.
         (sound && capacity.memory() == text).then_some(capacity)
     }
 }
@@ -45,10 +45,10 @@ impl fmt::Display for Capacity {
     }
 }
 
-/// What a target should be.
+/// The wanted state of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Anything but 0/0.
+    /// Any capacity but 0/0.
     On,
     /// 0/0.
     Off,
@@ -64,20 +64,20 @@ impl Wanted {
     }
 }
 
-/// What of the configuration and the order decides about every target alike.
+/// The rules that apply to all targets of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// What targets should be.
+    /// The wanted state.
     pub wanted: Wanted,
-    /// The capacity of a target that comes on and remembers none.
+    /// The capacity of a started target without a remembered capacity.
     pub capacity: Capacity,
-    /// Whether stops remember and starts restore.
+    /// Whether stops remember the capacity and starts restore it.
     pub remember: bool,
-    /// The time.
+    /// The current time.
     pub now: DateTime<Utc>,
 }
 
-/// The tags that matter here.
+/// The tags that decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tags {
     /// The value of [`REMEMBERED`].
@@ -86,21 +86,21 @@ pub struct Tags {
     pub keep_awake_until: Option<String>,
 }
 
-/// How a target was dealt with.
+/// The result of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was off and is on.
+    /// The target was off and is now on.
     Started,
-    /// It was on and is off.
+    /// The target was on and is now off.
     Stopped,
-    /// It was as it should be.
+    /// The target was already in the wanted state.
     Unchanged,
-    /// It should be off, and a tag keeps it awake.
+    /// The target should be off, but a tag keeps it awake.
     KeptAwake,
 }
 
 impl Verdict {
-    /// All of them.
+    /// All results.
     pub const ALL: [Self; 4] = [Self::Started, Self::Stopped, Self::Unchanged, Self::KeptAwake];
 
     /// As the answer spells it.
@@ -120,26 +120,26 @@ impl Serialize for Verdict {
     }
 }
 
-/// What is to be done with a target, in this order: remember, register, forget. So a run that is killed
-/// between two of them leaves a memory too many, and never one too few.
+/// The calls for a target, in this order: remember, register, forget. A run that is killed between two of them may
+/// leave an obsolete memory, but never loses one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// How the target ends.
+    /// The result of the target.
     pub verdict: Verdict,
-    /// The value that [`REMEMBERED`] gets.
+    /// The new value of [`REMEMBERED`].
     pub remember: Option<String>,
-    /// The capacity that it is registered with.
+    /// The capacity to register.
     pub register: Option<Capacity>,
-    /// Tags that are removed.
+    /// The tags to remove.
     pub forget: Vec<&'static str>,
-    /// Why, where that does not go without saying.
+    /// The reason, if it is not obvious.
     pub reason: Option<String>,
-    /// Whether a person should look at it.
+    /// Whether an operator should look at the target.
     pub odd: bool,
 }
 
 impl Rules {
-    /// Whether a decision about a target with this capacity, if it is registered, needs its tags.
+    /// Whether the decision about a target with this capacity needs its tags. `None` means not registered.
     pub fn need_tags(&self, found: Option<Capacity>) -> bool {
         let Some(found) = found else {
             return false;
@@ -147,14 +147,14 @@ impl Rules {
         match (self.wanted, found == Capacity::OFF) {
             (Wanted::Off, off) => !off,
             (Wanted::On, true) => self.remember,
-            // A start of what is on changes nothing. A memory that it may still have, from a start that was
-            // killed, is overwritten by the next stop; to remove it here could remove one that a stop writes now.
+            // A start of a target that is on changes nothing. It may still have a memory, from a start that was
+            // killed. The next stop overwrites it; removing it here could remove one that a stop writes now.
             (Wanted::On, false) => false,
         }
     }
 
-    /// Whether the missing memory of a target that was found off may mean that another run has started it
-    /// since, and has forgotten the memory: then it must be looked at again before it is started.
+    /// Whether a target that is off without a memory may have been started by another run since, which removed the
+    /// memory. Then its capacity must be read again before a start.
     pub fn may_be_outrun(&self, found: Option<Capacity>, tags: &Tags) -> bool {
         self.wanted == Wanted::On
             && self.remember
@@ -162,8 +162,7 @@ impl Rules {
             && tags.remembered.is_none()
     }
 
-    /// What is to be done with a target that was found with this capacity, if it is registered, and with
-    /// these tags, if they were needed.
+    /// The plan for a target with this capacity and these tags, if they were needed. `None` means not registered.
     pub fn plan(&self, found: Option<Capacity>, tags: &Tags) -> Plan {
         let is_off = found.is_none_or(|found| found == Capacity::OFF);
         match (self.wanted, found) {
@@ -171,7 +170,7 @@ impl Rules {
             (Wanted::On, _) => Plan::new(Verdict::Unchanged),
             (Wanted::Off, Some(found)) if !is_off => self.stop(found, tags),
             (Wanted::Off, Some(_)) => Plan::new(Verdict::Unchanged),
-            // There is nothing yet that could be remembered.
+            // There is no capacity to remember yet.
             (Wanted::Off, None) => Plan { register: Some(Capacity::OFF), ..Plan::new(Verdict::Stopped) },
         }
     }
@@ -183,13 +182,15 @@ impl Rules {
         let origin = match (known, memory) {
             (Some(_), _) => "the capacity that the stop found".to_owned(),
             (None, Some(bad)) => {
-                format!("the configured capacity, because {REMEMBERED}={bad:?} is no memory of one")
+                format!("the configured capacity: {REMEMBERED}={bad:?} is not a remembered capacity")
             }
-            (None, None) if found.is_none() => "the configured capacity: it was not registered".to_owned(),
+            (None, None) if found.is_none() => {
+                "the configured capacity: the target was not registered".to_owned()
+            }
             (None, None) if self.remember => "the configured capacity: nothing was remembered".to_owned(),
             (None, None) => "the configured capacity".to_owned(),
         };
-        let idle = if capacity.min == 0 { "; at a minimum of 0 no task starts by itself" } else { "" };
+        let idle = if capacity.min == 0 { "; with a minimum of 0 no task starts by itself" } else { "" };
         Plan {
             register: Some(capacity),
             forget: self.outdated(tags),
@@ -209,7 +210,7 @@ impl Rules {
                 Ok(_) => {}
                 Err(_) => {
                     let reason = Some(format!(
-                        "{KEEP_AWAKE_UNTIL}={until:?} is no RFC 3339 time such as 2026-11-21T22:00:00+01:00"
+                        "{KEEP_AWAKE_UNTIL}={until:?} is not an RFC 3339 time such as 2026-11-21T22:00:00+01:00"
                     ));
                     return Plan { reason, odd: true, ..Plan::new(Verdict::KeptAwake) };
                 }
@@ -225,8 +226,7 @@ impl Rules {
         }
     }
 
-    /// The tags that have had their time: a memory, unless this is a stop that remembers, and a
-    /// `keep-awake-until` that is past.
+    /// The obsolete tags: a memory, unless this is a stop that remembers, and a `keep-awake-until` in the past.
     fn outdated(&self, tags: &Tags) -> Vec<&'static str> {
         let keeps = self.wanted == Wanted::Off && self.remember;
         let past = |until: &String| DateTime::parse_from_rfc3339(until).is_ok_and(|time| time <= self.now);

@@ -1,6 +1,7 @@
-//! Application Auto Scaling: finding targets, reading their tags, carrying out a plan. Each call is
-//! repeated while the run has time, where a repeat can help. AWS calls:
-//! `application-autoscaling:DescribeScalableTargets`, `application-autoscaling:ListTagsForResource`,
+//! The calls to Application Auto Scaling: finds targets, reads their tags, carries out a plan. Transient errors are
+//! retried while the run has time.
+//!
+//! AWS calls: `application-autoscaling:DescribeScalableTargets`, `application-autoscaling:ListTagsForResource`,
 //! `application-autoscaling:TagResource`, `application-autoscaling:RegisterScalableTarget`,
 //! `application-autoscaling:UntagResource`.
 
@@ -14,24 +15,24 @@ use aws_sdk_applicationautoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_applicationautoscaling::config::{Builder, Config as SdkConfig};
 use aws_sdk_applicationautoscaling::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace};
-use lifecycle_core::action::patiently;
-use lifecycle_core::{Error, Invocation};
-use tracing::info;
+use lambda_kit::retry::retry_until_deadline;
+use lambda_kit::{Error, Invocation};
+use tracing::debug;
 
-use crate::Config;
+use crate::config::Config;
 use crate::plan::{Capacity, KEEP_AWAKE_UNTIL, Plan, REMEMBERED, Tags};
 
-/// Resources that one `DescribeScalableTargets` can be asked about.
-const DESCRIBED_AT_ONCE: usize = 50;
+/// Maximum of resource ids in one `DescribeScalableTargets`.
+const MAX_IDS_PER_CALL: usize = 50;
 
-/// A resource, and the target that it is registered as.
+/// A resource and its target, if it is registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) resource: String,
     pub(crate) registered: Option<Registered>,
 }
 
-/// What Application Auto Scaling knows of a target.
+/// A registered target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registered {
     arn: String,
@@ -44,7 +45,7 @@ impl Target {
     }
 }
 
-/// Speaks to Application Auto Scaling about one dimension of one service's resources.
+/// The calls to Application Auto Scaling, for one namespace and dimension.
 #[derive(Debug, Clone)]
 pub(crate) struct Targets {
     client: Client,
@@ -63,14 +64,14 @@ impl Targets {
         }
     }
 
-    /// The targets of these resources, in their order: one call for each fifty.
+    /// The targets of these resources, in order: one call per fifty.
     pub(crate) async fn find(
         &self,
         resources: &[String],
         invocation: &Invocation,
     ) -> Result<Vec<Target>, Error> {
         let mut found = BTreeMap::new();
-        for resources in resources.chunks(DESCRIBED_AT_ONCE) {
+        for resources in resources.chunks(MAX_IDS_PER_CALL) {
             let mut page = None;
             loop {
                 let describe = |limits| {
@@ -96,7 +97,7 @@ impl Targets {
         Ok(resources.iter().map(target).collect())
     }
 
-    /// The tags of a target that matter here.
+    /// The tags of a target that decide.
     pub(crate) async fn tags(&self, target: &Registered, invocation: &Invocation) -> Result<Tags, Error> {
         let list = |limits| {
             let list = self.client.list_tags_for_resource().resource_arn(&target.arn);
@@ -106,7 +107,7 @@ impl Targets {
         Ok(Tags { remembered: tags.remove(REMEMBERED), keep_awake_until: tags.remove(KEEP_AWAKE_UNTIL) })
     }
 
-    /// Remembers, registers and forgets, as the plan says, and stops at the first call that fails.
+    /// Carries out the plan and stops at the first call that fails.
     pub(crate) async fn carry_out(
         &self,
         plan: &Plan,
@@ -114,7 +115,7 @@ impl Targets {
         invocation: &Invocation,
     ) -> Result<(), Error> {
         let resource = &target.resource;
-        // Of a target that is not registered no plan touches the tags.
+        // No plan changes the tags of a target that is not registered.
         let arn = target.registered.as_ref().map(|registered| registered.arn.as_str()).unwrap_or_default();
         if let Some(memory) = &plan.remember {
             let tag = |limits| {
@@ -122,7 +123,7 @@ impl Targets {
                 tag.customize().config_override(limits).send()
             };
             call("TagResource", invocation, tag).await?;
-            info!(resource.id = resource, "{resource}: remembered {memory}");
+            debug!(resource.id = resource, "{resource}: remembered {memory}");
         }
         if let Some(capacity) = plan.register {
             let register = |limits| {
@@ -134,7 +135,7 @@ impl Targets {
             };
             call("RegisterScalableTarget", invocation, register).await?;
             let before = target.capacity().map_or_else(|| "not registered".to_owned(), |was| was.to_string());
-            info!(
+            debug!(
                 resource.id = resource,
                 capacity.min = capacity.min,
                 capacity.max = capacity.max,
@@ -149,7 +150,7 @@ impl Targets {
                 untag.customize().config_override(limits).send()
             };
             call("UntagResource", invocation, untag).await?;
-            info!(resource.id = resource, "{resource}: removed {}", plan.forget.join(" and "));
+            debug!(resource.id = resource, "{resource}: removed {}", plan.forget.join(" and "));
         }
         Ok(())
     }
@@ -158,15 +159,15 @@ impl Targets {
 impl From<ScalableTarget> for Registered {
     fn from(target: ScalableTarget) -> Self {
         Self {
-            // Only targets from before AWS gave them ARNs have none, and their tags can't be spoken of.
+            // Targets that were registered before AWS introduced their ARNs have none and can't have tags.
             arn: target.scalable_target_arn.unwrap_or_default(),
             capacity: Capacity { min: target.min_capacity, max: target.max_capacity },
         }
     }
 }
 
-/// One call, sent again while the run has time and AWS was busy or did not answer. An update of the same
-/// target by somebody else, a deployment or a scaling policy, is over in a moment.
+/// One call. Transient errors are retried while the run has time. A concurrent update of the target, by a deployment
+/// or a scaling policy, ends within moments.
 async fn call<T, E, F>(
     name: &'static str,
     invocation: &Invocation,
@@ -176,7 +177,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
-    let answer = patiently(name, invocation, |limit| {
+    let answer = retry_until_deadline(name, invocation, |limit| {
         let limits = TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit);
         let builder = SdkConfig::builder().retry_config(RetryConfig::disabled());
         send(builder.timeout_config(limits.build()))

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use ecs_scheduler::Config;
-use ecs_scheduler::order::Action;
+use ecs_scheduler::action::Action;
 use ecs_scheduler::plan::Capacity;
 use expect_test::{Expect, expect};
+use lambda_kit::Configuration;
 
 const ONE: (&str, &str) = ("RESOURCE_IDS", "service/shop/web");
 
@@ -33,9 +34,9 @@ fn only_the_resources_are_required() {
     check_wrong(
         &[],
         expect![[r#"
-        RESOURCE_IDS: not set
-        it names the services, as service/CLUSTER/SERVICE
-    "#]],
+            RESOURCE_IDS: not set
+            set it to the services, as service/CLUSTER/SERVICE
+        "#]],
     );
 }
 
@@ -87,17 +88,17 @@ fn every_bad_variable_is_named_at_once() {
             ("HOLIDAYS", "Christmas"),
         ],
         expect![[r#"
-            SERVICE_NAMESPACE: "ECS" is none of appstream, cassandra, comprehend, custom-resource, dynamodb, ec2, ecs, elasticache, elasticmapreduce, kafka, lambda, neptune, rds, sagemaker, workspaces
-            SCALABLE_DIMENSION: "ecs:service:Tasks" is none of appstream:fleet:DesiredCapacity, cassandra:table:ReadCapacityUnits, cassandra:table:WriteCapacityUnits, comprehend:document-classifier-endpoint:DesiredInferenceUnits, comprehend:entity-recognizer-endpoint:DesiredInferenceUnits, custom-resource:ResourceType:Property, dynamodb:index:ReadCapacityUnits, dynamodb:index:WriteCapacityUnits, dynamodb:table:ReadCapacityUnits, dynamodb:table:WriteCapacityUnits, ec2:spot-fleet-request:TargetCapacity, ecs:service:DesiredCount, elasticache:cache-cluster:Nodes, elasticache:replication-group:NodeGroups, elasticache:replication-group:Replicas, elasticmapreduce:instancegroup:InstanceCount, kafka:broker-storage:VolumeSize, lambda:function:ProvisionedConcurrency, neptune:cluster:ReadReplicaCount, rds:cluster:ReadReplicaCount, sagemaker:inference-component:DesiredCopyCount, sagemaker:variant:DesiredInstanceCount, sagemaker:variant:DesiredProvisionedConcurrency, workspaces:workspacespool:DesiredUserSessions
+            SERVICE_NAMESPACE: "ECS" is not one of appstream, cassandra, comprehend, custom-resource, dynamodb, ec2, ecs, elasticache, elasticmapreduce, kafka, lambda, neptune, rds, sagemaker, workspaces
+            SCALABLE_DIMENSION: "ecs:service:Tasks" is not one of appstream:fleet:DesiredCapacity, cassandra:table:ReadCapacityUnits, cassandra:table:WriteCapacityUnits, comprehend:document-classifier-endpoint:DesiredInferenceUnits, comprehend:entity-recognizer-endpoint:DesiredInferenceUnits, custom-resource:ResourceType:Property, dynamodb:index:ReadCapacityUnits, dynamodb:index:WriteCapacityUnits, dynamodb:table:ReadCapacityUnits, dynamodb:table:WriteCapacityUnits, ec2:spot-fleet-request:TargetCapacity, ecs:service:DesiredCount, elasticache:cache-cluster:Nodes, elasticache:replication-group:NodeGroups, elasticache:replication-group:Replicas, elasticmapreduce:instancegroup:InstanceCount, kafka:broker-storage:VolumeSize, lambda:function:ProvisionedConcurrency, neptune:cluster:ReadReplicaCount, rds:cluster:ReadReplicaCount, sagemaker:inference-component:DesiredCopyCount, sagemaker:variant:DesiredInstanceCount, sagemaker:variant:DesiredProvisionedConcurrency, workspaces:workspacespool:DesiredUserSessions
             RESOURCE_IDS: "shop/api" is not service/CLUSTER/SERVICE
-            MIN_CAPACITY: "-1" is no number of tasks
-            MAX_CAPACITY: "many" is no number of tasks
-            WORKING_HOURS: "weekend" is no window such as MON-FRI 09:00-18:00: it needs days, a space, and hours
+            MIN_CAPACITY: "-1" is not a number of tasks
+            MAX_CAPACITY: "many" is not a number of tasks
+            WORKING_HOURS: "weekend" is not a window such as MON-FRI 09:00-18:00: it needs days, a space and hours
             TIMEZONE: "Berlin" is not an IANA time zone such as Europe/Berlin
-            HOLIDAYS: "Christmas" is no date such as 2026-12-25
+            HOLIDAYS: "Christmas" is not a date such as 2026-12-25
             ROLEARN: "scaling" is not the ARN of a role
             REMEMBER_CAPACITY: "yes" is neither true nor false
-            ACTION: "Converge" is none of start, stop, toggle, converge
+            ACTION: "Converge" is not start, stop, toggle or converge
         "#]],
     );
 }
@@ -107,14 +108,14 @@ fn what_goes_wrong_together_is_refused() {
     check_wrong(
         &[ONE, ("MIN_CAPACITY", "5")],
         expect![[r#"
-        MIN_CAPACITY: 5 is more than the MAX_CAPACITY 3
-    "#]],
+            MIN_CAPACITY: 5 is more than MAX_CAPACITY 3
+        "#]],
     );
     check_wrong(
         &[ONE, ("MIN_CAPACITY", "0"), ("MAX_CAPACITY", "0")],
         expect![[r#"
-        MAX_CAPACITY: 0 is off: nothing would ever start
-    "#]],
+            MAX_CAPACITY: 0 is off, so no service would ever start
+        "#]],
     );
     check_wrong(
         &[ONE, ("ACTION", "converge")],
@@ -125,14 +126,14 @@ fn what_goes_wrong_together_is_refused() {
     check_wrong(
         &[ONE, ("ACTION", "converge"), ("WORKING_HOURS", "")],
         expect![[r#"
-        WORKING_HOURS: "" is no window such as MON-FRI 09:00-18:00: it needs days, a space, and hours
-    "#]],
+            WORKING_HOURS: "" is not a window such as MON-FRI 09:00-18:00: it needs days, a space and hours
+        "#]],
     );
     check_wrong(
         &[("RESOURCE_IDS", "table/orders"), ("SERVICE_NAMESPACE", "dynamodb")],
         expect![[r#"
-        SCALABLE_DIMENSION: ecs:service:DesiredCount is not of the SERVICE_NAMESPACE dynamodb
-    "#]],
+            SCALABLE_DIMENSION: ecs:service:DesiredCount is not a dimension of SERVICE_NAMESPACE dynamodb
+        "#]],
     );
 }
 

@@ -213,7 +213,7 @@ async fn what_was_never_registered_is_registered() {
           ServiceNamespace=ecs
           => ok
         answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
-          {"after":{"max":3,"min":1},"before":null,"reason":"the configured capacity: it was not registered","resourceId":"service/shop/jobs","result":"started"}
+          {"after":{"max":3,"min":1},"before":null,"reason":"the configured capacity: the target was not registered","resourceId":"service/shop/jobs","result":"started"}
         metric: "scheduled"
         after 81.0ms
     "#]]).await;
@@ -249,7 +249,7 @@ async fn a_bad_memory_falls_back_to_the_configured_capacity_and_says_so() {
         RegisterScalableTarget: ok
         UntagResource: ok
         answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
-          {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"reason":"the configured capacity, because lifecycle/remembered=\"min=0,max=0\" is no memory of one","resourceId":"service/shop/web","result":"started"}
+          {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"reason":"the configured capacity: lifecycle/remembered=\"min=0,max=0\" is not a remembered capacity","resourceId":"service/shop/web","result":"started"}
     "#]]).await;
     assert_eq!((scene.bounds(WEB).as_str(), scene.memory(WEB)), ("1/3", None));
 }
@@ -289,7 +289,7 @@ async fn who_works_late_is_not_put_to_sleep() {
           => ok
         answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 2 kept-awake","wanted":"off"}, targets:
           {"after":{"max":6,"min":2},"before":{"max":6,"min":2},"reason":"keep-awake-until 2026-11-19T20:00:00+01:00","resourceId":"service/shop/web","result":"kept-awake"}
-          {"after":{"max":4,"min":1},"before":{"max":4,"min":1},"reason":"keep-awake-until=\"late\" is no RFC 3339 time such as 2026-11-21T22:00:00+01:00","resourceId":"service/shop/api","result":"kept-awake"}
+          {"after":{"max":4,"min":1},"before":{"max":4,"min":1},"reason":"keep-awake-until=\"late\" is not an RFC 3339 time such as 2026-11-21T22:00:00+01:00","resourceId":"service/shop/api","result":"kept-awake"}
         metric: "scheduled"
         after 102.0ms
     "#]]).await;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{API, Scene, WEB, events, play, sample};
+use common::{API, Scene, WEB, play, sample};
 use expect_test::expect;
 use serde_json::json;
 
@@ -32,9 +32,13 @@ async fn every_sample_is_dealt_with_as_documented() {
         assert!(played.contains(&format!("metric: \"{outcome}\"")), "{name}: {played}");
         assert_eq!([scene.bounds(WEB), scene.bounds(API)], bounds, "{name}");
     }
-    let mut files: Vec<_> = events().read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        testkit::events(ecs_scheduler::NAME).read_dir().unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files, SAMPLES.map(|(name, ..)| events().join(name).with_extension("json")));
+    assert_eq!(
+        files,
+        SAMPLES.map(|(name, ..)| testkit::events(ecs_scheduler::NAME).join(name).with_extension("json"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +74,7 @@ async fn a_wrong_payload_is_named_with_its_path() {
         "stop"
           InvalidPayload: .: not a JSON object
         {"action":"restart"}
-          InvalidPayload: action: "restart" is none of start, stop, toggle, converge
+          InvalidPayload: action: "restart" is not start, stop, toggle or converge
         {"action":1}
           InvalidPayload: action: invalid type: integer `1`, expected a string
         {"Action":"stop"}
@@ -90,7 +94,7 @@ async fn a_wrong_payload_is_named_with_its_path() {
         {"action":"converge"}
           InvalidPayload: action: converge needs WORKING_HOURS, which is not set
         {"action":"reconcile"}
-          InvalidPayload: action: "reconcile" is none of start, stop, toggle, converge
+          InvalidPayload: action: "reconcile" is not start, stop, toggle or converge
         {"Records":[]}
           InvalidPayload: Records: unknown field `Records`, expected one of `action`, `resourceIds`, `dryRun`
         {"detail-type":"Scheduled Event"}

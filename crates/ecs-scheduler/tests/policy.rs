@@ -73,20 +73,20 @@ fn a_stop_remembers_what_it_finds_and_respects_who_works_late() {
         rules(Wanted::Off),
         &cases,
         expect![[r#"
-        2/6 [] [] -> stopped, remember min=2,max=6, register 0/0
-        2/6 [min=2,max=6] [] -> stopped, register 0/0
-        2/6 [min=1,max=4] [] -> stopped, remember min=2,max=6, register 0/0
-        2/6 [nonsense] [] -> stopped, remember min=2,max=6, register 0/0
-        0/6 [] [] -> stopped, remember min=0,max=6, register 0/0
-        0/0 ? -> unchanged
-        new ? -> stopped, register 0/0
-        2/6 [] [2026-11-19T19:00:00Z] -> kept-awake: keep-awake-until 2026-11-19T19:00:00Z
-        2/6 [] [2026-11-19T19:00:01+01:00] -> kept-awake: keep-awake-until 2026-11-19T19:00:01+01:00
-        2/6 [] [2026-11-19T19:00:00+01:00] -> stopped, remember min=2,max=6, register 0/0, remove keep-awake-until
-        2/6 [] [2026-11-19T17:59:59Z] -> stopped, remember min=2,max=6, register 0/0, remove keep-awake-until
-        2/6 [] [9pm] -> kept-awake: keep-awake-until="9pm" is no RFC 3339 time such as 2026-11-21T22:00:00+01:00 (!)
-        2/6 [] [2026-11-19] -> kept-awake: keep-awake-until="2026-11-19" is no RFC 3339 time such as 2026-11-21T22:00:00+01:00 (!)
-    "#]],
+            2/6 [] [] -> stopped, remember min=2,max=6, register 0/0
+            2/6 [min=2,max=6] [] -> stopped, register 0/0
+            2/6 [min=1,max=4] [] -> stopped, remember min=2,max=6, register 0/0
+            2/6 [nonsense] [] -> stopped, remember min=2,max=6, register 0/0
+            0/6 [] [] -> stopped, remember min=0,max=6, register 0/0
+            0/0 ? -> unchanged
+            new ? -> stopped, register 0/0
+            2/6 [] [2026-11-19T19:00:00Z] -> kept-awake: keep-awake-until 2026-11-19T19:00:00Z
+            2/6 [] [2026-11-19T19:00:01+01:00] -> kept-awake: keep-awake-until 2026-11-19T19:00:01+01:00
+            2/6 [] [2026-11-19T19:00:00+01:00] -> stopped, remember min=2,max=6, register 0/0, remove keep-awake-until
+            2/6 [] [2026-11-19T17:59:59Z] -> stopped, remember min=2,max=6, register 0/0, remove keep-awake-until
+            2/6 [] [9pm] -> kept-awake: keep-awake-until="9pm" is not an RFC 3339 time such as 2026-11-21T22:00:00+01:00 (!)
+            2/6 [] [2026-11-19] -> kept-awake: keep-awake-until="2026-11-19" is not an RFC 3339 time such as 2026-11-21T22:00:00+01:00 (!)
+        "#]],
     );
 }
 
@@ -115,20 +115,20 @@ fn a_start_restores_only_what_a_stop_can_have_remembered() {
         &cases,
         expect![[r#"
             0/0 [min=2,max=6] [] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
-            0/0 [min=0,max=6] [] -> started, register 0/6, remove lifecycle/remembered: the capacity that the stop found; at a minimum of 0 no task starts by itself
+            0/0 [min=0,max=6] [] -> started, register 0/6, remove lifecycle/remembered: the capacity that the stop found; with a minimum of 0 no task starts by itself
             0/0 [min=2,max=6] [2026-11-18T22:00:00Z] -> started, register 2/6, remove lifecycle/remembered and keep-awake-until: the capacity that the stop found
             0/0 [min=2,max=6] [2026-11-20T22:00:00Z] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
             0/0 [min=2,max=6] [9pm] -> started, register 2/6, remove lifecycle/remembered: the capacity that the stop found
             0/0 [] [] -> started, register 1/3: the configured capacity: nothing was remembered
-            0/0 [min=0,max=0] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=0,max=0" is no memory of one (!)
-            0/0 [min=6,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=6,max=2" is no memory of one (!)
-            0/0 [min=-1,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=-1,max=2" is no memory of one (!)
-            0/0 [min=1,max=99999999999] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=1,max=99999999999" is no memory of one (!)
-            0/0 [min=+2,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=+2,max=6" is no memory of one (!)
-            0/0 [min=02,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=02,max=6" is no memory of one (!)
-            0/0 [min=2, max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="min=2, max=6" is no memory of one (!)
-            0/0 [2/6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity, because lifecycle/remembered="2/6" is no memory of one (!)
-            new ? -> started, register 1/3: the configured capacity: it was not registered
+            0/0 [min=0,max=0] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="min=0,max=0" is not a remembered capacity (!)
+            0/0 [min=6,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="min=6,max=2" is not a remembered capacity (!)
+            0/0 [min=-1,max=2] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="min=-1,max=2" is not a remembered capacity (!)
+            0/0 [min=1,max=99999999999] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="min=1,max=99999999999" is not a remembered capacity (!)
+            0/0 [min=+2,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="min=+2,max=6" is not a remembered capacity (!)
+            0/0 [min=02,max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="min=02,max=6" is not a remembered capacity (!)
+            0/0 [min=2, max=6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="min=2, max=6" is not a remembered capacity (!)
+            0/0 [2/6] [] -> started, register 1/3, remove lifecycle/remembered: the configured capacity: lifecycle/remembered="2/6" is not a remembered capacity (!)
+            new ? -> started, register 1/3: the configured capacity: the target was not registered
             2/6 ? -> unchanged
         "#]],
     );
@@ -140,10 +140,10 @@ fn no_tags_are_read_of_what_is_as_it_should_be() {
         rules(Wanted::On),
         &[(ON, "", ""), (OFF, "", ""), (NEW, "", "")],
         expect![[r#"
-        2/6 ? -> unchanged
-        0/0 [] [] -> started, register 1/3: the configured capacity: nothing was remembered
-        new ? -> started, register 1/3: the configured capacity: it was not registered
-    "#]],
+            2/6 ? -> unchanged
+            0/0 [] [] -> started, register 1/3: the configured capacity: nothing was remembered
+            new ? -> started, register 1/3: the configured capacity: the target was not registered
+        "#]],
     );
     check(
         rules(Wanted::Off),

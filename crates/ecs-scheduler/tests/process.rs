@@ -6,24 +6,17 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use common::{API, JOBS, LOGS, Scene, WEB, sample};
 use ecs_scheduler::NAME;
 use lifecycle_lab::faults::CallFault::{Contention, Hang, KillAfter, KillBefore, Throttle};
-use lifecycle_lab::{Code, Function};
+use lifecycle_lab::{Code, Function, RunError};
 use serde_json::{Value, json};
-
-/// The machine's time, which the process goes by.
-fn now() -> DateTime<Utc> {
-    #[expect(clippy::disallowed_methods, reason = "the process under test reads this clock too")]
-    SystemTime::now().into()
-}
 
 /// The shop at the machine's time, `web` at 2/6 and `api` at 1/4, with the built binary in its account.
 async fn scene(variables: &[(&str, &str)]) -> Scene {
-    let scene = Scene::at(&now().to_rfc3339());
+    let scene = Scene::at(&testkit::now().to_rfc3339());
     scene.register(WEB, 2, 6).await;
     scene.register(API, 1, 4).await;
     let resources = format!("{WEB},{API}");
@@ -39,13 +32,18 @@ async fn scene(variables: &[(&str, &str)]) -> Scene {
     scene
 }
 
+/// In how many lines there is this text.
+fn count(logs: &[String], text: &str) -> usize {
+    logs.iter().filter(|line| line.contains(text)).count()
+}
+
 fn bounds(scene: &Scene) -> [String; 2] {
     [scene.bounds(WEB), scene.bounds(API)]
 }
 
 #[tokio::test]
 async fn services_sleep_and_wake_as_they_were() {
-    let scene = scene(&[]).await;
+    let scene = scene(&[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")]).await;
     let stopped = scene.invoke(sample("stop")).await.unwrap();
     assert_eq!((&stopped["outcome"], &stopped["action"]), (&json!("scheduled"), &json!("stop")));
     assert_eq!(bounds(&scene), ["0/0", "0/0"]);
@@ -56,9 +54,9 @@ async fn services_sleep_and_wake_as_they_were() {
     assert_eq!(bounds(&scene), ["2/6", "1/4"]);
     assert_eq!(scene.memory(WEB), None);
 
-    // The pipe is read by another task.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let logs = scene.lab.logs();
+    let logs =
+        testkit::logs_until(&scene.lab, |logs| count(logs, "handled: ") == 2 && count(logs, "_aws") == 2)
+            .await;
     for line in [
         "accepted: stop for 2 target(s)",
         "service/shop/web: remembered min=2,max=6",
@@ -67,7 +65,7 @@ async fn services_sleep_and_wake_as_they_were() {
         "service/shop/web: removed lifecycle/remembered",
         "handled: scheduled, asked to start: 2 started",
     ] {
-        assert_eq!(logs.iter().filter(|log| log.contains(line)).count(), 1, "{line} in {logs:#?}");
+        assert_eq!(count(&logs, line), 1, "{line} in {logs:#?}");
     }
     let metric = logs.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let metric: Vec<_> = metric.filter(|line| line["_aws"].is_object()).collect();
@@ -87,8 +85,9 @@ async fn a_scheduled_event_means_the_configured_action() {
 #[tokio::test]
 async fn converging_goes_by_the_machines_clock() {
     for (hours, expected) in [("MON-SUN 00:00-24:00", ["2/6", "1/4"]), ("HOLIDAY", ["0/0", "0/0"])] {
-        let around: Vec<_> =
-            (-1..=1).map(|days| (now() + chrono::TimeDelta::days(days)).format("%F").to_string()).collect();
+        let around: Vec<_> = (-1..=1)
+            .map(|days| (testkit::now() + chrono::TimeDelta::days(days)).format("%F").to_string())
+            .collect();
         let around = around.join(",");
         let mut variables = vec![("ACTION", "converge"), ("WORKING_HOURS", "MON-SUN 00:00-24:00")];
         if hours == "HOLIDAY" {
@@ -108,9 +107,9 @@ async fn failing_targets_are_named_and_the_others_are_done() {
     let scene = scene(&[]).await;
     let payload = json!({ "action": "stop", "resourceIds": [LOGS, WEB, "service/shop/nowhere", API] });
     let error = scene.invoke(payload).await.unwrap_err();
-    assert_eq!(error.error_type, "TargetsFailed");
+    assert_eq!(error.error_type(), "TargetsFailed");
     for name in [LOGS, "service/shop/nowhere"] {
-        assert!(error.error_message.contains(name), "{}", error.error_message);
+        assert!(error.error_message().contains(name), "{}", error.error_message());
     }
     assert_eq!(bounds(&scene), ["0/0", "0/0"]);
 }
@@ -122,12 +121,23 @@ async fn a_busy_aws_is_asked_again_and_a_denied_call_is_an_error() {
     busy.lab.faults().script("RegisterScalableTarget", [Contention, Throttle]);
     busy.invoke(sample("stop")).await.unwrap();
     assert_eq!(bounds(&busy), ["0/0", "0/0"]);
+    let mut refused: Vec<_> = busy.calls().into_iter().filter(|call| !call.ends_with(": ok")).collect();
+    // Two targets at a time.
+    refused.sort_unstable();
+    assert_eq!(
+        refused,
+        [
+            "DescribeScalableTargets: ThrottlingException",
+            "RegisterScalableTarget: ConcurrentUpdateException",
+            "RegisterScalableTarget: ThrottlingException",
+        ]
+    );
 
     let denied = scene(&[]).await;
     denied.lab.faults().deny("TagResource");
     let error = denied.invoke(sample("stop")).await.unwrap_err();
-    assert_eq!(error.error_type, "TargetsFailed");
-    assert!(error.error_message.contains("AccessDeniedException"), "{}", error.error_message);
+    assert_eq!(error.error_type(), "TargetsFailed");
+    assert!(error.error_message().contains("AccessDeniedException"), "{}", error.error_message());
     assert_eq!(bounds(&denied), ["2/6", "1/4"]);
 }
 
@@ -136,7 +146,7 @@ async fn a_call_that_hangs_is_answered_before_the_time_limit() {
     let scene = scene(&[]).await;
     scene.lab.faults().script("DescribeScalableTargets", [Hang; 9]);
     let error = scene.invoke(sample("stop")).await.unwrap_err();
-    assert_eq!(error.error_type, "Timeout", "not Sandbox.Timedout, which is Lambda's kill");
+    assert_eq!(error.error_type(), "Timeout", "not Sandbox.Timedout, which is Lambda's kill");
 }
 
 /// Kills the process at each of its calls, before and after AWS has played it, and runs the event again:
@@ -147,14 +157,14 @@ async fn killed_at_any_call_and_run_again_it_ends_the_same() {
         for nth in 1..=7 {
             let scene = scene(&[]).await;
             scene.lab.faults().at_call(NAME, nth, fault);
-            assert_eq!(scene.invoke(sample("stop")).await.unwrap_err().error_type, "Runtime.ExitError");
+            assert_eq!(scene.invoke(sample("stop")).await.unwrap_err(), RunError::Killed);
             scene.invoke(sample("stop")).await.unwrap();
             assert_eq!(bounds(&scene), ["0/0", "0/0"], "call {nth}, {fault:?}");
             assert_eq!(scene.memory(WEB).as_deref(), Some("min=2,max=6"), "call {nth}, {fault:?}");
 
             let before = scene.calls().len() as u64;
             scene.lab.faults().at_call(NAME, before + nth, fault);
-            assert_eq!(scene.invoke(sample("start")).await.unwrap_err().error_type, "Runtime.ExitError");
+            assert_eq!(scene.invoke(sample("start")).await.unwrap_err(), RunError::Killed);
             scene.invoke(sample("start")).await.unwrap();
             assert_eq!(bounds(&scene), ["2/6", "1/4"], "call {nth}, {fault:?}");
             scene.invoke(sample("stop")).await.unwrap();
@@ -178,26 +188,34 @@ async fn every_bad_variable_is_named_at_once_before_the_first_event() {
     ];
     let scene = scene(&bad).await;
     let error = scene.invoke(sample("stop")).await.unwrap_err();
-    assert_eq!(error.error_type, "InvalidConfig");
+    assert_eq!(error.error_type(), "InvalidConfig");
     for (name, _) in bad {
-        assert!(error.error_message.contains(&format!("{name}: ")), "{name} in {}", error.error_message);
+        assert!(error.error_message().contains(&format!("{name}: ")), "{name} in {}", error.error_message());
     }
     assert!(scene.calls().is_empty());
 }
 
 #[tokio::test]
 async fn logs_are_json_where_the_functions_log_format_says_so() {
-    let scene = scene(&[("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("RESOURCE_IDS", JOBS)]).await;
+    let scene = scene(&[
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
+        ("RESOURCE_IDS", JOBS),
+    ])
+    .await;
     scene.invoke(sample("stop")).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let lines: Vec<Value> = scene.lab.logs().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let logs: Vec<_> = lines.iter().filter(|line| line["level"] == "INFO").collect();
-    let [accepted, registered, handled] = logs.as_slice() else { panic!("{logs:#?}") };
-    assert_eq!(accepted["message"], "accepted: stop for 1 target(s)");
-    assert_eq!(registered["message"], "service/shop/jobs: stopped as 0/0, was not registered");
+    let logs = testkit::logs_until(&scene.lab, |logs| count(logs, "_aws") == 1).await;
+    let lines: Vec<Value> = logs.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |text: &str| {
+        let found = |line: &&Value| line["message"].as_str().is_some_and(|message| message.starts_with(text));
+        lines.iter().find(found).unwrap_or_else(|| panic!("no {text:?} in {lines:#?}"))
+    };
+    of("accepted: stop for 1 target(s)");
+    let registered = of("service/shop/jobs: stopped as 0/0, was not registered");
     assert_eq!(
         (&registered["resource.id"], &registered["capacity.min"], &registered["capacity.max"]),
         (&json!(JOBS), &json!(0), &json!(0))
     );
+    let handled = lines.iter().find(|line| line["_aws"].is_object()).unwrap();
     assert_eq!((&handled["outcome"], handled["duration_ms"].is_u64()), (&json!("scheduled"), true));
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::{Scene, WEB, only};
 use ecs_scheduler::{Config, NAME};
+use lambda_kit::Configuration;
 use lifecycle_lab::faults::CallFault;
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,25 +1,24 @@
-//! What every function costs: a few events of each kind, one after the other, in a lab for each function, and
-//! then for each kind of event the calls, the billed time and the price. Everything is counted or timed in the
-//! lab.
+//! Measures the cost of each function: a few events of each kind, one after the other, in a lab per function, then
+//! the calls, the billed time and the price per kind of event. All numbers are counted or timed in the lab.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use aws_sdk_autoscaling::Client;
-use lifecycle_core::config::Variables;
+use fleet::functions::{
+    DAY, add_rules, answering_for, deploy, deploy_ami_snapshotter, deploy_ecs_scheduler,
+    deploy_launch_logger, deploy_lt_ami_refresher,
+};
+use fleet::measure::{
+    GIGABYTES, Ran, USD_PER_GB_SECOND_ARM64, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST, median, runs,
+    until_idle, usd,
+};
+use fleet::operator::{create, create_for_snapshots, desire, hook, serving};
+use lambda_kit::Variables;
 use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Lab, World};
 use serde_json::{Value, json};
 
-use crate::functions::{
-    DAY, add_rules, answering_for, deploy_ami_snapshotter, deploy_ecs_scheduler, deploy_launch_logger,
-    deploy_lt_ami_refresher, deploy_terminate_drainer,
-};
-use crate::measure::{
-    GIGABYTES, Ran, USD_PER_GB_SECOND_ARM64, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST, median, runs,
-    until_idle, usd,
-};
-use crate::operator::{create, create_for_snapshots, desire, hook, serving};
 use crate::scenes;
 
 /// Events of a kind; odd, so that the median is one of them, and fewer than `MAX_IMAGES_PER_HOUR`.
@@ -32,16 +31,16 @@ const WORK: Duration = Duration::from_secs(300);
 const BACKUPS: Duration = Duration::from_secs(3_600);
 
 /// Longer than an instance takes to launch, or to die with that.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// terminate-drainer's time limit; its events take less than a second.
-const DRAINER_LIMIT: Duration = Duration::from_secs(60);
+const DRAINER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The group of each lab.
 const GROUP: &str = "web";
 
 /// AWS's default, in seconds.
-const HEARTBEAT: i32 = 3_600;
+const HEARTBEAT_TIMEOUT: i32 = 3_600;
 
 /// Measures and prints the table.
 pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
@@ -99,7 +98,7 @@ fn measure(
     function: &str,
     live: impl AsyncFnOnce(&Lab, &Client) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Kind>> {
-    let seen = crate::paused_runtime()?.block_on(async {
+    let seen = fleet::runtime::paused()?.block_on(async {
         let lab = Lab::new("2026-11-23T09:00:00Z".parse()?, seed);
         let mut moments = lab.observe();
         live(&lab, &Client::new(&lab.sdk_config("operator"))).await?;
@@ -140,7 +139,7 @@ fn answer_of(answer: &Value) -> String {
 async fn launches(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
     deploy_launch_logger(lab, GROUP, "record-launch")?;
     create(operator, GROUP, &["us-east-1a"]).await?;
-    hook(operator, GROUP, "record-launch", "LAUNCHING", HEARTBEAT, "CONTINUE").await?;
+    hook(operator, GROUP, "record-launch", "LAUNCHING", HEARTBEAT_TIMEOUT, "CONTINUE").await?;
     for _ in 0..ROUNDS {
         launch(lab, operator).await?;
         desire(operator, GROUP, 0).await?;
@@ -154,11 +153,11 @@ async fn drains(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
     use terminate_drainer::config::AUTO_SCALING_GROUPS;
 
     let variables: Variables = [(AUTO_SCALING_GROUPS, GROUP)].into_iter().collect();
-    deploy_terminate_drainer(lab, NAME, DRAINER_LIMIT, &variables)?;
+    deploy::<terminate_drainer::Context>(lab, NAME, DRAINER_TIMEOUT, &variables)?;
     add_rules(lab, NAME, NAME, &answering_for(GROUP, "drain"))?;
     lab.world(|world| world.run_command.default_script = Script { duration: WORK, ..Script::default() });
     create(operator, GROUP, &["us-east-1a"]).await?;
-    hook(operator, GROUP, "drain", "TERMINATING", HEARTBEAT, "CONTINUE").await?;
+    hook(operator, GROUP, "drain", "TERMINATING", HEARTBEAT_TIMEOUT, "CONTINUE").await?;
     for _ in 0..ROUNDS {
         launch(lab, operator).await?;
         reconcile(lab, NAME).await?;
@@ -231,20 +230,20 @@ async fn launch(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
 /// Waits until an instance waits in the hook, and what is to be done about it is half done.
 async fn at_work(lab: &Lab) -> anyhow::Result<()> {
     let waits = |world: &World| world.autoscaling.instances().any(|one| one.state == "Terminating:Wait");
-    ensure!(lab.until(PATIENCE, waits).await, "expected an instance that waits");
+    ensure!(lab.until(WAIT_TIMEOUT, waits).await, "expected an instance that waits");
     lab.sleep(WORK / 2).await;
     Ok(())
 }
 
 async fn empty(lab: &Lab) -> anyhow::Result<()> {
     let empty = |world: &World| world.autoscaling.instances().next().is_none();
-    ensure!(lab.until(PATIENCE, empty).await, "expected an empty group");
+    ensure!(lab.until(WAIT_TIMEOUT, empty).await, "expected an empty group");
     Ok(())
 }
 
 async fn gone(lab: &Lab, instance: &str) -> anyhow::Result<()> {
     let gone = |world: &World| world.autoscaling.instance(instance).is_none();
-    ensure!(lab.until(PATIENCE, gone).await, "expected the end of {instance}");
+    ensure!(lab.until(WAIT_TIMEOUT, gone).await, "expected the end of {instance}");
     Ok(())
 }
 
@@ -256,6 +255,6 @@ async fn reconcile(lab: &Lab, function: &str) -> anyhow::Result<()> {
 async fn invoke(lab: &Lab, function: &str, payload: Value) -> anyhow::Result<Value> {
     match lab.invoke(function, payload, 1).await {
         Ok(answer) => Ok(answer),
-        Err(error) => bail!("{function} answered {}: {}", error.error_type, error.error_message),
+        Err(error) => bail!("{function} answered {error}"),
     }
 }

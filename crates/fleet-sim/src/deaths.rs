@@ -1,6 +1,6 @@
-//! The benchmark of ami-snapshotter: how long a death is held in its hook, and what it costs, when nobody
-//! planned it and images take 2, 8 and 25 minutes, and when it was planned; each row in a lab of its own.
-//! Everything printed is counted or timed in the lab.
+//! The benchmark of ami-snapshotter: how long the hook holds a terminating instance, and the cost, for unplanned
+//! terminations with images of 2, 8 and 25 minutes and for planned ones. Each row has a lab of its own. All numbers
+//! are counted or timed in the lab.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,12 +10,11 @@ use ami_snapshotter::config::COMPLETE_ON;
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
+use fleet::functions::{add_rules, answering_for, deploy_ami_snapshotter};
+use fleet::measure::{billed_ms, median, until_idle};
+use fleet::operator::{TERMINATION_HEARTBEAT, WAIT_TIMEOUT, create_for_snapshots, serving};
 use lifecycle_lab::{Lab, Moment, Sight, What, World, scenarios};
 use serde_json::{Value, json};
-
-use crate::functions::{add_rules, answering_for, deploy_ami_snapshotter};
-use crate::measure::{billed_ms, median, until_idle};
-use crate::operator::{DEATH_HEARTBEAT, PATIENCE, create_for_snapshots, serving};
 
 /// How the instance of a row dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,10 +50,10 @@ const ROWS: [Row; 6] = [
 const DEATHS: u32 = 9;
 
 /// How often the sweep runs.
-const SWEEP: Duration = Duration::from_secs(300);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
-/// What the sweep runs as in the lab: the same function, told apart so that its runs and calls are
-/// counted by themselves.
+/// The sweep's name in the lab: the same function under another name, so that its runs and calls are counted
+/// separately.
 const SWEEPER: &str = "ami-snapshotter's sweep";
 
 /// How the names of the row's groups begin.
@@ -81,7 +80,7 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
     );
     anstream::println!("{}", HEAD.join("\n"));
     for row in ROWS {
-        let measured = crate::paused_runtime()?.block_on(measure(seed, &row));
+        let measured = fleet::runtime::paused()?.block_on(measure(seed, &row));
         let deaths = measured.with_context(|| format!("{}, image {:?}", row.death, row.image))?;
         anstream::println!("{}", Line { row: &row, deaths: &deaths });
     }
@@ -90,12 +89,12 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
          of the lab. fixed time: the same with COMPLETE_ON=timeout: only the hook's timeout ends the wait.\n\
          replacement: CloudFormation replaces the group. refresh: an instance refresh. Both are planned: no image, so\n\
          nothing is compared.\n\
-         held: seconds in Terminating:Wait. of {DEATH_HEARTBEAT}: their share of the hook's {DEATH_HEARTBEAT} s, and what is saved of those.\n\
+         held: seconds in Terminating:Wait. of {TERMINATION_HEARTBEAT}: their share of the hook's {TERMINATION_HEARTBEAT} s, and what is saved of those.\n\
          runs, ms, calls: the function's runs for the death, their billed time, each rounded up to 1 ms, and their\n\
          calls to AWS. The launch of a replacement is no part of them.\n\
          sweeps, ms: runs of the sweep, one every {} min, while the one instance was held, and their billed time. A\n\
          sweep looks after all instances that wait at once, so it is no part of a death's cost.",
-        SWEEP.as_secs() / 60,
+        SWEEP_INTERVAL.as_secs() / 60,
     );
     Ok(())
 }
@@ -118,7 +117,7 @@ impl fmt::Display for Line<'_> {
         let held = of(|death| death.held_ms) as f64 / 1_000.0;
         write!(f, "{:<11} {image:>6} | {held:>8.1}", self.row.death)?;
         if self.row.image.is_some() {
-            let share = 100.0 * held / f64::from(DEATH_HEARTBEAT);
+            let share = 100.0 * held / f64::from(TERMINATION_HEARTBEAT);
             write!(f, "  {share:>6.1}%  {:>6.1}%", 100.0 - share)?;
         } else {
             write!(f, "  {:>7}  {:>7}", "-", "-")?;
@@ -141,7 +140,7 @@ async fn measure(seed: u64, row: &Row) -> anyhow::Result<Vec<Death>> {
     let mut group = format!("{GROUPS}0");
     create_for_snapshots(&operator, &group).await?;
     let mut instance = serving(&lab).await?;
-    lab.schedule(SWEEP, SWEEPER, json!({ "action": "reconcile" }));
+    lab.schedule(SWEEP_INTERVAL, SWEEPER, json!({ "action": "reconcile" }));
     let mut moments = lab.observe();
     let mut deaths = Vec::new();
     for n in 1..=DEATHS {
@@ -160,13 +159,13 @@ async fn measure(seed: u64, row: &Row) -> anyhow::Result<Vec<Death>> {
             }
         }
         let gone = |world: &World| world.autoscaling.instance(&instance).is_none();
-        ensure!(lab.until(PATIENCE, gone).await, "expected the end of {instance}");
+        ensure!(lab.until(WAIT_TIMEOUT, gone).await, "expected the end of {instance}");
         let successor = serving(&lab).await?;
         let seen = until_idle(&lab, &mut moments).await;
         deaths.push(account(&seen, &instance)?);
         instance = successor;
         // The next one begins at another moment between two sweeps; one until then is not its own.
-        lab.sleep(SWEEP * n / DEATHS).await;
+        lab.sleep(SWEEP_INTERVAL * n / DEATHS).await;
         until_idle(&lab, &mut moments).await;
     }
     let images = lab.world(|world| world.ec2.images().len());
@@ -227,7 +226,7 @@ fn account(moments: &[Moment], instance: &str) -> anyhow::Result<Death> {
     Ok(death)
 }
 
-/// Whether an event tells of this instance, or of an image: there is only one at a time.
+/// Whether an event is about this instance, or about an image: there is only one image at a time.
 fn is_about(event: &Value, instance: &str) -> bool {
     event["detail"]["EC2InstanceId"] == instance || event["detail"]["ImageId"].is_string()
 }

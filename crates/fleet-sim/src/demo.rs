@@ -1,9 +1,10 @@
-//! The demo: AWS's tutorial on lifecycle hooks that invoke a function, played to its end; what happens
-//! when the function can't do its work; a scale-in whose instances take their time to stop; three
-//! deaths, one of which nobody planned; and, in a lab of its own, an event day.
+//! The demo: AWS's tutorial on lifecycle hooks that invoke a function, from beginning to end; the same without a
+//! working function; a scale-in with instances that take their time to stop; three terminations, one of them
+//! unplanned; and, in a lab of its own, an event day.
 
 mod deaths;
 pub(crate) mod event_day;
+mod stage;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,18 +12,17 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, TimeDelta, Utc};
-use lifecycle_core::config::Variables;
+use fleet::functions::{STATUS_EVENT, add_rules, answering_for, deploy, deploy_launch_logger, show_logs};
+use fleet::operator::{create, desire, hook};
+use fleet::timeline::{Story, Timeline, View, legend};
+use lambda_kit::Variables;
+use lifecycle_lab::Lab;
 use lifecycle_lab::faults::{CallFault, EventFault};
 use lifecycle_lab::run_command::{Ping, Script};
-use lifecycle_lab::{Lab, World};
 use serde_json::json;
 use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_COMMANDS, DRAIN_TIMEOUT};
 
-use crate::functions::{
-    STATUS_EVENT, add_rules, answering_for, deploy_launch_logger, deploy_terminate_drainer, show_logs,
-};
-use crate::operator::{create, desire, hook};
-use crate::timeline::{Timeline, legend};
+use stage::{JOURNEY, SWEEP_INTERVAL, WAIT_TIMEOUT, completions, delete, in_service, is_completion, reach};
 
 /// The group whose instances launch-logger records.
 const WEB: &str = "web";
@@ -40,26 +40,52 @@ const SHOP_HEARTBEAT: i32 = 3_600;
 const COMMAND: &str = "echo application stopped";
 
 /// The drainer's time limit: it starts or finishes a drain in a fraction of a second.
-const DRAINER_LIMIT: Duration = Duration::from_secs(30);
+const DRAINER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often the sweeps run.
-const SWEEP: Duration = Duration::from_secs(300);
+const LAUNCHES: Story = Story {
+    number: 1,
+    title: "launch-logger: a group launches three instances, then a fourth",
+    look: "Look at the fourth column: AWS denies the function's call, and the hook gives the launch up.",
+    states: &["Pending", "Pending:Wait", "InService", "Terminating"],
+};
 
-/// From a command's or an image's end to the completion of its action: one event's journey and two calls. What
-/// takes longer was not woken by the event.
-const JOURNEY: TimeDelta = TimeDelta::seconds(5);
+const SCALE_IN: Story = Story {
+    number: 2,
+    title: "terminate-drainer: six instances terminate, and their applications stop first",
+    look: "Look at \"3 h\", which outlives its hook of one hour, and at \"event lost\", which the sweep finds.",
+    states: &["Pending", "Terminating:Wait"],
+};
 
-/// Nothing in the story takes longer than a hook, a replacement and some time to boot, but for a drain.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// Prints what the reader can do next.
+pub(crate) fn next_steps(view: View) {
+    let mut steps = vec![
+        ("cargo test --workspace", "run the tests"),
+        ("docs/deploying.md", "deploy one function to your account"),
+    ];
+    if view == View::Brief {
+        steps.insert(0, ("cargo run -p fleet-sim -- --full", "every line of these stories"));
+    }
+    anstream::println!();
+    for (row, (what, why)) in steps.into_iter().enumerate() {
+        let start = if row == 0 { "Next:" } else { "" };
+        anstream::println!("{start:5}  {what:34}{why}");
+    }
+}
 
 /// Plays the demo and draws it. An error names the state that was expected and not reached.
-pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
+pub(crate) async fn play(seed: u64, view: View) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "how long the viewer waited")]
     let wall = Instant::now();
     let start: DateTime<Utc> = "2026-11-23T09:00:00Z".parse()?;
     let lab = Lab::new(start, seed);
-    legend();
-    let mut timeline = Timeline::follow(&lab);
+    if view == View::Brief {
+        anstream::println!(
+            "Five functions at work in lifecycle-lab, a model of AWS on this machine.\n\
+             Time runs downwards. Each instance has a column, and each state a block:\n"
+        );
+    }
+    legend(view);
+    let mut timeline = Timeline::follow(&lab, view);
     show_logs(&lab)?;
     let operator = Client::new(&lab.sdk_config("operator"));
     let told = async {
@@ -68,10 +94,13 @@ pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
         deaths::deaths(&lab, &operator, &mut timeline).await
     };
     let told = told.await;
-    timeline.catch_up();
+    timeline.finish();
     told?;
 
     timeline.headline(&figures(&lab));
+    if view == View::Brief {
+        return Ok(());
+    }
     let minutes = (lab.now() - start).num_minutes();
     timeline.note(&format!(
         "{} h {} min of lab time in {:.2} s of yours",
@@ -105,6 +134,7 @@ fn figures(lab: &Lab) -> String {
 
 /// A group launches, with launch-logger at its hook.
 async fn launches(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyhow::Result<()> {
+    timeline.story(LAUNCHES);
     deploy_launch_logger(lab, WEB, "record-launch")?;
     timeline.headline(
         "A group with a launching hook: 300 s, then ABANDON. launch-logger is deployed with its rule.",
@@ -114,7 +144,7 @@ async fn launches(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
 
     timeline.headline("The desired capacity goes from 0 to 3.");
     desire(operator, WEB, 3).await?;
-    reach(lab, "three instances in service", PATIENCE, |world| in_service(world) == 3).await?;
+    reach(lab, "three instances in service", WAIT_TIMEOUT, |world| in_service(world) == 3).await?;
     let launches = activities(lab, "Successful");
     ensure!(launches == 3, "expected 3 successful scaling activities, found {launches}");
 
@@ -124,7 +154,7 @@ async fn launches(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
     );
     lab.faults().script("CompleteLifecycleAction", [CallFault::AccessDenied; 3]);
     desire(operator, WEB, 4).await?;
-    reach(lab, "an abandoned launch", PATIENCE, |world| {
+    reach(lab, "an abandoned launch", WAIT_TIMEOUT, |world| {
         world.autoscaling.activities().iter().any(|activity| {
             let message = activity.message.as_deref().unwrap_or_default();
             activity.status == "Cancelled"
@@ -134,8 +164,12 @@ async fn launches(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
     })
     .await?;
     ensure!(lab.failures().len() == 1, "expected the event in the failure queue, found {:?}", lab.failures());
-    reach(lab, "the replacement in service", PATIENCE, |world| in_service(world) == 4).await?;
+    reach(lab, "the replacement in service", WAIT_TIMEOUT, |world| in_service(world) == 4).await?;
 
+    timeline.outcome(&format!(
+        "{} launches completed, one given up after {WEB_HEARTBEAT} s. The failure queue keeps its event.",
+        completions(lab, None).len()
+    ));
     timeline.headline("This group has done its part: the desired capacity goes to 0, and it is deleted.");
     desire(operator, WEB, 0).await?;
     delete(lab, operator, WEB).await
@@ -156,16 +190,17 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
 
     let variables =
         [(DRAIN_COMMANDS, COMMAND), (DRAIN_TIMEOUT, "4h"), (AUTO_SCALING_GROUPS, SHOP)].into_iter().collect();
+    timeline.story(SCALE_IN);
     deploy_drainer(lab, &variables)?;
     timeline.headline(&format!(
         "A group of six with a terminating hook of an hour. terminate-drainer is deployed with its rules and a sweep \
          every {} min; its command is `{COMMAND}`.",
-        SWEEP.as_secs() / 60
+        SWEEP_INTERVAL.as_secs() / 60
     ));
     create(operator, SHOP, &["us-east-1a"]).await?;
     hook(operator, SHOP, "drain", "TERMINATING", SHOP_HEARTBEAT, "CONTINUE").await?;
     desire(operator, SHOP, 6).await?;
-    reach(lab, "six instances in service", PATIENCE, |world| in_service(world) == 6).await?;
+    reach(lab, "six instances in service", WAIT_TIMEOUT, |world| in_service(world) == 6).await?;
 
     // Auto Scaling takes the oldest instance first, so the last of these goes last.
     let ids: Vec<String> =
@@ -181,7 +216,7 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
         part(2, Some("Success"), JOURNEY),
         part(3, None, JOURNEY),
         part(4, Some("Failed"), JOURNEY),
-        part(5, Some("Success"), TimeDelta::from_std(SWEEP)? + JOURNEY),
+        part(5, Some("Success"), TimeDelta::from_std(SWEEP_INTERVAL)? + JOURNEY),
     ];
     let takes = |seconds| Script { duration: Duration::from_secs(seconds), ..Script::default() };
     lab.world(|world| {
@@ -200,7 +235,7 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
     );
     desire(operator, SHOP, 1).await?;
     for part in [&quick, &slow, &offline, &failing] {
-        ends(lab, timeline, part, PATIENCE).await?;
+        ends(lab, timeline, part, WAIT_TIMEOUT).await?;
     }
     let output = lab.world(|world| {
         let mut runs = world.run_command.invocations(&quick.instance);
@@ -215,10 +250,9 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
     ));
     lab.faults().script_events(STATUS_EVENT, [EventFault::Lost]);
     desire(operator, SHOP, 0).await?;
-    ends(lab, timeline, &healed, PATIENCE).await?;
+    ends(lab, timeline, &healed, WAIT_TIMEOUT).await?;
     let by_sweep = lab.calls().into_iter().any(|call| {
-        is_completion(&call, Some(&healed.instance))
-            && !call.parameters.iter().any(|line| line.starts_with("LifecycleActionToken="))
+        is_completion(&call, Some(&healed.instance)) && call.parameter("LifecycleActionToken").is_none()
     });
     ensure!(
         by_sweep,
@@ -238,6 +272,10 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
         lab.failures()
     );
 
+    let completed = ids.iter().filter(|id| !completions(lab, Some(id)).is_empty()).count();
+    timeline.outcome(&format!(
+        "{completed} actions completed with CONTINUE. The sweep's {beats} heartbeats kept the 3 h drain in its hook.",
+    ));
     timeline.headline("All are gone, and so is the group.");
     delete(lab, operator, SHOP).await
 }
@@ -245,9 +283,9 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
 fn deploy_drainer(lab: &Lab, variables: &Variables) -> anyhow::Result<()> {
     use terminate_drainer::NAME;
 
-    deploy_terminate_drainer(lab, NAME, DRAINER_LIMIT, variables)?;
+    deploy::<terminate_drainer::Context>(lab, NAME, DRAINER_TIMEOUT, variables)?;
     add_rules(lab, NAME, NAME, &answering_for(SHOP, "drain"))?;
-    lab.schedule(SWEEP, NAME, json!({ "action": "reconcile" }));
+    lab.schedule(SWEEP_INTERVAL, NAME, json!({ "action": "reconcile" }));
     Ok(())
 }
 
@@ -280,31 +318,6 @@ async fn ends(lab: &Lab, timeline: &mut Timeline, part: &Part, limit: Duration) 
     Ok(())
 }
 
-/// Deletes a group when its last instance is gone.
-async fn delete(lab: &Lab, operator: &Client, group: &str) -> anyhow::Result<()> {
-    reach(lab, "no instance", PATIENCE, |world| world.autoscaling.instances().next().is_none()).await?;
-    operator.delete_auto_scaling_group().auto_scaling_group_name(group).send().await?;
-    reach(lab, "no group", PATIENCE, |world| world.autoscaling.group(group).is_none()).await
-}
-
-async fn reach(
-    lab: &Lab,
-    what: &str,
-    limit: Duration,
-    reached: impl FnMut(&World) -> bool,
-) -> anyhow::Result<()> {
-    ensure!(
-        lab.until(limit, reached).await,
-        "expected {what} within {limit:?} of lab time; the instances are {:?}",
-        lab.world(|world| world.autoscaling.instances().map(|instance| instance.state).collect::<Vec<_>>())
-    );
-    Ok(())
-}
-
-fn in_service(world: &World) -> usize {
-    world.autoscaling.instances().filter(|instance| instance.state == "InService").count()
-}
-
 fn state(lab: &Lab, instance: &str) -> &'static str {
     lab.world(|world| world.autoscaling.instance(instance).map_or("gone", |instance| instance.state))
 }
@@ -313,28 +326,4 @@ fn activities(lab: &Lab, status: &str) -> usize {
     lab.world(|world| {
         world.autoscaling.activities().iter().filter(|activity| activity.status == status).count()
     })
-}
-
-fn is_completion(call: &lifecycle_lab::Call, instance: Option<&str>) -> bool {
-    let about = |id: &str| call.parameters.iter().any(|line| line.strip_prefix("InstanceId=") == Some(id));
-    call.action == "CompleteLifecycleAction" && call.outcome == "ok" && instance.is_none_or(about)
-}
-
-/// The results of the completions that AWS accepted, of one instance or of all.
-fn completions(lab: &Lab, instance: Option<&str>) -> Vec<String> {
-    let calls = lab.calls().into_iter().filter(|call| is_completion(call, instance));
-    let results = calls.flat_map(|call| call.parameters);
-    results.filter_map(|line| line.strip_prefix("LifecycleActionResult=").map(str::to_owned)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_state_that_is_not_reached_is_an_error_that_names_it() {
-        let lab = Lab::new(DateTime::UNIX_EPOCH, 1);
-        let error = reach(&lab, "a miracle", PATIENCE, |_| false).await.unwrap_err().to_string();
-        assert_eq!(error, "expected a miracle within 900s of lab time; the instances are []");
-    }
 }

@@ -1,5 +1,5 @@
-//! The benchmark of terminate-drainer: what a drain costs by event and by polling, for drains of three
-//! lengths, each row in a lab of its own. Everything printed is counted or timed in the lab.
+//! The benchmark of terminate-drainer: the cost of a drain by event and by polling, for drains of three lengths. Each
+//! row has a lab of its own. All numbers are counted or timed in the lab.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,18 +7,17 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
-use fleet_sim::template::Template;
-use lifecycle_core::config::Variables;
+use fleet::functions::{answering_for, deploy};
+use fleet::measure::{
+    GIGABYTES, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST, billed_ms, median, until_idle, usd,
+};
+use fleet::template::Template;
+use lambda_kit::Variables;
 use lifecycle_lab::run_command::Script;
-use lifecycle_lab::{Lab, Moment, What};
+use lifecycle_lab::{Lab, Moment, Outcome, What};
 use serde_json::json;
 use terminate_drainer::NAME;
 use terminate_drainer::config::{AUTO_SCALING_GROUPS, DRAIN_TIMEOUT, WAIT};
-
-use crate::functions::{answering_for, deploy_terminate_drainer};
-use crate::measure::{
-    GIGABYTES, USD_PER_GB_SECOND_X86_64, USD_PER_REQUEST, billed_ms, median, until_idle, usd,
-};
 
 const MODES: [&str; 2] = ["event", "poll"];
 
@@ -32,20 +31,20 @@ const LENGTHS: [(&str, Duration); 3] = [
 const DRAINS: i32 = 9;
 
 /// The longest time limit that Lambda allows: with it, polling reaches as far as it can.
-const TIME_LIMIT: Duration = Duration::from_secs(900);
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// How often the sweep runs.
-const SWEEP: Duration = Duration::from_secs(300);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
-/// What the sweep runs as in the lab: the same function, told apart so that its runs and calls are
-/// counted by themselves.
+/// The sweep's name in the lab: the same function under another name, so that its runs and calls are counted
+/// separately.
 const SWEEPER: &str = "terminate-drainer's sweep";
 
 /// AWS's default.
-const HEARTBEAT: i32 = 3_600;
+const HEARTBEAT_TIMEOUT: i32 = 3_600;
 
 /// Longer than the longest drain and everything around it.
-const PATIENCE: Duration = Duration::from_secs(4 * 3_600);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(4 * 3_600);
 
 /// What one drain took.
 #[derive(Debug, Clone, Default)]
@@ -71,13 +70,13 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
     anstream::println!("{}", HEAD.join("\n"));
     for mode in MODES {
         for (length, duration) in LENGTHS {
-            let measured = crate::paused_runtime()?.block_on(measure(seed, mode, duration));
+            let measured = fleet::runtime::paused()?.block_on(measure(seed, mode, duration));
             let drains = measured.with_context(|| format!("WAIT={mode}, a drain of {length}"))?;
             anstream::println!("{}", Row { mode, length, drains: &drains });
         }
     }
-    let idle = crate::paused_runtime()?.block_on(idle_sweep(seed))?;
-    let a_month = 30 * 24 * 3_600 / SWEEP.as_secs();
+    let idle = fleet::runtime::paused()?.block_on(idle_sweep(seed))?;
+    let a_month = 30 * 24 * 3_600 / SWEEP_INTERVAL.as_secs();
     anstream::println!(
         "\nruns, ms: the function's runs for the drain and their billed time, each rounded up to 1 ms.\n\
          start: up to SendCommand, and the look at the hook's timers; (first): of the process's first drain.\n\
@@ -89,10 +88,10 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
          USD/1000: what runs and ms of 1,000 drains cost. Assumed: {} MB, {USD_PER_GB_SECOND_X86_64:.10} USD per GB-second\n\
          (x86_64), {:.2} USD per million requests.\n\
          A sweep when nothing waits takes {idle} ms: at one every {} min {:.4} USD in 30 days, however many drains.",
-        SWEEP.as_secs() / 60,
+        SWEEP_INTERVAL.as_secs() / 60,
         GIGABYTES * 1_024.0,
         USD_PER_REQUEST * 1e6,
-        SWEEP.as_secs() / 60,
+        SWEEP_INTERVAL.as_secs() / 60,
         usd(a_month, a_month * idle, USD_PER_GB_SECOND_X86_64),
     );
     Ok(())
@@ -132,8 +131,8 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
     let lab = Lab::new("2026-11-23T09:00:00Z".parse()?, seed);
     let variables: Variables =
         [(WAIT, mode), (DRAIN_TIMEOUT, "4h"), (AUTO_SCALING_GROUPS, "shop")].into_iter().collect();
-    deploy_terminate_drainer(&lab, NAME, TIME_LIMIT, &variables)?;
-    deploy_terminate_drainer(&lab, SWEEPER, TIME_LIMIT, &variables)?;
+    deploy::<terminate_drainer::Context>(&lab, NAME, FUNCTION_TIMEOUT, &variables)?;
+    deploy::<terminate_drainer::Context>(&lab, SWEEPER, FUNCTION_TIMEOUT, &variables)?;
     for (rule, pattern) in Template::of(NAME).deploy(&answering_for("shop", "drain")).patterns() {
         // Polling needs no second rule.
         if mode == "event" || rule == "LifecycleRule" {
@@ -146,12 +145,12 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
     create.min_size(0).max_size(DRAINS).desired_capacity(DRAINS).send().await?;
     let put = operator.put_lifecycle_hook().auto_scaling_group_name("shop").lifecycle_hook_name("drain");
     let put = put.lifecycle_transition("autoscaling:EC2_INSTANCE_TERMINATING");
-    put.heartbeat_timeout(HEARTBEAT).default_result("CONTINUE").send().await?;
+    put.heartbeat_timeout(HEARTBEAT_TIMEOUT).default_result("CONTINUE").send().await?;
     let all = usize::try_from(DRAINS)?;
     let ready = |world: &lifecycle_lab::World| {
         world.autoscaling.instances().filter(|instance| instance.state == "InService").count() == all
     };
-    ensure!(lab.until(PATIENCE, ready).await, "expected {DRAINS} instances in service");
+    ensure!(lab.until(WAIT_TIMEOUT, ready).await, "expected {DRAINS} instances in service");
     Ok((lab, operator))
 }
 
@@ -159,14 +158,14 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
 async fn measure(seed: u64, mode: &str, duration: Duration) -> anyhow::Result<Vec<Drain>> {
     let (lab, operator) = deployed(seed, mode).await?;
     lab.world(|world| world.run_command.default_script = Script { duration, ..Script::default() });
-    lab.schedule(SWEEP, SWEEPER, json!({ "action": "reconcile" }));
+    lab.schedule(SWEEP_INTERVAL, SWEEPER, json!({ "action": "reconcile" }));
     let mut moments = lab.observe();
     let mut drains = Vec::new();
     for left in (0..DRAINS).rev() {
         let desire = operator.set_desired_capacity().auto_scaling_group_name("shop").desired_capacity(left);
         desire.send().await?;
         let gone = |world: &lifecycle_lab::World| world.autoscaling.instances().count() <= left as usize;
-        ensure!(lab.until(PATIENCE, gone).await, "expected {left} instances left");
+        ensure!(lab.until(WAIT_TIMEOUT, gone).await, "expected {left} instances left");
         let ended = lab.world(|world| {
             let last = world.run_command.commands().last().and_then(|command| command.invocations.first());
             last.and_then(|run| run.ended)
@@ -175,7 +174,7 @@ async fn measure(seed: u64, mode: &str, duration: Duration) -> anyhow::Result<Ve
         let seen = until_idle(&lab, &mut moments).await;
         drains.push(account(&seen, ended).context("expected a completion")?);
         // The next one begins at another moment between two sweeps; one until then is not its own.
-        lab.sleep(SWEEP.mul_f64(f64::from(left) / f64::from(DRAINS))).await;
+        lab.sleep(SWEEP_INTERVAL.mul_f64(f64::from(left) / f64::from(DRAINS))).await;
         until_idle(&lab, &mut moments).await;
     }
     let commands = lab.world(|world| world.run_command.commands().len());
@@ -214,7 +213,7 @@ fn account(moments: &[Moment], ended: DateTime<Utc>) -> Option<Drain> {
             }
             What::Called(call) if call.caller == SWEEPER => {
                 of_sweep += 1;
-                if call.action == "CompleteLifecycleAction" && call.outcome == "ok" {
+                if call.action == "CompleteLifecycleAction" && call.outcome == Outcome::OK {
                     completed = Some(moment.at);
                     drain.waiting_calls += std::mem::take(&mut since);
                     drain.finish_calls = of_sweep;
@@ -227,7 +226,7 @@ fn account(moments: &[Moment], ended: DateTime<Utc>) -> Option<Drain> {
                 }
                 // Event mode looks at the timers after it has sent; polling does before it asks.
                 _ if !sent || call.action == "DescribeLifecycleHooks" => drain.start_calls += 1,
-                "CompleteLifecycleAction" if call.outcome == "ok" => {
+                "CompleteLifecycleAction" if call.outcome == Outcome::OK => {
                     completed = Some(moment.at);
                     drain.finish_calls = since + 1;
                     since = 0;

@@ -1,5 +1,5 @@
-//! One event for one function: the built binary as Lambda runs it, with the lab as AWS, in a scene that the
-//! event fits. Shows the function's logs and calls as they come, and then its answer.
+//! Invokes one function with one event: the built binary as in Lambda, with the lab as AWS, in a scene that fits the
+//! event. Shows the function's logs and calls as they come, then the answer.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,19 +8,17 @@ use std::{env, fs};
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, SecondsFormat, Utc};
+use fleet::runtime::SEED;
 use lifecycle_lab::{Code, Function, Lab, Moment, What};
 use serde_json::Value;
 
 use crate::scenes::{self, Scene};
 
 /// Longer than any of these functions may run, so that a slow one shows where it hangs.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// After the answer, until the last lines of the function's logs have come through their pipes.
 const LAST_LINES: Duration = Duration::from_millis(200);
-
-/// Any number would do.
-const SEED: u64 = 7;
 
 /// Invokes the binary that lies beside this one with the event in a file, in a scene of its own. A payload that
 /// names an instance, a token or a time gets those of the scene. Fails if the function answers with an error.
@@ -53,7 +51,7 @@ pub(crate) async fn invoke(function: &str, event: &Path, variables: &[String]) -
     lab.add_function(Function {
         name: function.to_owned(),
         code: Code::Binary { path: binary, variables: all },
-        time_limit: TIME_LIMIT,
+        time_limit: FUNCTION_TIMEOUT,
     });
 
     let mut moments = lab.observe();

@@ -1,20 +1,22 @@
-//! The scenes in which a single event is tried: an instance that waits in the hook that the event names, a
-//! shop whose services are awake, a launch template with a newer backup.
+//! The scenes for single events: an instance that waits in the hook of the event, two services that are awake, a
+//! launch template with a newer backup.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
 use chrono::{DateTime, Utc};
+use fleet::functions::answering_for;
+use fleet::list;
+use fleet::operator::{create, desire, hook, register};
+use fleet::template::Template;
 use lifecycle_lab::autoscaling::Instance;
 use lifecycle_lab::ec2::Image;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::{Lab, World};
 use serde_json::Value;
-
-use crate::operator::{create, desire, hook, register};
 
 /// How long before the event a scene begins: time for an instance to boot, and to be found failed.
 pub(crate) const PROLOGUE: Duration = Duration::from_secs(180);
@@ -22,8 +24,8 @@ pub(crate) const PROLOGUE: Duration = Duration::from_secs(180);
 /// How far the lab's clock moves at a time.
 const STEP: Duration = Duration::from_secs(1);
 
-/// An hour, AWS's default: no hook's time ends while somebody tries out a function.
-const HEARTBEAT: i32 = 3_600;
+/// An hour, AWS's default: long enough to try out a function.
+const HEARTBEAT_TIMEOUT: i32 = 3_600;
 
 /// The group of the samples.
 const GROUP: &str = "web";
@@ -89,12 +91,9 @@ impl About {
 pub(crate) async fn set(lab: &Lab, function: &str, sample: &Value) -> anyhow::Result<Scene> {
     let event = lab.now() + PROLOGUE;
     let scene = match function {
-        "launch-logger" => wait(lab, sample, "record-launch", "LAUNCHING").await,
-        "terminate-drainer" => wait(lab, sample, "drain", "TERMINATING").await,
-        "ami-snapshotter" => wait(lab, sample, "dying", "TERMINATING").await,
         "ecs-scheduler" => shop(lab).await,
         "lt-ami-refresher" => backups(lab).await,
-        other => bail!("there is no scene for {other}"),
+        other => wait(lab, sample, other, transition_of(other)?).await,
     }?;
     lab.skip((event - lab.now()).to_std().unwrap_or_default());
     Ok(scene)
@@ -115,6 +114,18 @@ pub(crate) fn text(value: &Value, key: &str) -> Option<String> {
     }
 }
 
+/// The transition of the hooks that a function answers: terminations, if a rule of its template takes them.
+fn transition_of(function: &str) -> anyhow::Result<&'static str> {
+    ensure!(list::function(function).is_some(), "there is no function {function}");
+    let template = Template::of(function);
+    let answers_hooks = template.section("Parameters").contains_key("LifecycleHooks");
+    ensure!(answers_hooks, "there is no scene for {function}");
+    let rules = template.deploy(&answering_for(GROUP, function)).patterns();
+    let terminates =
+        |pattern: &Value| pattern.to_string().contains("EC2 Instance-terminate Lifecycle Action");
+    Ok(if rules.iter().any(|(_, pattern)| terminates(pattern)) { "TERMINATING" } else { "LAUNCHING" })
+}
+
 /// A group whose one instance waits in a hook: the one that the event names, else this one.
 async fn wait(lab: &Lab, sample: &Value, name: &str, transition: &str) -> anyhow::Result<Scene> {
     let group = text(sample, "AutoScalingGroupName").unwrap_or_else(|| GROUP.to_owned());
@@ -124,7 +135,7 @@ async fn wait(lab: &Lab, sample: &Value, name: &str, transition: &str) -> anyhow
 
     let operator = Client::new(&lab.sdk_config("operator"));
     create(&operator, &group, &["us-east-1a"]).await?;
-    hook(&operator, &group, &name, transition, HEARTBEAT, "CONTINUE").await?;
+    hook(&operator, &group, &name, transition, HEARTBEAT_TIMEOUT, "CONTINUE").await?;
     desire(&operator, &group, 1).await?;
     if transition == "TERMINATING" {
         let instance = reach(lab, |world| in_state(world, "InService"))?;
@@ -216,7 +227,20 @@ fn reach<T>(lab: &Lab, look: impl Fn(&World) -> Option<T>) -> anyhow::Result<T> 
 mod tests {
     use serde_json::json;
 
-    use super::text;
+    use super::{text, transition_of};
+
+    #[test]
+    fn a_functions_rules_say_which_transition_it_answers() {
+        for (function, transition) in [
+            ("launch-logger", Some("LAUNCHING")),
+            ("terminate-drainer", Some("TERMINATING")),
+            ("ami-snapshotter", Some("TERMINATING")),
+            ("ecs-scheduler", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(transition_of(function).ok(), transition, "{function}");
+        }
+    }
 
     #[test]
     fn a_text_is_found_in_every_envelope() {

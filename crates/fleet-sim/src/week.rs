@@ -1,7 +1,7 @@
-//! A working week of three ECS services whose cluster's capacity provider moves an Auto Scaling group, with
-//! ecs-scheduler converging every five minutes: a holiday, a deployment, a lost run, and somebody who works
-//! late. The week is lived twice, with the function and without it. `account` reads what happened from the
-//! moments, `calendar` draws it. Everything printed is counted or timed in the lab.
+//! A working week of three ECS services. The cluster's capacity provider sizes an Auto Scaling group, and
+//! ecs-scheduler converges every five minutes: a holiday, a deployment, a lost run, and an operator who works late.
+//! The week is played twice, with and without the function. `account` reads the moments, `calendar` draws them. All
+//! numbers are counted or timed in the lab.
 
 mod account;
 mod calendar;
@@ -14,18 +14,17 @@ use chrono::{DateTime, FixedOffset, TimeDelta};
 use ecs_scheduler::NAME;
 use ecs_scheduler::config::{ACTION, HOLIDAYS, RESOURCE_IDS, TIMEZONE, WORKING_HOURS};
 use ecs_scheduler::plan::KEEP_AWAKE_UNTIL;
-use lifecycle_core::config::Variables;
+use fleet::functions::{SCHEDULED_EVENT, deploy_ecs_scheduler, on_schedule};
+use fleet::operator::{self, register};
+use fleet::timeline::{Story, View};
+use lambda_kit::Variables;
 use lifecycle_lab::Lab;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::faults::EventFault;
 
-use crate::functions::{SCHEDULED_EVENT, deploy_ecs_scheduler, on_schedule};
-use crate::operator::{self, register};
-
-use account::Week;
+use crate::progress::Progress;
+use account::{CLUSTER, END, Week, resource};
 use calendar::{Mark, Row};
-
-const CLUSTER: &str = "shop";
 
 /// The services, with their targets' minimum and maximum. They run as many tasks as the minimum.
 const SERVICES: [(&str, i32, i32); 3] = [(WEB, 3, 6), (API, 2, 4), ("jobs", 1, 2)];
@@ -51,6 +50,13 @@ const ZONE: &str = "Asia/Seoul";
 /// The lab starts so long before Monday, with everything on: an hour is enough for all to fall asleep.
 const EVE: TimeDelta = TimeDelta::hours(1);
 
+const WEEK: Story = Story {
+    number: 5,
+    title: "ecs-scheduler: three ECS services sleep outside their working hours, MON-FRI 09:00-18:00",
+    look: "Look at the letters: a holiday, a deployment, a lost run, and somebody who works late.",
+    states: &[],
+};
+
 /// How often the function converges.
 const CONVERGE: Duration = Duration::from_secs(300);
 
@@ -63,12 +69,9 @@ const DEPLOYMENT: TimeDelta = on(2, 14, 20);
 /// The run whose event is lost.
 const LOST_RUN: TimeDelta = on(2, 18, 0);
 
-/// When somebody who works late tags `api`, and until when it is kept awake.
+/// When an operator who works late tags `api`, and until when the tag keeps it awake.
 const TAGGED: TimeDelta = on(3, 17, 40);
 const AWAKE_UNTIL: TimeDelta = on(3, 22, 0);
-
-/// When the week is over.
-const END: TimeDelta = on(7, 0, 0);
 
 /// A moment of the week; day 0 is Monday.
 const fn on(day: i64, hour: i64, minute: i64) -> TimeDelta {
@@ -77,7 +80,7 @@ const fn on(day: i64, hour: i64, minute: i64) -> TimeDelta {
 
 /// Draws the week, and says how to read it and how it was measured.
 pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
-    draw(seed)?;
+    draw(seed, View::Full)?;
     anstream::println!(
         "\nTasks and instances are averages over the hour, rounded. An instance counts from its launch until it is\n\
          terminated; the group lets go of one when managed scaling has found it idle for 15 min. Every run is billed\n\
@@ -87,39 +90,55 @@ pub(crate) fn print(seed: u64) -> anyhow::Result<()> {
 }
 
 /// The end of the demo: the same picture.
-pub(crate) fn last_act(seed: u64) -> anyhow::Result<()> {
-    anstream::println!();
-    draw(seed)
+pub(crate) fn last_act(seed: u64, view: View) -> anyhow::Result<()> {
+    match view {
+        View::Full => anstream::println!(),
+        View::Brief => WEEK.print(),
+    }
+    draw(seed, view)
 }
 
 /// Lives both weeks, each with a runtime of its own, so that nothing else runs in them.
-fn draw(seed: u64) -> anyhow::Result<()> {
-    let week = crate::paused_runtime()?.block_on(live(seed, true))?;
-    let always_on = crate::paused_runtime()?.block_on(live(seed, false))?;
+fn draw(seed: u64, view: View) -> anyhow::Result<()> {
+    let progress = Progress;
+    progress.show(&format!("… living the week with {NAME}"));
+    let week = fleet::runtime::paused()?.block_on(live(seed, true))?;
+    progress.show(&format!("… living the same week without {NAME}"));
+    let always_on = fleet::runtime::paused()?.block_on(live(seed, false))?;
+    drop(progress);
 
-    let sizes: Vec<_> = SERVICES.iter().map(|(name, min, max)| format!("{name} {min}/{max}")).collect();
-    calendar::headline(&format!(
-        "A working week in {ZONE} of three services, {}. Every {} min {NAME} converges to the working hours, \
-         {HOURS}, with a holiday on {HOLIDAY}.",
-        sizes.join(", "),
-        CONVERGE.as_secs() / 60
-    ));
+    if view == View::Full {
+        let sizes: Vec<_> = SERVICES.iter().map(|(name, min, max)| format!("{name} {min}/{max}")).collect();
+        calendar::headline(&format!(
+            "A working week in {ZONE} of three services, {}. Every {} min {NAME} converges to the working hours, \
+             {HOURS}, with a holiday on {HOLIDAY}.",
+            sizes.join(", "),
+            CONVERGE.as_secs() / 60
+        ));
+        anstream::println!();
+    }
     let notes = notes(&week)?;
     let mut rows: Vec<_> = SERVICES.iter().map(|(name, ..)| Row::tasks(name, week.tasks(name))).collect();
     rows.push(Row::instances(week.instances()));
     let marks: Vec<_> = notes.iter().map(|(mark, _)| *mark).collect();
     calendar::draw(week.monday, &rows, &marks);
     for (mark, text) in &notes {
-        calendar::note(*mark, week.monday, text);
+        calendar::note(*mark, week.monday, text, view.width());
     }
 
     anstream::println!();
     let (hours, all_hours) = (week.instance_hours(), always_on.instance_hours());
-    calendar::headline(&format!(
+    let saved = format!(
         "{hours:.1} instance hours in place of {all_hours:.1} when the same week is lived without {NAME}: {:.0} %",
         100.0 * hours / all_hours
-    ));
-    calendar::text(&week.work());
+    );
+    match view {
+        View::Full => {
+            calendar::headline(&saved);
+            calendar::text(&week.work());
+        }
+        View::Brief => Story::outcome(&saved),
+    }
     Ok(())
 }
 
@@ -142,11 +161,11 @@ fn notes(week: &Week) -> anyhow::Result<Vec<(Mark, String)>> {
                 week.clock(morning)
             ),
         ),
-        (lost, format!("this run is lost. The next one finds the services on, and they sleep: {healed}")),
+        (lost, format!("this run is lost. With the next one they sleep: {healed}")),
         (
             TAGGED,
             format!(
-                "somebody works late: {API} is tagged {KEEP_AWAKE_UNTIL} {}. Asleep: {late}",
+                "late work: {API} is tagged {KEEP_AWAKE_UNTIL} {}. Asleep: {late}",
                 week.clock(AWAKE_UNTIL)
             ),
         ),
@@ -218,7 +237,7 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
     on_schedule(lab, NAME, CONVERGE)
 }
 
-/// Tags a service's target, as somebody does who works late.
+/// Tags a service's target, as an operator who works late.
 async fn keep_awake(
     lab: &Lab,
     operator: &Client,
@@ -232,8 +251,4 @@ async fn keep_awake(
     let tag = operator.tag_resource().resource_arn(arn).tags(KEEP_AWAKE_UNTIL, until.to_rfc3339());
     tag.send().await.with_context(|| format!("tagging {service}"))?;
     Ok(())
-}
-
-fn resource(service: &str) -> String {
-    format!("service/{CLUSTER}/{service}")
 }

@@ -32,7 +32,7 @@ fn every_function_has_its_costs_and_the_price_is_that_of_time_and_request() {
         let found = rows.iter().find(|row| row[0] == function && row[2] == answer);
         found.map(|row| row[3].clone())
     };
-    // What the README says of them.
+    // What the functions' pages say of them.
     for (function, answer, expected) in [
         ("launch-logger", "completed", "1"),
         ("terminate-drainer", "command-sent", "3"),

@@ -1,4 +1,4 @@
-//! The benchmark as a reader runs it: what it prints must hold what the README says of it.
+//! The benchmark as a reader runs it: what it prints must hold what the pages in docs/ say of it.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

@@ -5,8 +5,11 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// What it prints without arguments. It takes seconds, and several tests read it.
-static PRINTED: LazyLock<String> = LazyLock::new(|| fleet_sim(&[]));
+/// Every line of the stories. It takes seconds, and several tests read it.
+static PRINTED: LazyLock<String> = LazyLock::new(|| fleet_sim(&["--full"]));
+
+/// What it prints without arguments.
+static BRIEF: LazyLock<String> = LazyLock::new(|| fleet_sim(&[]));
 
 /// What the event day begins with.
 const EVENT_DAY: &str = "\nA group in a VPC launches from";
@@ -17,6 +20,79 @@ fn fleet_sim(arguments: &[&str]) -> String {
     let text = String::from_utf8(run.stdout).unwrap();
     assert!(run.status.success(), "{text}{}", String::from_utf8_lossy(&run.stderr));
     text.lines().filter(|line| !line.ends_with("of yours")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_demo_fits_on_three_screens() {
+    let text = &*BRIEF;
+    let lines = text.lines().count();
+    assert!((80..=120).contains(&lines), "{lines} lines:\n{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 100, "too wide: {line}");
+    }
+    assert!(!text.contains('\u{1b}'), "a pipe gets no colours");
+}
+
+#[test]
+fn each_of_the_five_stories_says_where_to_look_what_happens_and_what_came_of_it() {
+    let (_, mut rest) = BRIEF.split_once("\n1. ").unwrap();
+    let stories = [
+        (
+            "launch-logger: ",
+            "Pending:Wait, recorded, CompleteLifecycleAction: AccessDenied",
+            "4 launches completed, one given up after 300 s. The failure queue keeps its event.",
+        ),
+        (
+            "terminate-drainer: ",
+            "event lost: found by the sweep, Success, completed with CONTINUE",
+            "6 actions completed with CONTINUE. The sweep's 9 heartbeats kept the 3 h drain in its hook.",
+        ),
+        (
+            "ami-snapshotter: ",
+            "(health-check-ec2)",
+            "One image, of the failed instance: the hook held it for 481 s of 1800. The others went at once.",
+        ),
+        (
+            "lt-ami-refresher: ",
+            "launch template web: version 2 is the default",
+            "The scale-out launched from the new image.",
+        ),
+        ("ecs-scheduler: ", "instances ····▐████▖··", "137.5 instance hours in place of 609.6"),
+    ];
+    for (number, (title, line, outcome)) in (2..).zip(stories) {
+        let next = if number == 6 { "\nNext:".to_owned() } else { format!("\n{number}. ") };
+        let story;
+        (story, rest) = rest.split_once(&next).unwrap_or_else(|| panic!("no {next:?} in:\n{rest}"));
+        assert!(story.starts_with(title), "{story}");
+        let looks = story.lines().filter(|line| line.starts_with("   Look at ")).count();
+        assert_eq!(looks, 1, "{story}");
+        let (drawn, came) = story.split_once("\n→  ").unwrap_or_else(|| panic!("no outcome in:\n{story}"));
+        assert!(drawn.contains(line), "no {line:?} in:\n{story}");
+        assert!(came.starts_with(outcome), "no {outcome:?} in:\n{story}");
+    }
+}
+
+#[test]
+fn the_texts_of_a_timeline_begin_in_one_column() {
+    let times = ["Mon ", "Thu ", "Fri "];
+    let rows: Vec<_> = BRIEF.lines().filter(|line| times.iter().any(|time| line.starts_with(time))).collect();
+    assert!(rows.len() > 40, "{rows:?}");
+    for row in rows {
+        let row: Vec<char> = row.chars().collect();
+        assert_eq!(row[25..27], [' ', ' '], "{row:?}");
+        assert_ne!(row[27], ' ', "{row:?}");
+    }
+}
+
+#[test]
+fn the_demo_ends_with_the_next_steps() {
+    let (_, steps) = BRIEF.split_once("\nNext:").unwrap();
+    for step in ["cargo run -p fleet-sim -- --full", "cargo test --workspace", "docs/deploying.md"] {
+        assert!(steps.contains(step), "no {step:?} in:\n{steps}");
+    }
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    assert!(std::path::Path::new(root).join("docs/deploying.md").exists());
+    assert!(PRINTED.contains("\nNext:") && !PRINTED.contains("--full"), "who sees all needs no --full");
 }
 
 #[test]
@@ -117,23 +193,27 @@ fn the_demo_scales_out_for_an_event_from_the_nights_backup() {
 
 #[test]
 fn every_state_has_a_block_of_its_own() {
-    let text = &*PRINTED;
-    let legend = text.lines().next().unwrap();
-    let mut blocks: Vec<&str> = legend.split("  ").filter_map(|entry| entry.split(' ').next()).collect();
-    assert_eq!(blocks.len(), 7, "{legend}");
-    blocks.sort_unstable();
-    blocks.dedup();
-    assert_eq!(blocks.len(), 7, "{legend}");
+    let brief = BRIEF.lines().skip_while(|line| !line.starts_with('░')).take(2);
+    for legend in [PRINTED.lines().next().unwrap().to_owned(), brief.collect::<Vec<_>>().join("  ")] {
+        let entries = legend.split("  ").map(str::trim).filter(|entry| !entry.is_empty());
+        let mut blocks: Vec<&str> = entries.filter_map(|entry| entry.split(' ').next()).collect();
+        assert_eq!(blocks.len(), 7, "{legend}");
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert_eq!(blocks.len(), 7, "{legend}");
+    }
 }
 
 #[test]
 fn a_seed_plays_the_same_story_again() {
-    assert_eq!(fleet_sim(&["demo", "--seed", "3"]), fleet_sim(&["demo", "--seed", "3"]));
-    assert_ne!(fleet_sim(&["demo", "--seed", "3"]), fleet_sim(&["demo", "--seed", "4"]));
+    let play = |seed| fleet_sim(&["demo", "--seed", seed, "--full"]);
+    assert_eq!(play("3"), play("3"));
+    assert_ne!(play("3"), play("4"));
+    assert_eq!(fleet_sim(&[]), *BRIEF);
 }
 
 #[test]
 fn help_explains_what_it_does() {
     let text = fleet_sim(&["--help"]);
-    assert!(text.contains("without an AWS account") && text.contains("demo"), "{text}");
+    assert!(["without an AWS account", "demo", "--full"].iter().all(|word| text.contains(word)), "{text}");
 }

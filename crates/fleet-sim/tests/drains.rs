@@ -1,4 +1,4 @@
-//! The benchmark as a reader runs it: what it prints must hold what the README says of it.
+//! The benchmark as a reader runs it: what it prints must hold what the pages in docs/ say of it.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -53,12 +53,14 @@ fn a_drain_by_polling_costs_what_it_waits_for() {
     // The longest run that Lambda allows; then the sweep finishes.
     assert!((850_000.0..900_000.0).contains(&long[1]) && long[6] <= 305.0, "{text}");
     let event = rows(text, "event");
+    assert_eq!(event.len(), 3, "{text}");
     assert!(event.iter().all(|row| row[7] * 10.0 < short[7]), "{text}");
 }
 
 #[test]
 fn a_seed_measures_the_same_again() {
     assert_eq!(drains(&["--seed", "7"]), *PRINTED, "7 is the default");
+    assert_ne!(drains(&["--seed", "8"]), *PRINTED);
 }
 
 #[test]

@@ -1,46 +1,58 @@
-//! launch-logger: one structured record of every instance that a group launches, and then the instance
-//! goes on. Where the record could not be made, `ON_FAILURE` decides whether the instance may serve
-//! without one.
+//! launch-logger: writes one structured record of each instance launch, then lets the instance into service. If the record
+//! can't be written, `ON_FAILURE` decides the result.
 //!
 //! AWS call: `autoscaling:CompleteLifecycleAction`, once for each launch.
-
-use std::io;
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use aws_sdk_autoscaling::Client;
+//! # use lifecycle_lab::Lab;
+//! # use serde_json::json;
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // In a lab: the function behind its rule, and a group whose hook holds each launch.
+//! let lab = Lab::new("2026-11-21T08:00:00Z".parse()?, 7);
+//! testkit::deploy::<launch_logger::Context>(&lab, &[], Duration::from_secs(10));
+//! lab.add_rule(&json!({ "source": ["aws.autoscaling"] }), launch_logger::NAME)?;
+//! let operator = Client::new(&lab.sdk_config("operator"));
+//! testkit::create_group(&operator, "web", 1, &[("record", testkit::LAUNCHING, 300, "ABANDON")]).await;
+//! lab.sleep(Duration::from_secs(120)).await;
+//!
+//! assert_eq!(testkit::completions(&lab), ["CONTINUE"]);
+//! assert!(lab.logs().iter().any(|line| line.contains(r#""record":"launch""#)));
+//! # Ok(())
+//! # }
+//! ```
 
 use aws_types::SdkConfig;
-use lifecycle_core::config::{self, Parser, Variables};
-use lifecycle_core::runtime::tuned;
-use lifecycle_core::{
-    ActionResult, Actions, Answer, Error, Invocation, LifecycleAction, Message, Output, Transition, dispatch,
-};
+use lambda_kit::config::{self, Parser};
+use lambda_kit::runtime::with_timeouts_and_retries;
+use lambda_kit::{Answer, Configuration, Error, Function, Invocation, Output, Payload, Variables};
+use lifecycle_core::{ActionResult, Actions, LifecycleAction, Message, Transition, event};
 use serde_json::{Value, json};
 use tracing::error;
 
-/// The function's name, as crate, binary and template carry it.
+/// The name of the crate, the binary and the template.
 pub const NAME: &str = "launch-logger";
 
-/// Variable: what an unrecorded launch is completed with, `ABANDON` or `CONTINUE`.
+/// Variable: result of a launch without a record, `ABANDON` or `CONTINUE`.
 pub const ON_FAILURE: &str = "ON_FAILURE";
 
-/// Characters of a hook's notification metadata that go into the record. AWS allows 4,000; with a
-/// quarter of that a record of ordinary names stays below 4 KiB, the size up to which a write to
-/// Lambda's log pipe is never torn.
-pub const METADATA_LIMIT: usize = 1_000;
+/// Maximum of characters of a hook's notification metadata in the record. AWS allows 4,000. With a quarter of that, a
+/// record with ordinary names stays below 4 KiB, the largest write to Lambda's log pipe that is never split.
+pub const MAX_METADATA_CHARS: usize = 1_000;
 
 /// The function's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The deployed function's name, in the metric.
+    /// The deployed name of the function, for the metric.
     pub function: String,
-    /// What an unrecorded launch is completed with.
+    /// Result of a launch without a record.
     pub on_failure: ActionResult,
 }
 
-impl Config {
-    /// Reads every variable before it refuses one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] with every bad variable.
-    pub fn parse(variables: &Variables) -> Result<Self, Error> {
+impl Configuration for Config {
+    fn parse(variables: &Variables) -> Result<Self, Error> {
         let mut parser = Parser::new(variables);
         let config = Self {
             function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
@@ -48,37 +60,32 @@ impl Config {
         };
         parser.finish(config)
     }
+
+    fn function(&self) -> &str {
+        &self.function
+    }
 }
 
-/// What lives as long as the process: the configuration, one client, standard output.
-#[derive(Debug, Clone)]
+/// The function's state, which lives as long as the process.
+#[derive(Debug)]
 pub struct Context {
-    /// Where records and metrics go.
-    pub output: Output,
+    output: Output,
     config: Config,
     actions: Actions,
 }
 
-impl Context {
-    /// A context that writes to standard output and speaks to AWS as `sdk` says.
-    ///
-    /// # Errors
-    /// Standard output could not be opened.
-    pub fn new(config: Config, sdk: &SdkConfig) -> io::Result<Self> {
-        Ok(Self {
-            output: Output::stdout()?,
-            config,
-            actions: Actions::new(aws_sdk_autoscaling::Client::new(&tuned(sdk))),
-        })
+impl Function for Context {
+    const NAME: &'static str = NAME;
+    type Config = Config;
+    type Message = Message;
+
+    fn new(config: Config, sdk: &SdkConfig, output: Output) -> Self {
+        let client = aws_sdk_autoscaling::Client::new(&with_timeouts_and_retries(sdk));
+        Self { output, config, actions: Actions::new(client) }
     }
 
-    /// Handles whatever Lambda delivers: an event, a hook notification, a batch of either.
-    ///
-    /// # Errors
-    /// What Lambda should run again, or keep: see [`Error`].
-    pub async fn invoke(&self, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
-        let handle = |message| self.handle(message, invocation);
-        dispatch(&self.config.function, payload, invocation, &self.output, handle).await
+    fn read(&self, payload: Value) -> Result<Payload<Message>, Error> {
+        event::read(payload)
     }
 
     async fn handle(&self, message: Message, invocation: &Invocation) -> Result<Answer, Error> {
@@ -94,7 +101,8 @@ impl Context {
         };
         let wait = &action.wait;
 
-        // Act: the record comes before the completion, so no instance serves unrecorded by accident.
+        // Carry out: first the record, then the completion, so no instance goes into service without a record by
+        // accident.
         let written = self.output.line(&record(&action, invocation));
         if let Err(error) = &written {
             error!(
@@ -102,7 +110,7 @@ impl Context {
                 hook.name = wait.hook,
                 instance.id = wait.instance,
                 %error,
-                "the launch could not be recorded; completing with {ON_FAILURE}={}",
+                "the launch could not be recorded: completing with {ON_FAILURE}={}",
                 self.config.on_failure
             );
         }
@@ -112,7 +120,7 @@ impl Context {
         let completion = self.actions.complete(wait, result, Some(action.time), invocation).await?;
 
         // Report.
-        let answer = Answer::completion(wait, result, completion);
+        let answer = completion.answer(wait, result);
         Ok(match written {
             Ok(()) => answer,
             Err(error) => answer.with("reason", format!("the launch could not be recorded: {error}")),
@@ -120,11 +128,12 @@ impl Context {
     }
 }
 
-/// Everything that the event says about the launch, as one JSON object. `origin` and `destination`
-/// tell a warm pool's two pauses apart. The token is cut to `action.id`.
+/// The record: all facts of the event as one JSON object. `origin` and `destination` distinguish a warm pool's two
+/// pauses. The token is cut to `action.id`.
 fn record(action: &LifecycleAction, invocation: &Invocation) -> Value {
     let length = action.metadata.as_ref().map(|text| text.chars().count());
-    let metadata = action.metadata.as_ref().map(|text| text.chars().take(METADATA_LIMIT).collect::<String>());
+    let metadata =
+        action.metadata.as_ref().map(|text| text.chars().take(MAX_METADATA_CHARS).collect::<String>());
     json!({
         "record": "launch",
         "time": invocation.now(),

@@ -10,28 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use common::{Scene, events, sample};
+use common::{NAME, sample, scene_accepted_after, scene_at};
 use expect_test::{Expect, expect};
+use lambda_kit::{Configuration, Invocation, Output};
 use launch_logger::{Config, Context, ON_FAILURE};
-use lifecycle_core::config::Variables;
-use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::faults::CallFault::{
     self, AccessDenied, Contention, CutAfter, CutBefore, Hang, ServerError, Throttle,
 };
 use serde_json::{Value, json};
+use testkit::Scene;
 use tokio::sync::mpsc::unbounded_channel;
 
 /// A second after the samples' time.
 fn eight_o_clock() -> DateTime<Utc> {
     "2026-11-21T08:00:01Z".parse().unwrap()
-}
-
-fn context(scene: &Scene, variables: &[(&str, &str)], output: Output) -> Context {
-    let variables: Variables = variables.iter().copied().collect();
-    let config = Config::parse(&variables).unwrap();
-    let mut context = Context::new(config, &scene.lab.sdk_config("launch-logger")).unwrap();
-    context.output = output;
-    context
 }
 
 /// Invokes the function with ten seconds' time and describes everything that it did.
@@ -47,7 +39,7 @@ async fn play(scene: &Scene, variables: &[(&str, &str)], payload: Value) -> Stri
 
 /// The same, writing records and metrics to `output`.
 async fn play_into(output: Output, scene: &Scene, variables: &[(&str, &str)], payload: Value) -> String {
-    let context = context(scene, variables, output);
+    let context = testkit::running::<Context>(&scene.lab, variables, output);
     let invocation = Invocation::new(scene.lab.now(), Duration::from_secs(10));
     let answer = match context.invoke(payload, &invocation).await {
         Ok(answer) => format!("answer: {answer}"),
@@ -64,13 +56,13 @@ fn full() -> Output {
 
 /// Plays a sample against an instance that waits, and compares the whole conversation.
 async fn check(name: &str, expected: Expect) {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     expected.assert_eq(&play(&scene, &[], sample(name, &scene)).await);
 }
 
 /// Plays `launch.json` while AWS misbehaves; compares the outcomes of the calls and the answer.
 async fn check_faults(faults: &[CallFault], expected: Expect) {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     scene.lab.faults().script("CompleteLifecycleAction", faults.iter().copied());
     check_outcomes(&scene, expected).await;
 }
@@ -96,8 +88,8 @@ async fn a_launch_is_recorded_and_continues_with_one_call() {
           => ok
         answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
         after 40.0ms
-        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"12345678-1234-1234-1234-123456789012","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":"team=web","notification.metadata_length":8,"origin":"EC2","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:042cba90-ad2f-431c-9b4d-6d9055bcc9fb:autoScalingGroupName/web"],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
-        writes {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
+        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1121,"event.id":"12345678-1234-1234-1234-123456789012","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":"team=web","notification.metadata_length":8,"origin":"EC2","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:042cba90-ad2f-431c-9b4d-6d9055bcc9fb:autoScalingGroupName/web"],"time":"2026-11-21T08:00:01.121Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        writes {"EventToCompletion":1161,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001161},"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","duration_ms":40,"function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
     "#]]).await;
 }
 
@@ -113,10 +105,10 @@ async fn a_batch_answers_with_the_failed_messages_only() {
           => ok
         answer: {"batchItemFailures":[{"itemIdentifier":"059f36b4-87a3-44ab-83d2-66197587d204"}]}
         after 40.0ms
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
-        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1081,"event.id":"5d858daa-5692-135e-98ca-ef04118c2ab5","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":null,"notification.metadata_length":null,"origin":"EC2","record":"launch","region":null,"resources":[],"time":"2026-11-21T08:00:01.081Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"ignored"}
-        writes {"EventToCompletion":1121,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"function":"launch-logger","outcome":"completed"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"error":"body: not JSON: EOF while parsing a string at line 1 column 33","function":"launch-logger","outcome":"InvalidPayload"}
+        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1121,"event.id":"5d858daa-5692-135e-98ca-ef04118c2ab5","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":null,"notification.metadata_length":null,"origin":"EC2","record":"launch","region":null,"resources":[],"time":"2026-11-21T08:00:01.121Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"function":"launch-logger","outcome":"ignored","reason":"a hook's test notification"}
+        writes {"EventToCompletion":1161,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001161},"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","duration_ms":40,"function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
     "#]]).await;
 }
 
@@ -125,7 +117,7 @@ async fn a_terminating_action_is_refused_and_never_completed() {
     check("terminate-refused", expect![[r#"
         UnsupportedEvent: launch-logger handles launching lifecycle actions, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it
         after 0.0ns
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"action.id":"b934252f","asg.name":"web","duration_ms":0,"error":"launch-logger handles launching lifecycle actions, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it","function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"UnsupportedEvent"}
     "#]]).await;
 }
 
@@ -134,7 +126,7 @@ async fn a_scheduled_run_is_refused() {
     check("scheduled-refused", expect![[r#"
         UnsupportedEvent: launch-logger handles launching lifecycle actions, not a scheduled run; correct the rule or the hook that sent it
         after 0.0ns
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"UnsupportedEvent"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"error":"launch-logger handles launching lifecycle actions, not a scheduled run; correct the rule or the hook that sent it","function":"launch-logger","outcome":"UnsupportedEvent"}
     "#]]).await;
 }
 
@@ -143,7 +135,7 @@ async fn a_wrong_field_is_named_with_its_path() {
     check("malformed-refused", expect![[r#"
         InvalidPayload: detail.EC2InstanceId: invalid type: integer `17`, expected a string
         after 0.0ns
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001081},"function":"launch-logger","outcome":"InvalidPayload"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"error":"detail.EC2InstanceId: invalid type: integer `17`, expected a string","function":"launch-logger","outcome":"InvalidPayload"}
     "#]]).await;
 }
 
@@ -168,15 +160,17 @@ const SAMPLES: [(&str, &str); 14] = [
 #[tokio::test(start_paused = true)]
 async fn every_sample_is_dealt_with_as_documented() {
     for (name, outcome) in SAMPLES {
-        let scene = Scene::at(eight_o_clock()).await;
+        let scene = scene_at(eight_o_clock()).await;
         let played = play(&scene, &[], sample(name, &scene)).await;
         assert!(played.contains(&format!(r#""outcome":"{outcome}""#)), "{name}: {played}");
         let state = if outcome == "completed" { "Pending:Proceed" } else { "Pending:Wait" };
         assert_eq!(scene.state(), state, "{name}");
     }
-    let mut files: Vec<_> = events().read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        testkit::events(NAME).read_dir().unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
-    let mut names: Vec<_> = SAMPLES.map(|(name, _)| events().join(name).with_extension("json")).into();
+    let mut names: Vec<_> =
+        SAMPLES.map(|(name, _)| testkit::events(NAME).join(name).with_extension("json")).into();
     names.sort();
     assert_eq!(files, names);
 }
@@ -187,16 +181,16 @@ async fn a_record_tells_a_warm_pools_two_pauses_apart() {
         ("launch-into-warm-pool", (json!("EC2"), json!("WarmPool"))),
         ("launch-from-warm-pool", (json!("WarmPool"), json!("AutoScalingGroup"))),
     ] {
-        let scene = Scene::at(eight_o_clock()).await;
+        let scene = scene_at(eight_o_clock()).await;
         let record = record(&play(&scene, &[], sample(name, &scene)).await);
         assert_eq!((record["origin"].clone(), record["destination"].clone()), way);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_metadata_is_cut_and_its_length_is_told() {
+async fn long_metadata_is_cut_and_its_length_is_recorded() {
     for length in [999, 1_000, 1_001, 4_000] {
-        let scene = Scene::at(eight_o_clock()).await;
+        let scene = scene_at(eight_o_clock()).await;
         let mut event = sample("launch", &scene);
         event["detail"]["NotificationMetadata"] = json!("\u{fc}".repeat(length));
         let record = record(&play(&scene, &[], event).await);
@@ -214,7 +208,7 @@ fn record(played: &str) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn a_launch_that_could_not_be_recorded_is_abandoned() {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     expect![[r#"
         POST autoscaling CompleteLifecycleAction
           AutoScalingGroupName=web
@@ -230,7 +224,7 @@ async fn a_launch_that_could_not_be_recorded_is_abandoned() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unrecorded_launch_continues_where_the_operator_says_so() {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     let played = play_into(full(), &scene, &[(ON_FAILURE, "CONTINUE")], sample("launch", &scene)).await;
     assert!(
         played.contains("LifecycleActionResult=CONTINUE") && played.contains("could not be recorded"),
@@ -254,7 +248,7 @@ async fn throttles_contention_5xx_and_cut_connections_are_tried_again() {
           => connection cut before the call took effect
           => ok
         answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
-        after 2.2s
+        after 2.6s
     "#]]).await;
 }
 
@@ -268,7 +262,7 @@ async fn a_completion_whose_answer_was_lost_has_happened() {
           => ValidationError
           => ValidationError
         answer: {"action.id":"b934252f","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"already-finished"}
-        after 3.1s
+        after 3.0s
     "#]]).await;
 }
 
@@ -286,7 +280,7 @@ async fn a_call_that_hangs_is_given_up_before_the_deadline() {
     check_faults(&[Hang, Hang, Hang], expect![[r#"
           => no answer
           => no answer
-        Timeout: CompleteLifecycleAction had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 4.129s
+        Timeout: CompleteLifecycleAction had no answer in time: request has timed out: operation attempt timeout (single attempt) occurred after 4.266s
         after 9.5s
     "#]]).await;
 }
@@ -312,7 +306,7 @@ async fn a_throttle_without_end_is_reported_as_awss_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn one_hanging_message_does_not_touch_the_others() {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     let good = sample("sqs-hook-notification", &scene)["Records"][0].clone();
     let mut hanging = good.clone();
     hanging["messageId"] = json!("hangs");
@@ -326,7 +320,7 @@ async fn one_hanging_message_does_not_touch_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_delivery_is_a_quiet_success() {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     play(&scene, &[], sample("launch", &scene)).await;
     check_outcomes(&scene, expect![[r#"
           => ok
@@ -336,13 +330,13 @@ async fn a_second_delivery_is_a_quiet_success() {
           => ValidationError
           => ValidationError
         answer: {"action.id":"b934252f","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"already-finished"}
-        after 3.1s
+        after 3.0s
     "#]]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_action_that_ended_long_ago_is_asked_for_once() {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     scene.lab.sleep(Duration::from_secs(600)).await;
     assert_eq!(scene.state(), "gone");
     check_outcomes(&scene, expect![[r#"
@@ -354,11 +348,11 @@ async fn an_action_that_ended_long_ago_is_asked_for_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_ahead_of_its_action_is_asked_again() {
-    let scene = Scene::at(eight_o_clock()).await;
+    let scene = scene_at(eight_o_clock()).await;
     let started =
         scene.lab.world(|world| world.autoscaling.instances().next().unwrap().waits[common::HOOK].started);
     let two_seconds_more = (scene.lab.now() - started).to_std().unwrap() + Duration::from_secs(2);
-    let scene = Scene::accepted_after(eight_o_clock(), two_seconds_more).await;
+    let scene = scene_accepted_after(eight_o_clock(), two_seconds_more).await;
     check_outcomes(&scene, expect![[r#"
           => ValidationError
           => ValidationError
@@ -373,8 +367,7 @@ async fn an_event_ahead_of_its_action_is_asked_again() {
 #[test]
 fn a_bad_variable_is_named_and_an_unknown_value_is_never_a_default() {
     for bad in ["abandon", "", "RETRY", " CONTINUE"] {
-        let variables: Variables = [(ON_FAILURE, bad)].into_iter().collect();
-        let error = Config::parse(&variables).unwrap_err();
+        let error = Config::parse(&[(ON_FAILURE, bad)].into_iter().collect()).unwrap_err();
         assert_eq!(error.name(), "InvalidConfig");
         assert_eq!(error.chain(), format!("ON_FAILURE: {bad:?} is neither CONTINUE nor ABANDON"));
     }

@@ -5,22 +5,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use common::{Scene, sample};
+use common::{NAME, sample, scene_at};
+use lifecycle_lab::Outcome;
 use lifecycle_lab::faults::CallFault::{AccessDenied, Hang, KillAfter, KillBefore, Throttle};
-use lifecycle_lab::{Code, Function, FunctionError};
 use serde_json::{Value, json};
-
-const NAME: &str = "launch-logger";
-
-/// The machine's time, which the process goes by.
-fn now() -> DateTime<Utc> {
-    #[expect(clippy::disallowed_methods, reason = "the process under test reads this clock too")]
-    SystemTime::now().into()
-}
+use testkit::Scene;
 
 /// A scene with the built binary in its account.
 async fn scene(variables: &[(&str, &str)]) -> Scene {
@@ -29,58 +20,44 @@ async fn scene(variables: &[(&str, &str)]) -> Scene {
 
 /// The same with another time limit.
 async fn scene_of(time_limit: Duration, variables: &[(&str, &str)]) -> Scene {
-    let scene = Scene::at(now()).await;
-    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    scene.lab.add_function(Function {
-        name: NAME.to_owned(),
-        code: Code::Binary {
-            path: env!("CARGO_BIN_EXE_launch-logger").into(),
-            variables: variables.collect::<BTreeMap<_, _>>(),
-        },
-        time_limit,
-    });
+    let scene = scene_at(testkit::now()).await;
+    testkit::deploy_binary(&scene.lab, NAME, env!("CARGO_BIN_EXE_launch-logger"), variables, time_limit);
     scene
 }
 
 /// A sample, sent just now.
 fn fresh(name: &str, scene: &Scene) -> Value {
     let text = sample(name, scene).to_string();
-    let time = now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let time = testkit::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let text = text.replace("2026-11-21T08:00:00.000Z", &time).replace("2026-11-21T08:00:00Z", &time);
     serde_json::from_str(&text).unwrap()
 }
 
-async fn invoke(scene: &Scene, payload: Value) -> Result<Value, FunctionError> {
-    scene.lab.invoke(NAME, payload, 1).await
-}
-
 /// What each call to AWS came to.
-fn outcomes(scene: &Scene) -> Vec<String> {
+fn outcomes(scene: &Scene) -> Vec<Outcome> {
     scene.lab.calls().into_iter().filter(|call| call.caller == NAME).map(|call| call.outcome).collect()
 }
 
 #[tokio::test]
 async fn a_launch_is_recorded_and_continues() {
     let scene = scene(&[]).await;
-    let answer = invoke(&scene, fresh("launch", &scene)).await.unwrap();
+    let answer = scene.invoke(fresh("launch", &scene)).await.unwrap();
     assert_eq!(answer["outcome"], "completed");
     assert_eq!(answer["action.result"], "CONTINUE");
     assert_eq!(scene.state(), "Pending:Proceed");
-    assert_eq!(outcomes(&scene), ["ok"]);
+    assert_eq!(outcomes(&scene), [Outcome::OK]);
     scene.lab.skip(Duration::from_secs(10));
     assert_eq!(scene.state(), "InService");
 
-    // The pipe is read by another task.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let logs = scene.lab.logs();
+    let logs = testkit::logs_with(&scene.lab, &[r#""record":"launch""#, r#""outcome":"completed""#]).await;
     let json_lines: Vec<Value> = logs.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let record = json_lines.iter().find(|line| line["record"] == "launch").unwrap();
     assert_eq!(record["instance.id"], scene.instance.as_str());
-    assert_eq!(record["action.id"], scene.token[..8]);
+    assert_eq!(record["action.id"], scene.token()[..8]);
     let metric = json_lines.iter().find(|line| line["_aws"].is_object()).unwrap();
     assert_eq!((&metric["outcome"], &metric["function"]), (&json!("completed"), &json!(NAME)));
     for line in logs {
-        assert!(!line.contains(&scene.token), "a log line holds the whole token: {line}");
+        assert!(!line.contains(scene.token()), "a log line holds the whole token: {line}");
     }
 }
 
@@ -88,8 +65,8 @@ async fn a_launch_is_recorded_and_continues() {
 async fn a_second_delivery_is_a_quiet_success() {
     let scene = scene(&[]).await;
     let payload = fresh("launch", &scene);
-    assert_eq!(invoke(&scene, payload.clone()).await.unwrap()["outcome"], "completed");
-    assert_eq!(invoke(&scene, payload).await.unwrap()["outcome"], "already-finished");
+    assert_eq!(scene.invoke(payload.clone()).await.unwrap()["outcome"], "completed");
+    assert_eq!(scene.invoke(payload).await.unwrap()["outcome"], "already-finished");
     assert_eq!(scene.state(), "InService");
 }
 
@@ -97,8 +74,11 @@ async fn a_second_delivery_is_a_quiet_success() {
 async fn two_throttles_cost_two_more_calls() {
     let scene = scene(&[]).await;
     scene.lab.faults().script("CompleteLifecycleAction", [Throttle, Throttle]);
-    assert_eq!(invoke(&scene, fresh("launch", &scene)).await.unwrap()["outcome"], "completed");
-    assert_eq!(outcomes(&scene), ["Throttling", "Throttling", "ok"]);
+    assert_eq!(scene.invoke(fresh("launch", &scene)).await.unwrap()["outcome"], "completed");
+    assert_eq!(
+        outcomes(&scene),
+        [Outcome::Answered(Err("Throttling")), Outcome::Answered(Err("Throttling")), Outcome::OK]
+    );
 }
 
 #[tokio::test]
@@ -114,8 +94,8 @@ async fn a_denied_call_is_tried_again_by_lambda_and_then_kept() {
     }
     invocation.await.unwrap();
     let [failure] = scene.lab.failures().try_into().unwrap();
-    assert_eq!((failure.error.error_type.as_str(), failure.attempts), ("AwsError", 3));
-    assert!(failure.error.error_message.contains("AccessDenied"), "{}", failure.error.error_message);
+    assert_eq!((failure.error.error_type(), failure.attempts), ("AwsError", 3));
+    assert!(failure.error.error_message().contains("AccessDenied"), "{}", failure.error.error_message());
 }
 
 #[tokio::test]
@@ -124,29 +104,28 @@ async fn an_action_that_ended_long_ago_is_asked_for_once() {
     scene.lab.skip(Duration::from_secs(600));
     // `launch.json` itself is older than the thirty seconds within which it would be asked for again.
     let mut payload = sample("launch", &scene);
-    payload["time"] = json!(now() - Duration::from_secs(60));
-    assert_eq!(invoke(&scene, payload).await.unwrap()["outcome"], "already-finished");
-    assert_eq!(outcomes(&scene), ["ValidationError"]);
+    payload["time"] = json!(testkit::now() - Duration::from_secs(60));
+    assert_eq!(scene.invoke(payload).await.unwrap()["outcome"], "already-finished");
+    assert_eq!(outcomes(&scene), [Outcome::Answered(Err("ValidationError"))]);
 }
 
 #[tokio::test]
 async fn a_malformed_event_is_an_error_and_the_next_one_is_handled() {
     let scene = scene(&[]).await;
-    let error = invoke(&scene, fresh("malformed-refused", &scene)).await.unwrap_err();
-    assert_eq!(error.error_type, "InvalidPayload");
-    assert!(error.error_message.starts_with("detail.EC2InstanceId: "), "{}", error.error_message);
+    let error = scene.invoke(fresh("malformed-refused", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type(), "InvalidPayload");
+    assert!(error.error_message().starts_with("detail.EC2InstanceId: "), "{}", error.error_message());
     assert!(outcomes(&scene).is_empty());
-    assert_eq!(invoke(&scene, fresh("launch", &scene)).await.unwrap()["outcome"], "completed");
+    assert_eq!(scene.invoke(fresh("launch", &scene)).await.unwrap()["outcome"], "completed");
 }
 
 #[tokio::test]
 async fn a_bad_configuration_is_an_init_error_that_names_the_variable() {
     let scene = scene(&[("ON_FAILURE", "abandon")]).await;
-    let error = invoke(&scene, fresh("launch", &scene)).await.unwrap_err();
-    assert_eq!(error.error_type, "InvalidConfig");
-    assert_eq!(error.error_message, r#"ON_FAILURE: "abandon" is neither CONTINUE nor ABANDON"#);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(scene.lab.logs().iter().any(|line| line.contains("ON_FAILURE")), "{:?}", scene.lab.logs());
+    let error = scene.invoke(fresh("launch", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type(), "InvalidConfig");
+    assert_eq!(error.error_message(), r#"ON_FAILURE: "abandon" is neither CONTINUE nor ABANDON"#);
+    testkit::logs_with(&scene.lab, &["ON_FAILURE"]).await;
     assert_eq!(scene.state(), "Pending:Wait");
 }
 
@@ -155,7 +134,7 @@ async fn a_batch_with_one_bad_record_completes_the_good_one() {
     let scene = scene(&[]).await;
     let payload = fresh("sqs-batch-one-bad", &scene);
     let bad = payload["Records"][0]["messageId"].clone();
-    let answer = invoke(&scene, payload).await.unwrap();
+    let answer = scene.invoke(payload).await.unwrap();
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": bad }] }));
     assert_eq!(scene.state(), "Pending:Proceed");
 }
@@ -174,7 +153,7 @@ async fn killed_at_any_call_and_run_again_it_ends_the_same() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             scene.lab.skip(Duration::from_secs(1));
         }
-        assert!(outcomes(&scene)[0].contains("killed"), "{:?}", outcomes(&scene));
+        assert!(outcomes(&scene)[0].is_kill(), "{:?}", outcomes(&scene));
         assert!(scene.lab.failures().is_empty(), "{fault:?}");
         scene.lab.skip(Duration::from_secs(10));
         assert_eq!(scene.state(), "InService", "{fault:?}");
@@ -184,19 +163,17 @@ async fn killed_at_any_call_and_run_again_it_ends_the_same() {
 #[tokio::test]
 async fn logs_are_json_where_the_functions_log_format_says_so() {
     let scene = scene(&[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
-    invoke(&scene, fresh("launch", &scene)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let lines: Vec<Value> = scene.lab.logs().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let logs: Vec<_> = lines.iter().filter(|line| line["level"] == "INFO").collect();
-    let [accepted, completed, handled] = logs.as_slice() else { panic!("{logs:#?}") };
-    for log in &logs {
-        assert_eq!((&log["asg.name"], &log["hook.name"]), (&json!("web"), &json!("record-launch")));
-        assert_eq!(log["instance.id"], scene.instance.as_str());
-        assert!(log["span"]["requestId"].is_string(), "{log}");
+    scene.invoke(fresh("launch", &scene)).await.unwrap();
+    let logs = testkit::logs_with(&scene.lab, &[r#""record":"launch""#, r#""outcome":"completed""#]).await;
+    let lines: Vec<Value> = logs.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Nothing besides the record and the line about the event.
+    let [record, handled] = lines.as_slice() else { panic!("{lines:#?}") };
+    for line in &lines {
+        assert_eq!((&line["asg.name"], &line["hook.name"]), (&json!("web"), &json!("record-launch")));
+        assert_eq!(line["instance.id"], scene.instance.as_str());
     }
-    assert!(accepted["message"].as_str().unwrap().starts_with("accepted: "));
-    assert_eq!(completed["action.result"], "CONTINUE");
-    assert_eq!(handled["outcome"], "completed");
+    assert_eq!(record["record"], "launch");
+    assert_eq!((&handled["outcome"], &handled["action.result"]), (&json!("completed"), &json!("CONTINUE")));
     assert!(handled["duration_ms"].is_u64());
 }
 
@@ -204,8 +181,8 @@ async fn logs_are_json_where_the_functions_log_format_says_so() {
 async fn a_call_that_hangs_is_answered_before_the_time_limit() {
     let scene = scene_of(Duration::from_secs(2), &[]).await;
     scene.lab.faults().script("CompleteLifecycleAction", [Hang; 9]);
-    let error = invoke(&scene, fresh("launch", &scene)).await.unwrap_err();
-    assert_eq!(error.error_type, "Timeout", "not Sandbox.Timedout, which is Lambda's kill");
+    let error = scene.invoke(fresh("launch", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type(), "Timeout", "not Sandbox.Timedout, which is Lambda's kill");
 }
 
 #[tokio::test]
@@ -213,9 +190,8 @@ async fn a_name_with_a_line_break_writes_no_log_line_of_its_own() {
     let scene = scene(&[]).await;
     let mut event = fresh("launch", &scene);
     event["detail"]["AutoScalingGroupName"] = json!("web\nERROR forged");
-    assert_eq!(invoke(&scene, event).await.unwrap()["outcome"], "already-finished");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let logs = scene.lab.logs();
+    assert_eq!(scene.invoke(event).await.unwrap()["outcome"], "already-finished");
+    let logs = testkit::logs_with(&scene.lab, &[r#""outcome":"already-finished""#]).await;
     assert!(logs.iter().any(|line| line.contains("forged")), "{logs:?}");
     assert!(!logs.iter().any(|line| line.trim_start().starts_with("ERROR")), "{logs:?}");
 }

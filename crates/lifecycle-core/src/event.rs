@@ -1,6 +1,5 @@
-//! The events that reach the lifecycle functions, as strict types, and the envelopes they come in.
-//! What a decision rests on is required, so a wrong event fails with the path of its field; what only
-//! decorates a record is optional.
+//! The events of the lifecycle functions as strict types, and their envelopes. Fields that decisions depend on are
+//! required, so a wrong event fails with the path of the field. Fields that only go into records are optional.
 //!
 //! Shapes: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html>
 //! and <https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html>.
@@ -8,21 +7,23 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::de::{DeserializeOwned, Error as _};
+use lambda_kit::event::{Event, in_field, invalid, strict};
+use lambda_kit::{Error, Payload, Received};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::{Error, Wait};
+use crate::{ActionToken, Wait};
 
-/// Which way the instance is going.
+/// The direction of the instance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum Transition {
-    /// `autoscaling:EC2_INSTANCE_LAUNCHING`: it was born.
+    /// `autoscaling:EC2_INSTANCE_LAUNCHING`: on its way into service or into the warm pool.
     Launching,
-    /// `autoscaling:EC2_INSTANCE_TERMINATING`: it is about to die, or to return to the warm pool.
+    /// `autoscaling:EC2_INSTANCE_TERMINATING`: on its way to its end, or back to the warm pool.
     Terminating,
-    /// A transition that AWS did not have when this was written.
+    /// A transition that this code does not know.
     Other(String),
 }
 
@@ -37,7 +38,7 @@ impl From<String> for Transition {
 }
 
 impl Transition {
-    /// As AWS spells it.
+    /// The spelling of AWS.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Launching => "autoscaling:EC2_INSTANCE_LAUNCHING",
@@ -47,48 +48,48 @@ impl Transition {
     }
 }
 
-/// An instance of a group waits in a hook, and somebody must say how it goes on.
+/// A lifecycle action: an instance waits in a hook until the action is completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleAction {
-    /// Which way the instance is going.
+    /// The direction of the instance.
     pub transition: Transition,
-    /// Which instance waits where; the token is always known here.
+    /// The wait. Its token is always known.
     pub wait: Wait,
     /// When AWS sent the event.
     pub time: DateTime<Utc>,
-    /// The text that the hook's owner attached to it; up to 4,000 characters.
+    /// The hook's notification metadata, up to 4,000 characters.
     pub metadata: Option<String>,
-    /// Where the instance comes from: `EC2`, `AutoScalingGroup` or `WarmPool`.
+    /// The instance's origin: `EC2`, `AutoScalingGroup` or `WarmPool`.
     pub origin: Option<String>,
-    /// Where it goes: `EC2`, `AutoScalingGroup` or `WarmPool`.
+    /// The instance's destination: `EC2`, `AutoScalingGroup` or `WarmPool`.
     pub destination: Option<String>,
     /// The event's id, or the notification's request id.
     pub event_id: Option<String>,
     /// The AWS account, 12 digits.
     pub account: Option<String>,
-    /// The Region; a hook notification does not say it.
+    /// The Region. Hook notifications don't have it.
     pub region: Option<String>,
-    /// The ARNs that the event is about: the group's, and for some events the instance's.
+    /// The ARNs of the event's resources: the group, and in some events the instance.
     pub resources: Vec<String>,
 }
 
-/// One message, out of its envelopes.
+/// A message without its envelopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// A lifecycle action.
     Action(Box<LifecycleAction>),
-    /// The message that AWS sends when a hook with a notification target is made.
+    /// The message that AWS sends when a hook with a notification target is created.
     Test,
-    /// Time for the sweep: a scheduled event, or `{"action":"reconcile"}`.
-    Sweep,
-    /// An event of another kind, which the function may know.
+    /// A request to reconcile: a scheduled event, or `{"action":"reconcile"}`.
+    Reconcile,
+    /// An event of another kind, which a function may handle.
     Event(Box<Event>),
-    /// A notification of another kind: its name.
+    /// The name of a notification of another kind.
     Notification(String),
 }
 
 impl Message {
-    /// When AWS sent it, where it says so.
+    /// When AWS sent the message, if it has a time.
     pub fn time(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Action(action) => Some(action.time),
@@ -103,69 +104,64 @@ impl fmt::Display for Message {
         match self {
             Self::Action(action) => f.write_str(action.transition.as_str()),
             Self::Test => f.write_str("a hook's test notification"),
-            Self::Sweep => f.write_str("a scheduled run"),
-            Self::Event(event) => write!(f, "an event {:?} of {:?}", event.detail_type, event.source),
+            Self::Reconcile => f.write_str("a scheduled run"),
+            Self::Event(event) => event.fmt(f),
             Self::Notification(name) => write!(f, "a notification {name:?}"),
         }
     }
 }
 
-/// What a function was invoked with.
-#[derive(Debug)]
-pub enum Payload {
-    /// One message: an event, or an SNS notification of one record.
-    Single(Value),
-    /// An SQS batch.
-    Batch(Vec<QueueRecord>),
+/// Opens a payload's envelopes. The payload is one event, one notification, or a batch of SQS.
+///
+/// # Errors
+/// [`Error::InvalidPayload`] if the outermost envelope can't be read.
+pub fn read(payload: Value) -> Result<Payload<Message>, Error> {
+    let Some(records) = payload.get("Records").and_then(Value::as_array) else {
+        return Ok(Payload::One(received(message(payload))));
+    };
+    let is_sns = |record: &Value| record.get("EventSource").is_some_and(|source| source == "aws:sns");
+    if !records.iter().any(is_sns) {
+        let batch: Batch = strict(payload)?;
+        let messages = batch.records.into_iter().map(|record| {
+            let message = in_field("body", nested(&record.body));
+            (record.message_id, received(message))
+        });
+        return Ok(Payload::Batch(messages.collect()));
+    }
+    let [record] = records.as_slice() else {
+        return Err(invalid("Records", "SNS delivers one record at a time"));
+    };
+    let notification = record.get("Sns").cloned().ok_or_else(|| invalid("Records[0].Sns", "missing"))?;
+    Ok(Payload::One(received(message(notification))))
 }
 
-/// A message of an SQS batch.
-#[derive(Debug, Deserialize)]
+/// A batch of SQS.
+#[derive(Deserialize)]
+struct Batch {
+    #[serde(rename = "Records")]
+    records: Vec<QueueRecord>,
+}
+
+/// A message of a batch.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct QueueRecord {
-    /// Names the message in the answer, if it failed.
-    pub message_id: String,
-    /// A JSON text. Not required here, so that a record without it fails alone.
+struct QueueRecord {
+    /// Identifies a failed message in the answer.
+    message_id: String,
+    /// A JSON text. Optional, so that a record without it fails alone.
     #[serde(default)]
-    pub body: Value,
+    body: Value,
 }
 
-impl QueueRecord {
-    /// The message in the body.
-    ///
-    /// # Errors
-    /// [`Error::InvalidPayload`].
-    pub fn message(&self) -> Result<Message, Error> {
-        in_field("body", nested(&self.body))
-    }
+fn received(message: Result<Message, Error>) -> Received<Message> {
+    let about = match &message {
+        Ok(Message::Action(action)) => action.wait.fields(),
+        _ => Map::new(),
+    };
+    Received { time: message.as_ref().ok().and_then(Message::time), message, about }
 }
 
-impl Payload {
-    /// Opens the outermost envelope.
-    ///
-    /// # Errors
-    /// [`Error::InvalidPayload`].
-    pub fn parse(payload: Value) -> Result<Self, Error> {
-        let Some(records) = payload.get("Records").and_then(Value::as_array) else {
-            return Ok(Self::Single(payload));
-        };
-        let is_sns = |record: &Value| record.get("EventSource").is_some_and(|source| source == "aws:sns");
-        if !records.iter().any(is_sns) {
-            #[derive(Deserialize)]
-            struct Batch {
-                #[serde(rename = "Records")]
-                records: Vec<QueueRecord>,
-            }
-            return Ok(Self::Batch(strict::<Batch>(payload)?.records));
-        }
-        let [record] = records.as_slice() else {
-            return Err(invalid("Records", "SNS delivers one record at a time"));
-        };
-        record.get("Sns").cloned().map(Self::Single).ok_or_else(|| invalid("Records[0].Sns", "missing"))
-    }
-}
-
-/// Reads one message out of an event, a hook notification, or the SNS notification around either.
+/// Reads one message from an event, a hook notification, or an SNS notification around either.
 ///
 /// # Errors
 /// [`Error::InvalidPayload`] with the path of the field.
@@ -187,7 +183,7 @@ pub fn message(value: Value) -> Result<Message, Error> {
     } else if has("LifecycleTransition") || has("LifecycleHookName") || has("LifecycleActionToken") {
         notification(value)
     } else if object.get("action").is_some_and(|action| action == "reconcile") {
-        Ok(Message::Sweep)
+        Ok(Message::Reconcile)
     } else {
         Err(invalid(
             ".",
@@ -222,7 +218,7 @@ impl Detail {
                 group: self.auto_scaling_group_name,
                 hook: self.lifecycle_hook_name,
                 instance: self.instance_id,
-                token: Some(self.lifecycle_action_token),
+                token: Some(ActionToken::from(self.lifecycle_action_token)),
             },
             time,
             metadata: self.notification_metadata,
@@ -236,54 +232,16 @@ impl Detail {
     }
 }
 
-/// An event in EventBridge's envelope.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Event {
-    /// For example `aws.autoscaling`.
-    pub source: String,
-    /// What kind of event it is.
-    pub detail_type: String,
-    /// When AWS sent it.
-    pub time: DateTime<Utc>,
-    detail: Value,
-    id: Option<String>,
-    account: Option<String>,
-    region: Option<String>,
-    resources: Option<Vec<String>>,
-}
-
-impl Event {
-    /// The ARNs that the event is about.
-    pub fn resources(&self) -> &[String] {
-        self.resources.as_deref().unwrap_or_default()
-    }
-
-    /// What the event says.
-    ///
-    /// # Errors
-    /// [`Error::InvalidPayload`] with the path of the field.
-    pub fn detail<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        in_field("detail", strict(self.detail.clone()))
-    }
-}
-
-/// When AWS sent an event, without a look at the rest of it; `None` where the payload is no event.
-pub fn time(payload: &Value) -> Option<DateTime<Utc>> {
-    payload.get("detail-type")?;
-    payload.get("time")?.as_str()?.parse().ok()
-}
-
 fn event_bridge(event: Event) -> Result<Message, Error> {
     let announced = match (event.source.as_str(), event.detail_type.as_str()) {
         ("aws.autoscaling", "EC2 Instance-launch Lifecycle Action") => Transition::Launching,
         ("aws.autoscaling", "EC2 Instance-terminate Lifecycle Action") => Transition::Terminating,
-        (_, "Scheduled Event") => return Ok(Message::Sweep),
+        _ if event.is_scheduled() => return Ok(Message::Reconcile),
         _ => return Ok(Message::Event(Box::new(event))),
     };
     let detail: Detail = event.detail()?;
     let contradicts = match detail.lifecycle_transition {
-        // Refused by name, by the function.
+        // The function refuses it by name.
         Transition::Other(_) => false,
         ref known => *known != announced,
     };
@@ -295,10 +253,10 @@ fn event_bridge(event: Event) -> Result<Message, Error> {
         ));
     }
     Ok(Message::Action(Box::new(LifecycleAction {
+        resources: event.resources().to_vec(),
         event_id: event.id,
         account: event.account,
         region: event.region,
-        resources: event.resources.unwrap_or_default(),
         ..detail.action(event.time)
     })))
 }
@@ -320,31 +278,10 @@ fn notification(value: Value) -> Result<Message, Error> {
     })))
 }
 
-/// A message that travels as a JSON text inside another.
+/// Reads a message that is a JSON text inside another message.
 fn nested(text: &Value) -> Result<Message, Error> {
     let text = text.as_str().ok_or_else(|| invalid(".", "not a text"))?;
     message(serde_json::from_str(text).map_err(|error| invalid(".", format!("not JSON: {error}")))?)
-}
-
-/// Deserializes with the path of the field in the error. A text in the wrong place is not quoted: it
-/// may hold the token.
-///
-/// # Errors
-/// [`Error::InvalidPayload`].
-pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.inner().to_string();
-        if let Some(field) = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-            let path = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
-            return invalid(&path, "missing");
-        }
-        let reason = match (reason.strip_prefix("invalid type: string "), reason.rsplit_once(", expected ")) {
-            (Some(_), Some((_, expected))) => format!("invalid type: string, expected {expected}"),
-            _ => reason,
-        };
-        invalid(&path, reason)
-    })
 }
 
 fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -352,21 +289,7 @@ fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
     if text.is_empty() { Err(D::Error::custom("is empty")) } else { Ok(text) }
 }
 
-fn invalid(path: &str, reason: impl Into<String>) -> Error {
-    Error::InvalidPayload { path: path.to_owned(), reason: reason.into() }
-}
-
-/// Puts `field` in front of the path of an error from inside it.
-fn in_field<T>(field: &str, result: Result<T, Error>) -> Result<T, Error> {
-    result.map_err(|error| match error {
-        Error::InvalidPayload { path, reason } if path == "." => invalid(field, reason),
-        Error::InvalidPayload { path, reason } => invalid(&format!("{field}.{path}"), reason),
-        other => other,
-    })
-}
-
-/// At most ten names of fields, each cut to 40 characters: enough to recognize a payload, and nothing
-/// of its content.
+/// At most ten field names, each cut to 40 characters: enough to recognize a payload, without its content.
 fn keys(object: &Map<String, Value>) -> String {
     let names: Vec<String> = object.keys().take(10).map(|key| key.chars().take(40).collect()).collect();
     names.join(", ")

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
-use lifecycle_core::{ActionResult, Actions, Completion, Invocation, LifecycleAction, Message, Transition};
+use lambda_kit::Invocation;
+use lifecycle_core::{ActionResult, Actions, Completion, LifecycleAction, Message, Transition};
 use lifecycle_lab::faults::CallFault::{Hang, Throttle};
 use lifecycle_lab::{Lab, What};
 
@@ -58,7 +59,7 @@ async fn an_event_of_the_lab_is_an_action() {
         (action.origin.as_deref(), action.destination.as_deref()),
         (Some("EC2"), Some("AutoScalingGroup"))
     );
-    assert_eq!(action.wait.token.as_ref().unwrap().len(), 36);
+    assert_eq!(action.wait.token.as_ref().unwrap().expose().len(), 36);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,10 +81,13 @@ async fn token_and_instance_are_always_sent() {
     let (lab, actions, action) = waiting().await;
     actions.heartbeat(&action.wait, &run(&lab, 10)).await.unwrap();
     actions.complete(&action.wait, ActionResult::Abandon, None, &run(&lab, 10)).await.unwrap();
-    for call in lab.calls().iter().filter(|call| call.caller == "function") {
+    let calls: Vec<_> = lab.calls().into_iter().filter(|call| call.caller == "function").collect();
+    let actions: Vec<_> = calls.iter().map(|call| call.action.as_str()).collect();
+    assert_eq!(actions, ["RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"]);
+    for call in calls {
         assert!(
             call.parameters
-                .contains(&format!("LifecycleActionToken={}", action.wait.token.as_ref().unwrap())),
+                .contains(&format!("LifecycleActionToken={}", action.wait.token.as_ref().unwrap().expose())),
             "{call:?}"
         );
         assert!(call.parameters.contains(&format!("InstanceId={}", action.wait.instance)), "{call:?}");
@@ -93,7 +97,7 @@ async fn token_and_instance_are_always_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_an_earlier_wait_does_not_end_this_one() {
     let (lab, actions, mut action) = waiting().await;
-    action.wait.token = Some("00000000-0000-4000-8000-000000000000".to_owned());
+    action.wait.token = Some("00000000-0000-4000-8000-000000000000".to_owned().into());
     let completion = actions
         .complete(&action.wait, ActionResult::Continue, Some(action.time), &run(&lab, 10))
         .await
@@ -125,7 +129,7 @@ async fn awss_text_that_quotes_the_token_is_shortened() {
     let (lab, actions, mut action) = waiting().await;
     // Too long for AWS's pattern, so that the refusal quotes it and is not "No active Lifecycle Action".
     lab.faults().deny("RecordLifecycleActionHeartbeat");
-    action.wait.token = Some("autoscaling".to_owned());
+    action.wait.token = Some("autoscaling".to_owned().into());
     let error = actions.heartbeat(&action.wait, &run(&lab, 10)).await.unwrap_err().chain();
     assert!(error.contains("AccessDenied"), "{error}");
     assert!(error.contains("autoscal:Record") && !error.contains("autoscaling"), "{error}");

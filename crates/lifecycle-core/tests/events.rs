@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use chrono::{DateTime, Utc};
-use lifecycle_core::error::action_id;
-use lifecycle_core::event::{Payload, message};
-use lifecycle_core::{Error, LifecycleAction, Message, Transition, Wait};
+use lambda_kit::{Error, Payload};
+use lifecycle_core::event::{message, read};
+use lifecycle_core::{ActionToken, LifecycleAction, Message, Transition, Wait};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn action() -> impl Strategy<Value = LifecycleAction> {
         |(launching, (group, hook, instance, token), (metadata, origin, destination), time)| {
             LifecycleAction {
                 transition: if launching { Transition::Launching } else { Transition::Terminating },
-                wait: Wait { group, hook, instance, token: Some(token) },
+                wait: Wait { group, hook, instance, token: Some(ActionToken::from(token)) },
                 time: DateTime::from_timestamp_millis(time).unwrap_or_default(),
                 metadata,
                 origin,
@@ -40,7 +40,7 @@ fn action() -> impl Strategy<Value = LifecycleAction> {
 
 fn fields(action: &LifecycleAction) -> Value {
     json!({
-        "LifecycleActionToken": action.wait.token,
+        "LifecycleActionToken": action.wait.token.as_ref().map(ActionToken::expose),
         "AutoScalingGroupName": action.wait.group,
         "LifecycleHookName": action.wait.hook,
         "EC2InstanceId": action.wait.instance,
@@ -89,9 +89,9 @@ fn sqs_batch(bodies: &[Value]) -> Value {
 
 /// Every message of a payload.
 fn open(payload: Value) -> Result<Vec<Result<Message, Error>>, Error> {
-    Ok(match Payload::parse(payload)? {
-        Payload::Single(value) => vec![message(value)],
-        Payload::Batch(records) => records.iter().map(|record| record.message()).collect(),
+    Ok(match read(payload)? {
+        Payload::One(received) => vec![received.message],
+        Payload::Batch(records) => records.into_iter().map(|(_, received)| received.message).collect(),
     })
 }
 
@@ -163,8 +163,8 @@ proptest! {
 
     #[test]
     fn an_action_id_is_the_tokens_beginning_and_never_all_of_it(token in "\\PC{9,60}") {
-        prop_assert!(token.starts_with(action_id(&token)));
-        prop_assert_eq!(action_id(&token).chars().count(), 8);
+        prop_assert!(token.starts_with(ActionToken::from(token.clone()).id()));
+        prop_assert_eq!(ActionToken::from(token.clone()).id().chars().count(), 8);
     }
 
     #[test]
@@ -191,7 +191,7 @@ fn example() -> LifecycleAction {
             group: "web".to_owned(),
             hook: "hook".to_owned(),
             instance: "i-1".to_owned(),
-            token: Some("87654321-4321-4321-4321-210987654321".to_owned()),
+            token: Some(ActionToken::from("87654321-4321-4321-4321-210987654321".to_owned())),
         },
         time: DateTime::<Utc>::UNIX_EPOCH,
         metadata: None,
@@ -262,6 +262,6 @@ fn other_events_are_told_apart_from_nonsense() {
         other(json!({ "Event": "autoscaling:EC2_INSTANCE_LAUNCH" })),
         "a notification \"autoscaling:EC2_INSTANCE_LAUNCH\""
     );
-    assert_eq!(message(json!({ "action": "reconcile" })).unwrap(), Message::Sweep);
+    assert_eq!(message(json!({ "action": "reconcile" })).unwrap(), Message::Reconcile);
     assert_eq!(message(json!({ "Event": "autoscaling:TEST_NOTIFICATION" })).unwrap(), Message::Test);
 }

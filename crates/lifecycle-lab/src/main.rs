@@ -1,5 +1,5 @@
-//! The lab as a server of its own: AWS on a port of this machine, for the AWS CLI, SDKs and shipped
-//! binaries, with one line on standard output for everything that happens in it.
+//! The lab as a server: AWS on a local port, for the AWS CLI, SDKs and built binaries. It prints one line for each
+//! thing that happens.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -11,13 +11,12 @@ use lifecycle_lab::faults::Chaos;
 use lifecycle_lab::{Lab, Moment, REGION, Sight, What};
 use serde_json::Value;
 
-/// A model of AWS on a port of this machine: EC2 Auto Scaling with lifecycle hooks and their clock, EC2's
-/// instances, images, launch templates, snapshots and tags, Lambda's function configuration, Systems Manager
-/// Run Command, and scalable targets of ECS services.
+/// A model of AWS on a local port: EC2 Auto Scaling with lifecycle hooks and their clock, EC2's instances, images,
+/// launch templates, snapshots and tags, Lambda's function configuration, Systems Manager Run Command, and scalable
+/// targets of ECS services.
 ///
-/// It starts empty, on the present time, and forgets everything when it ends. Any credentials will do, so
-/// it listens on the loopback interface only. What it does not model it refuses with the error
-/// LabNotModelled.
+/// It starts empty, at the present time, and loses everything when it ends. It accepts any credentials, so it listens
+/// on the loopback interface only. It refuses what it does not model with the error LabNotModelled.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -29,15 +28,15 @@ struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// What goes wrong, by probability: throttle=0.1,5xx=0.02
+    /// Faults and their probabilities: throttle=0.1,5xx=0.02
     ///
-    /// Of calls: throttle, 5xx, contention, access-denied, hang, cut, answer-lost, kill, kill-after. Of
+    /// Faults of calls: throttle, 5xx, contention, access-denied, hang, cut, answer-lost, kill, kill-after. Faults of
     /// events: event-lost, event-doubled, event-delayed, event-reordered.
     #[arg(long, value_name = "FAULTS")]
     faults: Option<Chaos>,
 }
 
-/// The lab has no authentication: on any other interface, others could use it.
+/// The lab has no authentication, so other hosts must not reach it.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| "write it as 127.0.0.1:4566 or [::1]:4566")?;
     if !address.ip().is_loopback() {
@@ -66,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// What to type in order to use the lab.
+/// The commands to use the lab.
 fn usage(address: SocketAddr) -> String {
     format!(
         "lifecycle-lab plays AWS on http://{address} until Ctrl-C. In another shell:
@@ -94,7 +93,7 @@ fn usage(address: SocketAddr) -> String {
     )
 }
 
-/// One line: the time, what kind of thing happened, and to whom.
+/// One line: the time, the kind of the moment, and its subject.
 fn line(moment: &Moment) -> String {
     let text = match &moment.what {
         What::Seen(Sight::State { group, instance, state }) => {
@@ -123,14 +122,13 @@ fn line(moment: &Moment) -> String {
         }
         What::Sent(event) => format!("event     {}", headline(event)),
         What::Faulted(fault, event) => format!("fault     {fault:?}: {}", headline(event)),
-        // A lab without functions has nothing else to tell.
+        // A lab without functions has no other moments.
         other => format!("other     {other:?}"),
     };
     format!("{} {text}", moment.at.format("%H:%M:%S%.3f"))
 }
 
-/// An event's detail-type, or the transition of a hook notification, whom it is about, and the status if
-/// it tells one.
+/// An event's detail-type, or a hook notification's transition, with its subject and its status, if there is one.
 fn headline(event: &Value) -> String {
     let text = |pointers: &[&str]| {
         pointers.iter().find_map(|pointer| event.pointer(pointer)?.as_str()).unwrap_or_default()

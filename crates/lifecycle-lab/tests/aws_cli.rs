@@ -407,6 +407,8 @@ async fn the_cli_makes_finds_tags_and_deregisters_an_image() {
 async fn the_cli_changes_a_functions_variables() {
     let lab = new_lab();
     let Some(aws) = Cli::of(&lab).await else { return };
+    // The lab's clock is the machine's here, and the CLI takes its time to start.
+    lab.world(|world| world.delays.function_update = Duration::from_secs(300));
     lab.add_function(Function {
         name: "f".to_owned(),
         time_limit: Duration::from_secs(30),
@@ -423,7 +425,7 @@ async fn the_cli_changes_a_functions_variables() {
          operation cannot be performed at this time. An update is in progress for resource: \
          arn:aws:lambda:us-east-1:123456789012:function:f"
     );
-    lab.skip(Duration::from_secs(3));
+    lab.skip(Duration::from_secs(301));
     let get =
         "lambda get-function-configuration --function-name arn:aws:lambda:us-east-1:123456789012:function:f";
     let configuration = aws.run(get).await.unwrap();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lifecycle_lab::{Code, Function, FunctionError, Lab, What};
+use lifecycle_lab::{Code, Function, Lab, RunError, What};
 use serde_json::{Value, json};
 
 const START: &str = "2026-11-21T08:00:00Z";
@@ -77,7 +77,7 @@ async fn an_event_that_finds_no_room_for_six_hours_is_kept() {
     assert!((355..=360).contains(&waited), "it was given up after {waited} minutes");
     assert_eq!(*begun.lock().unwrap(), [] as [i64; 0]);
     let [failure] = lab.failures().try_into().unwrap();
-    assert_eq!((failure.error.error_type.as_str(), failure.attempts), ("EventAgeExceeded", 0));
+    assert_eq!((failure.error, failure.attempts), (RunError::TooOld, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,9 +102,7 @@ async fn a_single_invocation_that_finds_no_room_is_refused() {
     add(&lab, "f", Duration::from_secs(20));
     send(&lab, "f", 1);
     lab.sleep(Duration::from_secs(1)).await;
-    let refused = lab.invoke("f", json!({}), 1).await;
-    let kind = |error: FunctionError| error.error_type;
-    assert_eq!(refused.map_err(kind), Err("TooManyRequestsException".to_owned()));
+    assert_eq!(lab.invoke("f", json!({}), 1).await, Err(RunError::NoRoom));
     lab.sleep(Duration::from_secs(20)).await;
     assert_eq!(lab.invoke("f", json!({}), 1).await, Ok(json!("done")));
 }
@@ -116,7 +114,7 @@ async fn a_run_that_is_killed_leaves_its_room() {
     let code = Code::handler(|_, _| std::future::pending());
     lab.add_function(Function { name: "f".to_owned(), time_limit: Duration::from_secs(5), code });
     for _ in 0..2 {
-        let late = lab.invoke("f", json!({}), 1).await.unwrap_err();
-        assert_eq!(late.error_type, "Sandbox.Timedout");
+        let late = lab.invoke("f", json!({}), 1).await;
+        assert_eq!(late, Err(RunError::TimedOut(Duration::from_secs(5))));
     }
 }

@@ -12,7 +12,7 @@ use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use chrono::{DateTime, Utc};
 use lifecycle_lab::faults::{CallFault, Chaos, EventFault};
-use lifecycle_lab::{Code, Envelope, Function, FunctionError, Lab, What};
+use lifecycle_lab::{Code, Envelope, Function, FunctionError, Lab, RunError, What, World};
 use serde_json::{Value, json};
 
 fn lab() -> Lab {
@@ -61,8 +61,8 @@ async fn an_asynchronous_invocation_is_retried_after_one_and_two_minutes_and_the
     assert_eq!(seconds(&seen), [0, 60, 180]);
     let [failure] = lab.failures().try_into().unwrap();
     assert_eq!(
-        (failure.payload, failure.error.error_type.as_str(), failure.attempts),
-        (json!({ "n": 1 }), "Broken", 3)
+        (failure.payload, failure.error, failure.attempts),
+        (json!({ "n": 1 }), RunError::Function(FunctionError::new("Broken", "")), 3)
     );
 }
 
@@ -84,14 +84,15 @@ async fn a_run_that_outlasts_its_time_limit_is_ended() {
         code: Code::handler(|_, _| std::future::pending()),
     });
     let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
-    assert_eq!(error.error_type, "Sandbox.Timedout");
-    assert_eq!(error.error_message, "Task timed out after 3.00 seconds");
+    assert_eq!(error, RunError::TimedOut(Duration::from_secs(3)));
+    assert_eq!(error.to_string(), "Sandbox.Timedout: Task timed out after 3.00 seconds");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_function_that_is_not_there_is_an_error() {
     let error = lab().invoke("f", json!({}), 1).await.unwrap_err();
-    assert_eq!(error.error_type, "ResourceNotFoundException");
+    assert_eq!(error, RunError::NotFound("f".to_owned()));
+    assert_eq!(error.to_string(), "ResourceNotFoundException: Function not found: f");
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,12 +200,13 @@ async fn a_hook_notifies_queues_and_topics_first_with_a_test() {
 async fn a_message_that_a_function_reports_as_failed_comes_again_and_is_kept_at_last() {
     let lab = lab();
     let failed = json!({ "batchItemFailures": [{ "itemIdentifier": "x" }] });
-    let seen = add(&lab, "f", vec![Ok(json!({ "batchItemFailures": [] })), Ok(failed)]);
+    let seen = add(&lab, "f", vec![Ok(json!({ "batchItemFailures": [] })), Ok(failed.clone())]);
     lab.subscribe("arn:aws:sqs:us-east-1:123456789012:q", "f", Envelope::Sqs);
     notifying(&lab, "arn:aws:sqs:us-east-1:123456789012:q").await;
     lab.sleep(Duration::from_secs(120)).await;
     assert_eq!(seen.lock().unwrap().len(), 4, "the test, and three receives of the notification");
-    assert_eq!(lab.failures()[0].attempts, 3);
+    let [failure] = lab.failures().try_into().unwrap();
+    assert_eq!((failure.error, failure.attempts), (RunError::MessagesFailed(failed), 3));
 }
 
 /// Describes groups once and answers how that went.
@@ -271,7 +273,8 @@ async fn a_function_is_killed_at_the_call_that_was_chosen() {
         });
         lab.faults().at_call("f", 2, fault);
         let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
-        assert_eq!(error.error_message, "Runtime exited with error: signal: killed");
+        assert_eq!(error, RunError::Killed);
+        assert_eq!(error.to_string(), "Runtime.ExitError: Runtime exited with error: signal: killed");
         let groups = lab.world(|world| usize::from(world.autoscaling.group("web").is_some()));
         assert_eq!(groups, made, "{fault:?}");
     }
@@ -316,8 +319,10 @@ async fn a_schedule_invokes_again_and_again() {
 
 #[tokio::test(start_paused = true)]
 async fn faults_of_events_leave_the_worlds_ids_alone() {
-    async fn ids(faults: Vec<EventFault>) -> Vec<String> {
+    /// The ids of what happens under these faults, and the faults that were met.
+    async fn ids(faults: Vec<EventFault>) -> (Vec<String>, Vec<EventFault>) {
         let lab = lab();
+        let mut moments = lab.observe();
         add(&lab, "f", vec![Ok(json!(null))]);
         lab.add_rule(&json!({ "source": ["aws.autoscaling"] }), "f").unwrap();
         lab.faults().script_events("EC2 Instance Launch Successful", faults);
@@ -328,9 +333,20 @@ async fn faults_of_events_leave_the_worlds_ids_alone() {
             delete.auto_scaling_group_name("web").force_delete(true).send().await.unwrap();
             lab.sleep(Duration::from_secs(60)).await;
         }
-        lab.world(|world| world.autoscaling.activities().iter().map(|activity| activity.id.clone()).collect())
+        let mut met = Vec::new();
+        while let Ok(moment) = moments.try_recv() {
+            if let What::Faulted(fault, _) = moment.what {
+                met.push(fault);
+            }
+        }
+        let activities =
+            |world: &mut World| world.autoscaling.activities().iter().map(|one| one.id.clone()).collect();
+        (lab.world(activities), met)
     }
-    assert_eq!(ids(vec![]).await, ids(vec![EventFault::Doubled, EventFault::Lost]).await);
+    let faults = vec![EventFault::Doubled, EventFault::Lost];
+    let (undisturbed, none) = ids(vec![]).await;
+    assert_eq!((undisturbed.len(), none), (2, vec![]), "two launches");
+    assert_eq!(ids(faults.clone()).await, (undisturbed, faults));
 }
 
 #[test]
@@ -371,7 +387,7 @@ async fn a_process_that_outlasts_its_time_limit_is_killed_and_its_logs_are_kept(
     let lab = lab();
     process(&lab, bootstrap("slow", "exec sleep 60"));
     let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
-    assert_eq!(error.error_type, "Sandbox.Timedout");
+    assert_eq!(error, RunError::TimedOut(Duration::from_secs(1)));
     assert!(lab.logs()[0].starts_with("HTTP/1.1 200"), "{:?}", lab.logs());
 }
 
@@ -380,12 +396,12 @@ async fn a_process_that_ends_without_an_answer_is_an_exit_error() {
     let lab = lab();
     process(&lab, bootstrap("crash", "exit 3"));
     let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
-    assert_eq!(
-        (error.error_type.as_str(), error.error_message.as_str()),
-        ("Runtime.ExitError", "Runtime exited with error: exit status: 3")
-    );
+    assert_eq!(error, RunError::Exited("exit status: 3".to_owned()));
+    assert_eq!(error.to_string(), "Runtime.ExitError: Runtime exited with error: exit status: 3");
     process(&lab, "/no/such/bootstrap".into());
-    assert_eq!(lab.invoke("f", json!({}), 1).await.unwrap_err().error_type, "Runtime.StartError");
+    let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
+    assert!(matches!(error, RunError::NotStarted(_)), "{error:?}");
+    assert_eq!(error.error_type(), "Runtime.StartError");
 }
 
 #[tokio::test]

@@ -98,7 +98,8 @@ async fn a_function_has_a_configuration_by_name_by_arn_and_by_a_part_of_the_arn(
     assert_eq!(configuration.last_update_status().unwrap().as_str(), "Successful");
     assert_eq!(configuration.last_modified(), Some("2026-03-01T12:00:00.000+0000"));
     let function = scene.lambda.get_function().function_name("f").send().await.unwrap();
-    assert_eq!(function.configuration().unwrap().revision_id(), configuration.revision_id());
+    let revision = function.configuration().unwrap().revision_id().unwrap();
+    assert_eq!(revision, configuration.revision_id().unwrap());
 
     let missing =
         |name: &str| (404, "ResourceNotFoundException".to_owned(), format!("Function not found: {name}"));

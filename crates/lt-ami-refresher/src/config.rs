@@ -1,43 +1,46 @@
-//! What a run is told: by the variables of lt-ami-refresher, and by a payload, whose keys are read by the
-//! same rules and take their place.
+//! The settings of a run: from the variables of lt-ami-refresher, and from a payload, whose keys follow the same
+//! rules and override the variables.
 
 use std::fmt;
 use std::time::Duration;
 
-use lifecycle_core::Error;
-use lifecycle_core::config::{self, Parser, Variables, digits, duration, list, truth};
+use lambda_kit::config::{self, Parser, digits, duration, list, truth};
+use lambda_kit::{Configuration, Error, Variables};
 
-/// Variable: the instance whose backups are looked for, as the `Name` tag has it.
+/// The name of the crate, the binary and the template.
+pub const NAME: &str = "lt-ami-refresher";
+
+/// Variable: the `Name` tag of the backed-up instance.
 pub const EC2_INSTANCE_NAME: &str = "EC2_INSTANCE_NAME";
 /// Variable: the launch template's id.
 pub const LAUNCH_TEMPLATE_ID: &str = "LAUNCH_TEMPLATE_ID";
-/// Variable: the launch template's name, in place of its id.
+/// Variable: the launch template's name, instead of its id.
 pub const LAUNCH_TEMPLATE_NAME: &str = "LAUNCH_TEMPLATE_NAME";
-/// Variable: ids of the security groups of new versions.
+/// Variable: security group ids of new versions.
 pub const SG_IDS: &str = "SG_IDS";
-/// Variable: what names of backup images begin with.
+/// Variable: prefixes of the names of backup images.
 pub const AMI_NAME_PREFIXES: &str = "AMI_NAME_PREFIXES";
 /// Variable: the version that a new one is based on.
 pub const SOURCE_VERSION: &str = "SOURCE_VERSION";
-/// Variable: age past which the newest image is an error.
+/// Variable: maximum age of the newest image. An older one is an error.
 pub const MAX_IMAGE_AGE: &str = "MAX_IMAGE_AGE";
-/// Variable: how many of the newest versions are kept.
+/// Variable: how many of the newest versions to keep.
 pub const KEEP_VERSIONS: &str = "KEEP_VERSIONS";
-/// Variable: whether groups that run another version are refreshed.
+/// Variable: whether to refresh groups that run another version.
 pub const INSTANCE_REFRESH: &str = "INSTANCE_REFRESH";
 
-/// What AWS Backup's images are named: as its documentation and public samples have it, and as the variable's
-/// first users wrote it. Filters of images are case-sensitive.
-const PREFIXES: [&str; 2] = ["AWSbackup_", "AwsBackup_"];
+/// The prefixes of AWS Backup's image names: the one in its documentation and public samples, and the one of the
+/// variable's first users. Filters of images are case-sensitive.
+const DEFAULT_AMI_NAME_PREFIXES: [&str; 2] = ["AWSbackup_", "AwsBackup_"];
 
-/// Under which names the same things are told.
+/// The names of the settings, in the variables or in a payload.
 pub(crate) struct Keys {
-    /// Whether they are a payload's, which has the variables behind it.
+    /// Whether these are the keys of a payload, whose missing keys fall back to the variables.
     pub(crate) in_payload: bool,
     pub(crate) instance: &'static str,
     pub(crate) template_id: &'static str,
     pub(crate) template_name: &'static str,
-    pub(crate) groups: &'static str,
+    pub(crate) security_groups: &'static str,
     pub(crate) prefixes: &'static str,
     pub(crate) source: &'static str,
     pub(crate) max_age: &'static str,
@@ -51,7 +54,7 @@ pub(crate) const VARIABLES: Keys = Keys {
     instance: EC2_INSTANCE_NAME,
     template_id: LAUNCH_TEMPLATE_ID,
     template_name: LAUNCH_TEMPLATE_NAME,
-    groups: SG_IDS,
+    security_groups: SG_IDS,
     prefixes: AMI_NAME_PREFIXES,
     source: SOURCE_VERSION,
     max_age: MAX_IMAGE_AGE,
@@ -62,45 +65,45 @@ pub(crate) const VARIABLES: Keys = Keys {
 /// The function's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The deployed function's name, in the metric.
+    /// The deployed name of the function, for the metric.
     pub function: String,
-    /// What a run goes by that is told nothing else.
+    /// Defaults for a run whose payload overrides nothing.
     pub settings: Settings,
 }
 
-impl Config {
-    /// Reads every variable before it refuses one. What a payload can supply may be missing.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] with every bad variable.
-    pub fn parse(variables: &Variables) -> Result<Self, Error> {
+impl Configuration for Config {
+    fn parse(variables: &Variables) -> Result<Self, Error> {
         let mut parser = Parser::new(variables);
         let config = Self {
-            function: parser.get(config::FUNCTION_NAME, crate::NAME.to_owned(), str::parse),
+            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
             settings: Settings::read(&mut parser, &VARIABLES, Settings::default()),
         };
         parser.finish(config)
     }
+
+    fn function(&self) -> &str {
+        &self.function
+    }
 }
 
-/// What a run goes by.
+/// The settings of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The `Name` tag of the images.
     pub instance: Option<String>,
     /// The launch template.
-    pub template: Option<Template>,
+    pub template: Option<TemplateKey>,
     /// The security groups of new versions, each once; `None` keeps the source version's.
-    pub groups: Option<Vec<String>>,
-    /// What the images' names begin with.
+    pub security_groups: Option<Vec<String>>,
+    /// The prefixes of the images' names.
     pub prefixes: Vec<String>,
     /// The version that a new one is based on.
     pub source: Source,
-    /// Age past which the newest image is an error.
+    /// Maximum age of the newest image.
     pub max_age: Option<Duration>,
-    /// How many of the newest versions are kept.
+    /// How many of the newest versions to keep.
     pub keep: Option<usize>,
-    /// Whether groups that run another version are refreshed.
+    /// Whether to refresh groups that run another version.
     pub refresh: bool,
 }
 
@@ -109,8 +112,8 @@ impl Default for Settings {
         Self {
             instance: None,
             template: None,
-            groups: None,
-            prefixes: PREFIXES.map(str::to_owned).into(),
+            security_groups: None,
+            prefixes: DEFAULT_AMI_NAME_PREFIXES.map(str::to_owned).into(),
             source: Source::Default,
             max_age: None,
             keep: None,
@@ -120,38 +123,39 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads what is told under these names; what is not is as in `otherwise`.
-    pub(crate) fn read(parser: &mut Parser<'_>, keys: &Keys, otherwise: Self) -> Self {
+    /// Reads the settings with these names. A missing one is taken from `defaults`.
+    pub(crate) fn read(parser: &mut Parser<'_>, keys: &Keys, defaults: Self) -> Self {
         let id = parser.get(keys.template_id, None, |text| template_id(text).map(Some));
-        let name = parser.get(keys.template_name, None, |text| filled(text).map(Template::Name).map(Some));
+        let name = parser.get(keys.template_name, None, |text| filled(text).map(TemplateKey::Name).map(Some));
         if parser.is_set(keys.template_id) && parser.is_set(keys.template_name) {
-            let why =
-                format!("set together with {}: one of the two names the launch template", keys.template_id);
+            let why = format!("set together with {}: set only one of the two", keys.template_id);
             parser.refuse(keys.template_name, why);
         }
         Self {
-            instance: parser.get(keys.instance, otherwise.instance, |text| filled(text).map(Some)),
-            template: id.or(name).or(otherwise.template),
-            groups: parser.get(keys.groups, otherwise.groups, |text| group_ids(text).map(Some)),
-            prefixes: parser.get(keys.prefixes, otherwise.prefixes, list),
-            source: parser.get(keys.source, otherwise.source, source),
-            max_age: parser.get(keys.max_age, otherwise.max_age, |text| duration(text).map(Some)),
-            keep: parser.get(keys.keep, otherwise.keep, |text| count(text).map(Some)),
-            refresh: parser.get(keys.refresh, otherwise.refresh, truth),
+            instance: parser.get(keys.instance, defaults.instance, |text| filled(text).map(Some)),
+            template: id.or(name).or(defaults.template),
+            security_groups: parser.get(keys.security_groups, defaults.security_groups, |text| {
+                security_group_ids(text).map(Some)
+            }),
+            prefixes: parser.get(keys.prefixes, defaults.prefixes, list),
+            source: parser.get(keys.source, defaults.source, source),
+            max_age: parser.get(keys.max_age, defaults.max_age, |text| duration(text).map(Some)),
+            keep: parser.get(keys.keep, defaults.keep, |text| count(text).map(Some)),
+            refresh: parser.get(keys.refresh, defaults.refresh, truth),
         }
     }
 }
 
-/// A launch template, as it was named.
+/// How a setting names a launch template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Template {
+pub enum TemplateKey {
     /// By its id.
     Id(String),
     /// By its name.
     Name(String),
 }
 
-impl fmt::Display for Template {
+impl fmt::Display for TemplateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(text) | Self::Name(text) => f.write_str(text),
@@ -159,14 +163,14 @@ impl fmt::Display for Template {
     }
 }
 
-/// A version, as it was named: the one that a new one is based on, or that a group launches from.
+/// How a setting or a group names a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// `$Default`: the one that is the default now.
+    /// `$Default`: the default version.
     Default,
-    /// `$Latest`: the newest.
+    /// `$Latest`: the newest version.
     Latest,
-    /// This one.
+    /// The version with this number.
     Number(i64),
 }
 
@@ -184,14 +188,14 @@ fn filled(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-fn template_id(text: &str) -> Result<Template, String> {
+fn template_id(text: &str) -> Result<TemplateKey, String> {
     if is_id(text, "lt-") {
-        return Ok(Template::Id(text.to_owned()));
+        return Ok(TemplateKey::Id(text.to_owned()));
     }
     Err(format!("{text:?} is not the id of a launch template, such as lt-0123456789abcdef0"))
 }
 
-fn group_ids(text: &str) -> Result<Vec<String>, String> {
+fn security_group_ids(text: &str) -> Result<Vec<String>, String> {
     let mut ids: Vec<String> = Vec::new();
     for id in list(text)? {
         if !is_id(&id, "sg-") {
@@ -211,16 +215,14 @@ fn is_id(text: &str, prefix: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// A version as a variable or a group says it.
+/// Parses the version in a variable or in a group.
 pub(crate) fn source(text: &str) -> Result<Source, String> {
     match text {
         "$Default" => Ok(Source::Default),
         "$Latest" => Ok(Source::Latest),
         _ => {
             let number = digits(text).filter(|number| *number > 0);
-            number
-                .map(Source::Number)
-                .ok_or_else(|| format!("{text:?} is none of $Default, $Latest and a number"))
+            number.map(Source::Number).ok_or_else(|| format!("{text:?} is not $Default, $Latest or a number"))
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A version's settings as EC2 describes them, turned into the request that makes the same again. EC2 bases a
-//! version on another one, but then leaves out nothing that the other one says; what must not be inherited
-//! can only be left out of a copy. A test holds that no field is forgotten, of those that the SDK knows.
+//! Copies a version's settings from EC2's description into the request that creates the same settings. A version that
+//! is based on another one inherits all of its settings, so a setting that must not be inherited requires a full
+//! copy. A test checks that no field that the SDK knows is forgotten.
 
 use aws_sdk_ec2::types::*;
 
-/// A value of another type with the fields of this one: `same` ones, `one` that a function copies, lists of
-/// which it copies `each` item. The SDK's types can't be built in one expression, nor taken apart in one.
+/// Makes a value of another type from the fields of this one: `same` fields are moved, others are converted by a
+/// function, and of lists `each` item is converted. The SDK's types can't be built or destructured in one expression.
 macro_rules! copy {
     ($from:expr => $To:ident {
         $(same: $($same:ident)*;)?
@@ -21,7 +21,7 @@ macro_rules! copy {
     }};
 }
 
-/// The request that makes a version with these settings.
+/// The request that creates a version with these settings.
 #[expect(
     deprecated,
     reason = "EC2 takes no more of two kinds of accelerators, but old templates may name them"
@@ -80,7 +80,7 @@ copiers! {
         same: capacity_reservation_id capacity_reservation_resource_group_arn;
     }
     hibernation: LaunchTemplateHibernationOptions => LaunchTemplateHibernationOptionsRequest { same: configured; }
-    // Its `state` is EC2's, not the template's.
+    // The `state` belongs to EC2, not to the template.
     metadata: LaunchTemplateInstanceMetadataOptions => LaunchTemplateInstanceMetadataOptionsRequest {
         same: http_tokens http_put_response_hop_limit http_endpoint http_protocol_ipv6 instance_metadata_tags;
     }
@@ -91,7 +91,7 @@ copiers! {
     maintenance: LaunchTemplateInstanceMaintenanceOptions => LaunchTemplateInstanceMaintenanceOptionsRequest {
         same: auto_recovery;
     }
-    // What else it says, EC2 derives from the principal.
+    // EC2 derives the other fields from the principal.
     operator: OperatorResponse => OperatorRequest { same: principal; }
     performance: LaunchTemplateNetworkPerformanceOptions => LaunchTemplateNetworkPerformanceOptionsRequest {
         same: bandwidth_weighting;
@@ -113,7 +113,7 @@ copiers! {
         one: ena_srd_specification(ena_srd) connection_tracking_specification(connection_tracking);
         each: ipv6_addresses(ipv6_address) ipv4_prefixes(ipv4_prefix) ipv6_prefixes(ipv6_prefix);
     }
-    // Whether it is the primary one follows from the interface's `primary_ipv6`.
+    // The interface's `primary_ipv6` marks the primary address.
     ipv6_address: InstanceIpv6Address => InstanceIpv6AddressRequest { same: ipv6_address; }
     ipv4_prefix: Ipv4PrefixSpecificationResponse => Ipv4PrefixSpecificationRequest { same: ipv4_prefix; }
     ipv6_prefix: Ipv6PrefixSpecificationResponse => Ipv6PrefixSpecificationRequest { same: ipv6_prefix; }

@@ -1,5 +1,6 @@
-//! Images: the newest backup of an instance, found among all of this account's. AWS call:
-//! `ec2:DescribeImages`.
+//! Finds the newest backup image of an instance in this account.
+//!
+//! AWS call: `ec2:DescribeImages`.
 
 use std::time::Duration;
 
@@ -7,17 +8,18 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 use aws_sdk_ec2::types::{DeviceType, Filter, Image as Ec2Image, ImageState};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use lifecycle_core::filter::literal;
-use lifecycle_core::{Error, Invocation};
+use lambda_kit::aws::literal;
+use lambda_kit::{Error, Invocation};
 
+use crate::error::Refusal;
 use crate::order::{Announced, Order};
 
-/// Images of one page. A page of EC2's largest, 1,000, would be some megabytes at once; an instance rarely
-/// has more than this many backups, so nearly every search is one call.
-const PAGE: i32 = 200;
+/// Images per page. EC2's maximum of 1,000 would be some megabytes at once. An instance rarely has more than 200
+/// backups, so nearly every search takes one call.
+const PAGE_SIZE: i32 = 200;
 
-/// News of an image that is younger than this may be ahead of what EC2 tells about it.
-const YOUNG: TimeDelta = TimeDelta::seconds(30);
+/// Maximum age of an event whose image EC2 may not show yet.
+const MAX_YOUNG_EVENT_AGE: TimeDelta = TimeDelta::seconds(30);
 
 /// An image from which instances can be launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub struct Image {
     pub created: DateTime<Utc>,
     /// Whether it is past its deprecation date.
     pub deprecated: bool,
-    /// `x86_64`, `arm64` …; empty where EC2 does not say it.
+    /// `x86_64`, `arm64` …; empty if EC2 does not return it.
     pub architecture: String,
     /// `hvm` or `paravirtual`.
     pub virtualization: String,
@@ -43,8 +45,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Reads an image as EC2 describes it; `None` where instances can't be launched from it, or it has not
-    /// this `Name` tag, or no name that begins with one of these prefixes.
+    /// Reads an image. `None` if it is not available, has another `Name` tag, or its name has none of the prefixes.
     pub fn read(image: &Ec2Image, instance: &str, prefixes: &[String], now: DateTime<Utc>) -> Option<Self> {
         let name = image.name()?;
         let is_tagged =
@@ -72,34 +73,34 @@ impl Image {
         })
     }
 
-    /// When it was created, for people.
+    /// The creation time as text.
     pub fn time(&self) -> String {
         self.created.to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 }
 
-/// The newer of two images; one that is deprecated only where the other one is too. The id decides between
-/// two of the same moment, so that two runs agree.
+/// The newer of two images. A deprecated image loses against one that is not. If both times are equal, the ids
+/// decide, so that two runs agree.
 pub fn newer(one: Image, other: Image) -> Image {
     let rank = |image: &Image| (!image.deprecated, image.created.timestamp(), image.id.clone());
     if rank(&other) > rank(&one) { other } else { one }
 }
 
-/// Refuses an image that is older than `longest`.
+/// Refuses an image that is older than `max_age`.
 ///
 /// # Errors
-/// [`Error::StaleImage`].
-pub fn check_age(image: &Image, longest: Option<Duration>, now: DateTime<Utc>) -> Result<(), Error> {
+/// [`Refusal::StaleImage`].
+pub fn check_age(image: &Image, max_age: Option<Duration>, now: DateTime<Utc>) -> Result<(), Refusal> {
     let age = (now - image.created).to_std().unwrap_or_default();
-    match longest.filter(|longest| age > *longest) {
+    match max_age.filter(|max_age| age > *max_age) {
         None => Ok(()),
-        Some(longest) => Err(Error::StaleImage(format!(
-            "the newest image, {} ({}), was created at {}, {} ago, and may be {} old: see why the backups have stopped",
+        Some(max_age) => Err(Refusal::StaleImage(format!(
+            "the newest image, {} ({}), was created at {}, {} ago. Its maximum age is {}: check why the backups have stopped",
             image.id,
             image.name,
             image.time(),
             hours(age),
-            hours(longest)
+            hours(max_age)
         ))),
     }
 }
@@ -109,21 +110,21 @@ fn hours(duration: Duration) -> String {
     format!("{} h {} min", minutes / 60, minutes % 60)
 }
 
-/// How long, and after which pauses, an image is asked for again that its young event tells of and EC2 does
-/// not show yet: a fresh image can be invisible for a moment.
-const ASK_AGAIN_FOR: Duration = Duration::from_secs(3);
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// `DescribeImages` is eventually consistent: retry for this long, at this interval, if a recent event names an image
+/// that EC2 does not return yet.
+const NOT_SHOWN_RETRY_TIMEOUT: Duration = Duration::from_secs(3);
+const NOT_SHOWN_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the image is, whose news woke the function.
+/// The image of an event.
 #[derive(Debug)]
-pub(crate) enum News {
-    /// One that the order is about.
+pub(crate) enum EventImage {
+    /// A backup of the order's instance.
     Wanted(Image),
-    /// Another one, or none any more; why.
+    /// Another image, or none; with the reason.
     Other(String),
 }
 
-/// Looks for images.
+/// The calls to EC2.
 #[derive(Debug, Clone)]
 pub(crate) struct Images(Client);
 
@@ -132,31 +133,31 @@ impl Images {
         Self(client)
     }
 
-    /// The image that was announced. One that EC2 still shows as pending is an error as long as its event is
-    /// young: then the event is run again.
+    /// The image of an event. If the event is young and EC2 still shows the image as pending, this is an error, and
+    /// Lambda retries the event.
     pub(crate) async fn announced(
         &self,
         announced: &Announced,
         order: &Order,
         invocation: &Invocation,
-    ) -> Result<News, Error> {
+    ) -> Result<EventImage, Error> {
         let id = &announced.id;
         let now = invocation.now();
-        let ask_again_until = invocation.elapsed() + ASK_AGAIN_FOR.min(invocation.time_left() / 4);
+        let retry_until = invocation.elapsed() + NOT_SHOWN_RETRY_TIMEOUT.min(invocation.time_left() / 4);
         let image = loop {
             let image = match self.0.describe_images().owners("self").image_ids(id).send().await {
                 Ok(answer) => answer.images.unwrap_or_default().pop(),
                 Err(error) if error.code().is_some_and(|code| code.starts_with("InvalidAMIID")) => None,
                 Err(error) => return Err(Error::aws("DescribeImages", &error)),
             };
-            let may_come = image.is_none() && now - announced.time < YOUNG;
-            if !may_come || invocation.elapsed() > ask_again_until {
+            let may_come = image.is_none() && now - announced.time < MAX_YOUNG_EVENT_AGE;
+            if !may_come || invocation.elapsed() > retry_until {
                 break image;
             }
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            tokio::time::sleep(NOT_SHOWN_RETRY_INTERVAL).await;
         };
         let is_pending = image.as_ref().is_some_and(|image| image.state() == Some(&ImageState::Pending));
-        if is_pending && now - announced.time < YOUNG {
+        if is_pending && now - announced.time < MAX_YOUNG_EVENT_AGE {
             return Err(Error::Timeout(format!(
                 "{id} is still pending although its event says it is available"
             )));
@@ -164,13 +165,12 @@ impl Images {
         let wanted =
             image.and_then(|image| Image::read(&image, &order.instance, &order.settings.prefixes, now));
         Ok(wanted.map_or_else(
-            || News::Other(format!("{id} is not an available backup of {:?}", order.instance)),
-            News::Wanted,
+            || EventImage::Other(format!("{id} is not an available backup of {:?}", order.instance)),
+            EventImage::Wanted,
         ))
     }
 
-    /// The newest image that an order is about, of all pages and of `known`, which may be too fresh to be
-    /// listed.
+    /// The newest image for the order, of all pages and of `known`, which EC2 may not list yet.
     pub(crate) async fn newest(
         &self,
         order: &Order,
@@ -182,7 +182,7 @@ impl Images {
         let request = self.0.describe_images().owners("self").filters(filter("state", ["available"]));
         let request = request.filters(filter("tag:Name", [literal(&order.instance)]));
         let mut pages =
-            request.filters(filter("name", names)).max_results(PAGE).into_paginator().items().send();
+            request.filters(filter("name", names)).max_results(PAGE_SIZE).into_paginator().items().send();
         let mut newest = known;
         while let Some(image) = pages.next().await {
             let image = image.map_err(|error| Error::aws("DescribeImages", &error))?;
@@ -194,12 +194,12 @@ impl Images {
             }
         }
         newest.ok_or_else(|| {
-            Error::NoImageFound(format!(
-                "this account has no available image whose tag Name is {:?} and whose name begins with {} (upper and \
-                 lower case matter)",
+            Refusal::NoImageFound(format!(
+                "this account has no available image whose tag Name is {:?} and whose name begins with {} (case-sensitive)",
                 order.instance,
                 prefixes.join(" or ")
             ))
+            .into()
         })
     }
 }
@@ -208,7 +208,7 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc())
 }
 
-/// A filter of EC2's `Describe…` calls: one of these values.
+/// A filter for EC2's `Describe…` calls that matches any of these values.
 pub(crate) fn filter(name: &str, values: impl IntoIterator<Item = impl Into<String>>) -> Filter {
     let values = values.into_iter().map(Into::into).collect();
     Filter::builder().name(name).set_values(Some(values)).build()

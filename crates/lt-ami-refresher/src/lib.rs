@@ -1,120 +1,130 @@
-//! lt-ami-refresher: scale-out always starts from the newest backup. It finds the newest image that AWS Backup
-//! made of an instance, makes a version of the launch template with it that says everything else as before, and
-//! then the default of that version; but not if instances could not be launched from it. Then it looks after
-//! the template: old versions go, and groups that run other versions are refreshed.
+//! lt-ami-refresher: puts the newest backup image of an instance into a launch template, so that new instances start from it.
 //!
-//! This module is a run from the payload to the answer: `order` reads the payload, `images`, `template` and
-//! `groups` make the AWS calls, `plan` and `preflight` decide.
+//! A run has four steps:
 //!
-//! A run makes three calls where the template is up to date, and six where it makes a version. It makes one more
-//! where an image's event woke it, where the new version has security groups, where the source names them instead,
-//! and where `KEEP_VERSIONS` is set; and one for each 200 versions that go and for each instance refresh. Long lists
-//! take more calls, one for each page.
+//! 1. It finds the newest image that AWS Backup made of the instance.
+//! 2. It creates a version of the launch template with this image and all other settings of the source version, unless
+//!    instances could not launch from it.
+//! 3. It makes this version the default.
+//! 4. It deletes old versions and refreshes the groups that run other versions, if variables ask for it.
+//!
+//! This module is a run from the payload to the answer. `order` reads the payload, `images`, `template` and `groups` make the
+//! AWS calls, `plan` and `preflight` decide.
+//!
+//! A run makes three calls if the template is up to date, and six if it creates a version. It makes one more call for each of
+//! these: an image's event started it; the new version has security groups; the source names them; `KEEP_VERSIONS` is set; 200
+//! versions to delete; an instance refresh; a further page of a list.
+//!
+//! ```
+//! use lambda_kit::Configuration;
+//! use lt_ami_refresher::Config;
+//! use lt_ami_refresher::config::{EC2_INSTANCE_NAME, KEEP_VERSIONS, LAUNCH_TEMPLATE_NAME};
+//!
+//! let variables = [(EC2_INSTANCE_NAME, "web"), (LAUNCH_TEMPLATE_NAME, "web"), (KEEP_VERSIONS, "5")];
+//! assert!(Config::parse(&variables.into_iter().collect()).is_ok());
+//!
+//! // A bad value stops the function at its start, and the error names the variable.
+//! let error = Config::parse(&[(KEEP_VERSIONS, "some")].into_iter().collect()).unwrap_err();
+//! assert!(error.to_string().starts_with("KEEP_VERSIONS: "));
+//! ```
 
+pub mod asgs;
 pub mod config;
 pub mod copy;
-pub mod groups;
+pub mod error;
 pub mod images;
 pub mod order;
+mod outcome;
 pub mod plan;
 pub mod preflight;
-mod template;
-
-use std::io;
+pub mod template;
 
 use aws_types::SdkConfig;
-use lifecycle_core::dispatch::{About, conclude};
-use lifecycle_core::event;
-use lifecycle_core::runtime::tuned;
-use lifecycle_core::{Answer, Error, Invocation, Outcome, Output};
+use lambda_kit::runtime::with_timeouts_and_retries;
+use lambda_kit::{Answer, Error, Function, Invocation, Outcome, Output, Payload, Received};
 use serde_json::{Map, Value, json};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
-pub use config::Config;
+pub use config::{Config, NAME};
 
-use groups::{Groups, Template, Use};
-use images::{Image, Images, News};
+use asgs::{Asgs, Template, Use};
+use error::Refusal;
+use images::{EventImage, Image, Images};
 use order::{Order, Request};
 use plan::Wanted;
 use template::{Found, Templates};
 
-/// The function's name, as crate, binary and template carry it.
-pub const NAME: &str = "lt-ami-refresher";
-
-/// What lives as long as the process: the configuration, the clients, standard output.
-#[derive(Debug, Clone)]
+/// The function's state, which lives as long as the process.
+#[derive(Debug)]
 pub struct Context {
-    /// Where metrics go.
-    pub output: Output,
     config: Config,
     images: Images,
     templates: Templates,
-    groups: Groups,
+    asgs: Asgs,
 }
 
-/// What became of the launch template.
+/// The result for the launch template.
 struct Done {
     outcome: Outcome,
-    /// The version that is the default now.
+    /// The number of the default version.
     default: i64,
     latest: i64,
 }
 
-impl Context {
-    /// A context that writes to standard output and speaks to AWS as `sdk` says.
-    ///
-    /// # Errors
-    /// Standard output could not be opened.
-    pub fn new(config: Config, sdk: &SdkConfig) -> io::Result<Self> {
-        let sdk = &tuned(sdk);
+impl Function for Context {
+    const NAME: &'static str = NAME;
+    type Config = Config;
+    type Message = Request;
+
+    fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
+        let sdk = &with_timeouts_and_retries(sdk);
         let ec2 = aws_sdk_ec2::Client::new(sdk);
-        Ok(Self {
-            output: Output::stdout()?,
+        Self {
             images: Images::new(ec2.clone()),
             templates: Templates::new(ec2),
-            groups: Groups::new(aws_sdk_autoscaling::Client::new(sdk)),
+            asgs: Asgs::new(aws_sdk_autoscaling::Client::new(sdk)),
             config,
-        })
+        }
     }
 
-    /// Handles whatever Lambda delivers: a scheduled event, a payload of ours, the news of an image.
-    ///
-    /// # Errors
-    /// What Lambda should run again, or keep: see [`Error`].
-    pub async fn invoke(&self, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
-        // Boxed: what launch templates say is large, and each future around it would hold it again.
-        let handle = |request| Box::pin(self.handle(request, invocation));
-        let about = About { wait: None, time: event::time(&payload) };
-        let work = Request::read(payload, &self.config).map(handle);
-        let function = &self.config.function;
-        Ok(json!(conclude(function, about, work, invocation, &self.output).await?))
+    fn read(&self, payload: Value) -> Result<Payload<Request>, Error> {
+        Ok(Payload::One(Received::new(payload, |payload| Request::read(payload, &self.config))))
     }
 
     async fn handle(&self, request: Request, invocation: &Invocation) -> Result<Answer, Error> {
+        // Boxed because launch template data is large, and each future around it would hold another copy.
+        Box::pin(self.run(request, invocation)).await
+    }
+}
+
+impl Context {
+    async fn run(&self, request: Request, invocation: &Invocation) -> Result<Answer, Error> {
         // Accept.
         let order = match request {
             Request::Run(order) => order,
             Request::Ignore(why) => return Ok(Answer::ignored(&why)),
         };
-        info!("accepted: {order}");
+        debug!("accepted: {order}");
 
-        // Prepare: the newest image, and the template as it is.
+        // Observe: the newest image and the template.
         let known = match &order.announced {
             None => None,
             Some(announced) => match self.images.announced(announced, &order, invocation).await? {
-                News::Wanted(image) => Some(image),
-                News::Other(why) => return Ok(Answer::ignored(&why).with("image.id", announced.id.as_str())),
+                EventImage::Wanted(image) => Some(image),
+                EventImage::Other(why) => {
+                    return Ok(Answer::ignored(&why).with("image.id", announced.id.as_str()));
+                }
             },
         };
         let image = self.images.newest(&order, known, invocation).await?;
         images::check_age(&image, order.settings.max_age, invocation.now())?;
         let found = self.templates.find(&order.template, order.settings.source).await?;
 
-        // Act: the version first, then what depends on it.
+        // Carry out: the version first, then what depends on it.
         let done = self.refresh_template(&order, &image, &found, invocation).await?;
         let template =
             Template { id: found.id, name: found.name, default: done.default, latest: done.latest };
-        let tidied = self.look_after(&order, &template).await?;
+        let tidied = self.tidy_up(&order, &template).await?;
 
         // Report.
         let reason = format!("version {} of {} has {} ({})", done.default, template.id, image.id, image.name);
@@ -124,7 +134,7 @@ impl Context {
         Ok(answer.with("image.created", image.time()).with("reason", reason))
     }
 
-    /// Makes the version that is wanted the default, unless it is.
+    /// Makes the wanted version the default, unless it already is.
     async fn refresh_template(
         &self,
         order: &Order,
@@ -132,19 +142,19 @@ impl Context {
         found: &Found,
         invocation: &Invocation,
     ) -> Result<Done, Error> {
-        let unusable = |why| Error::UnusableTemplate(vec![why]);
-        let mut groups = order.settings.groups.clone();
-        let names = plan::named_groups(&found.source, groups.as_deref());
+        let unusable = |why| -> Error { Refusal::UnusableTemplate(vec![why]).into() };
+        let mut security_groups = order.settings.security_groups.clone();
+        let names = plan::named_security_groups(&found.source, security_groups.as_deref());
         if !names.is_empty() {
             let mut ids = self.templates.ids_of(names).await?;
             ids.sort_unstable();
             ids.dedup();
-            groups = Some(ids);
+            security_groups = Some(ids);
         }
-        let wanted = plan::wanted(&found.source, image, groups.as_deref()).map_err(unusable)?;
+        let wanted = plan::wanted(&found.source, image, security_groups.as_deref()).map_err(unusable)?;
         if plan::is_current(&found.default, &wanted) {
             let default = found.default.number;
-            return Ok(Done { outcome: Outcome::UpToDate, default, latest: found.latest });
+            return Ok(Done { outcome: outcome::UP_TO_DATE, default, latest: found.latest });
         }
 
         self.preflight(&wanted, image).await?;
@@ -156,18 +166,19 @@ impl Context {
             }
             None => self.templates.create(&found.id, &wanted, invocation).await?,
         };
-        Ok(Done { outcome: Outcome::VersionCreated, default, latest: found.latest.max(default) })
+        Ok(Done { outcome: outcome::VERSION_CREATED, default, latest: found.latest.max(default) })
     }
 
-    /// Refuses a version from which no instance could be launched.
+    /// Refuses a version that could launch no instance.
     async fn preflight(&self, wanted: &Wanted, image: &Image) -> Result<(), Error> {
         let mut reasons = preflight::check(&wanted.data, image);
-        let groups = preflight::groups(&wanted.data);
-        if !groups.is_empty() {
-            reasons.extend(preflight::check_groups(&groups, &self.templates.groups(&groups).await?));
+        let ids = preflight::security_groups(&wanted.data);
+        if !ids.is_empty() {
+            let found = self.templates.security_groups(&ids).await?;
+            reasons.extend(preflight::check_security_groups(&ids, &found));
         }
         if !reasons.is_empty() {
-            return Err(Error::UnusableTemplate(reasons));
+            return Err(Refusal::UnusableTemplate(reasons).into());
         }
         for doubt in preflight::doubts(&wanted.data, image) {
             warn!(image.id = image.id, "{doubt}");
@@ -175,23 +186,23 @@ impl Context {
         Ok(())
     }
 
-    /// Looks after everything around the template; answers what it found and did. What fails is tried again
-    /// with the next run of the event, or by the next run at all: none of it is lost.
-    async fn look_after(&self, order: &Order, template: &Template) -> Result<Map<String, Value>, Error> {
+    /// Deletes old versions and refreshes groups. Returns the fields for the answer. A failure is retried with the
+    /// event, or in the next run.
+    async fn tidy_up(&self, order: &Order, template: &Template) -> Result<Map<String, Value>, Error> {
         let settings = &order.settings;
-        let groups = match self.groups.using(template).await {
-            Ok(groups) => groups,
+        let asgs = match self.asgs.using(template).await {
+            Ok(asgs) => asgs,
             Err(error) if settings.keep.is_none() && !settings.refresh => {
                 warn!(
                     launch_template.id = template.id,
-                    "can't tell whether groups use the new version: {}",
+                    "can't read which groups use the new version: {}",
                     error.chain()
                 );
                 return Ok(Map::new());
             }
             Err(error) => return Err(error),
         };
-        let uses: Vec<Use<'_>> = groups.iter().filter_map(|group| Use::of(group, template)).collect();
+        let uses: Vec<Use<'_>> = asgs.iter().filter_map(|asg| Use::of(asg, template)).collect();
         let warnings: Vec<String> = uses.iter().flat_map(Use::warnings).collect();
         for warning in &warnings {
             warn!(launch_template.id = template.id, "{warning}");
@@ -212,7 +223,7 @@ impl Context {
         Ok(fields)
     }
 
-    /// Deletes old versions; answers which.
+    /// Deletes old versions. Returns their numbers.
     async fn prune(
         &self,
         keep: Option<usize>,
@@ -228,12 +239,12 @@ impl Context {
         self.templates.delete(&template.id, &superfluous).await
     }
 
-    /// Starts instance refreshes where they are due; answers the groups. One that fails does not stop the others.
+    /// Starts the instance refreshes that are due. Returns the groups. A failure does not stop the others.
     async fn start_refreshes(&self, refresh: bool, uses: &[Use<'_>]) -> Result<Vec<String>, Error> {
         let mut started = Vec::new();
         let mut failure = None;
         for one in uses.iter().filter(|one| refresh && !one.outdated().is_empty()) {
-            match self.groups.refresh(one.name()).await {
+            match self.asgs.refresh(one.name()).await {
                 Ok(true) => started.push(one.name().to_owned()),
                 Ok(false) => {}
                 Err(error) => {

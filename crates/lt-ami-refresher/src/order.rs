@@ -1,25 +1,24 @@
-//! What a run is asked for: a scheduled event, a payload of our own, or the news of an image. The payload's
-//! keys are the variables in another spelling, and are read by the same rules.
+//! Reads the order of a run from a scheduled event, a payload of this function, or an event about an image. The
+//! payload's keys are the variables in another spelling and follow the same rules.
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use lifecycle_core::config::{Parser, Variables};
-use lifecycle_core::event::{self, Event};
-use lifecycle_core::{Error, Message};
+use lambda_kit::config::Parser;
+use lambda_kit::event::{Event, invalid, strict};
+use lambda_kit::{Error, Variables};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::Config;
-use crate::config::{Keys, Settings, Template, VARIABLES};
+use crate::config::{Config, Keys, Settings, TemplateKey, VARIABLES};
 
-/// What the payload calls the variables.
+/// The keys of the payload.
 const PAYLOAD: Keys = Keys {
     in_payload: true,
     instance: "instanceName",
     template_id: "launchTemplateId",
     template_name: "launchTemplateName",
-    groups: "securityGroupIds",
+    security_groups: "securityGroupIds",
     prefixes: "amiNamePrefixes",
     source: "sourceVersion",
     max_age: "maxImageAge",
@@ -32,29 +31,29 @@ const PAYLOAD: Keys = Keys {
 pub enum Request {
     /// A run.
     Run(Box<Order>),
-    /// Nothing, and why.
+    /// No run, with the reason.
     Ignore(String),
 }
 
-/// What one run is to do.
+/// The order of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// The `Name` tag of the images.
     pub instance: String,
     /// The launch template.
-    pub template: Template,
-    /// Everything else; instance and template are taken out of it.
+    pub template: TemplateKey,
+    /// The other settings. Instance and template are moved out of them.
     pub settings: Settings,
-    /// The image whose news woke the function.
+    /// The image of the event, if an image's event started the run.
     pub announced: Option<Announced>,
 }
 
-/// An image that AWS says is there.
+/// An image that an event names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
     /// The image's id.
     pub id: String,
-    /// When AWS said so.
+    /// The time of the event.
     pub time: DateTime<Utc>,
 }
 
@@ -62,8 +61,8 @@ impl Request {
     /// Reads a payload.
     ///
     /// # Errors
-    /// [`Error::InvalidPayload`] with the path of the field, [`Error::InvalidConfig`] where a variable is
-    /// missing that this kind of payload can't supply, or [`Error::UnsupportedEvent`].
+    /// [`Error::InvalidPayload`] with the path of the field, [`Error::InvalidConfig`] if a variable is missing that
+    /// this kind of payload can't replace, or [`Error::UnsupportedEvent`].
     pub fn read(payload: Value, config: &Config) -> Result<Self, Error> {
         let Value::Object(object) = payload else {
             return Err(invalid(".", "not a JSON object"));
@@ -72,22 +71,23 @@ impl Request {
             let settings = overridden(&object, config)?;
             return Order::new(settings, None, &PAYLOAD).map(Box::new).map(Self::Run);
         }
-        let announced = match event::message(Value::Object(object))? {
-            Message::Sweep => None,
-            Message::Event(event) => match read_news(&event)? {
-                News::Image(id) => Some(Announced { id, time: event.time }),
-                News::Backup => None,
-                News::Nothing(why) => return Ok(Self::Ignore(why)),
-                News::Unknown => return Err(unsupported(&Message::Event(event))),
-            },
-            other => return Err(unsupported(&other)),
+        let event: Event = strict(Value::Object(object))?;
+        let announced = if event.is_scheduled() {
+            None
+        } else {
+            match read_event(&event)? {
+                EventContent::Image(id) => Some(Announced { id, time: event.time }),
+                EventContent::Backup => None,
+                EventContent::Nothing(why) => return Ok(Self::Ignore(why)),
+                EventContent::Unknown => return Err(unsupported(&event)),
+            }
         };
         Order::new(config.settings.clone(), announced, &VARIABLES).map(Box::new).map(Self::Run)
     }
 }
 
 impl Order {
-    /// An order, if everything is known that it needs; what is missing is told under these names.
+    /// Makes the order. The error names missing settings by these keys.
     fn new(mut settings: Settings, announced: Option<Announced>, keys: &Keys) -> Result<Self, Error> {
         match (settings.instance.take(), settings.template.take()) {
             (Some(instance), Some(template)) => Ok(Self { instance, template, settings, announced }),
@@ -96,7 +96,7 @@ impl Order {
     }
 }
 
-/// The error of an order that does not know its instance or its template.
+/// The error of an order without instance or template.
 fn missing(instance: bool, template: bool, keys: &Keys) -> Error {
     let one_of = |keys: &Keys| format!("{} or {}", keys.template_id, keys.template_name);
     let mut lines = Vec::new();
@@ -107,7 +107,7 @@ fn missing(instance: bool, template: bool, keys: &Keys) -> Error {
         if is_missing {
             let why = match keys.in_payload {
                 true => format!("missing, and {variable} is not set"),
-                false => "not set, and this event can't say it".to_owned(),
+                false => "not set, and this event can't replace it".to_owned(),
             };
             lines.push(format!("{name}: {why}"));
         }
@@ -125,7 +125,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// The settings with what this payload says in their place.
+/// The settings with the payload's overrides.
 fn overridden(payload: &Map<String, Value>, config: &Config) -> Result<Settings, Error> {
     let mut variables = Vec::new();
     for (key, value) in payload {
@@ -142,36 +142,37 @@ fn overridden(payload: &Map<String, Value>, config: &Config) -> Result<Settings,
     }
 }
 
-/// The error of a payload whose keys are wrong, of which each line is `key: why`. The first key is its path.
+/// The error of a payload with wrong keys. Each line is `key: why`, and the first key is the path.
 fn of_payload(lines: &[String]) -> Error {
     let lines = lines.join("; ");
     let (path, reason) = lines.split_once(": ").unwrap_or((".", &lines));
     invalid(path, reason)
 }
 
-/// A value as the variable would have it; `None` for a `null`, which says nothing.
+/// The value in the spelling of the variable. `None` for `null`, which overrides nothing.
 fn text(key: &str, value: &Value) -> Result<Option<String>, Error> {
     let Keys {
         in_payload: _,
         instance,
         template_id,
         template_name,
-        groups,
+        security_groups,
         prefixes,
         source,
         max_age,
         keep,
         refresh,
     } = PAYLOAD;
-    let keys = [instance, template_id, template_name, groups, prefixes, source, max_age, keep, refresh];
+    let keys =
+        [instance, template_id, template_name, security_groups, prefixes, source, max_age, keep, refresh];
     if !keys.contains(&key) {
         let key: String = key.chars().take(40).collect();
-        return Err(invalid(&key, format!("unknown; a payload can have {}", keys.join(", "))));
+        return Err(invalid(&key, format!("unknown; the keys of a payload are {}", keys.join(", "))));
     }
     let text = match value {
         Value::Null => return Ok(None),
         Value::String(text) => Some(text.clone()),
-        Value::Array(items) if key == groups || key == prefixes => {
+        Value::Array(items) if key == security_groups || key == prefixes => {
             items.iter().map(Value::as_str).collect::<Option<Vec<_>>>().map(|items| items.join(","))
         }
         Value::Number(number) if key == source || key == keep => Some(number.to_string()),
@@ -190,27 +191,27 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// What an event says about images.
-enum News {
-    /// This one is there.
+/// An event about images.
+enum EventContent {
+    /// This image is available.
     Image(String),
-    /// A backup has ended that does not say which image it made.
+    /// A backup has ended. The event does not name its image.
     Backup,
-    /// Nothing that matters, and why.
+    /// An event to ignore, with the reason.
     Nothing(String),
-    /// Not what this function is for.
+    /// An event that this function does not handle.
     Unknown,
 }
 
 /// Shapes: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitor-ami-events.html> and
 /// <https://docs.aws.amazon.com/aws-backup/latest/devguide/eventbridge.html>.
-fn read_news(event: &Event) -> Result<News, Error> {
+fn read_event(event: &Event) -> Result<EventContent, Error> {
     match (event.source.as_str(), event.detail_type.as_str()) {
         ("aws.ec2", "EC2 AMI State Change") => {
             let change: ImageChange = event.detail()?;
             Ok(match change.state.as_str() {
-                "available" => News::Image(change.image_id),
-                state => News::Nothing(format!("{} is {state}, not available", change.image_id)),
+                "available" => EventContent::Image(change.image_id),
+                state => EventContent::Nothing(format!("{} is {state}, not available", change.image_id)),
             })
         }
         ("aws.backup", "Backup Job State Change") => {
@@ -219,11 +220,11 @@ fn read_news(event: &Event) -> Result<News, Error> {
         }
         ("aws.backup", "Copy Job State Change") => {
             let job: JobChange = event.detail()?;
-            // The event's resources are what was copied.
+            // The event's resources are the source of the copy.
             let copy = job.destination_recovery_point_arn.as_str().and_then(image_id);
             Ok(job.news(copy))
         }
-        _ => Ok(News::Unknown),
+        _ => Ok(EventContent::Unknown),
     }
 }
 
@@ -239,18 +240,20 @@ struct ImageChange {
 struct JobChange {
     state: String,
     resource_type: Option<String>,
-    /// Of a copy; an empty object where there is none.
+    /// The destination of a copy; an empty object without one.
     #[serde(default)]
     destination_recovery_point_arn: Value,
 }
 
 impl JobChange {
-    /// What the job says, which made this image as far as is known.
-    fn news(&self, image: Option<String>) -> News {
+    /// The content of the job's event, with its image, if known.
+    fn news(&self, image: Option<String>) -> EventContent {
         match (self.state.as_str(), self.resource_type.as_deref()) {
-            ("COMPLETED", None | Some("EC2")) => image.map_or(News::Backup, News::Image),
-            ("COMPLETED", Some(other)) => News::Nothing(format!("a backup of {other} makes no image")),
-            (state, _) => News::Nothing(format!("the job is {state}, not COMPLETED")),
+            ("COMPLETED", None | Some("EC2")) => image.map_or(EventContent::Backup, EventContent::Image),
+            ("COMPLETED", Some(other)) => {
+                EventContent::Nothing(format!("a backup of {other} makes no image"))
+            }
+            (state, _) => EventContent::Nothing(format!("the job is {state}, not COMPLETED")),
         }
     }
 }
@@ -261,14 +264,10 @@ fn image_id(arn: &str) -> Option<String> {
     Some(id.to_owned())
 }
 
-fn unsupported(message: &Message) -> Error {
+fn unsupported(event: &Event) -> Error {
     Error::UnsupportedEvent(format!(
-        "{} handles scheduled events, payloads of its own, state changes of images and of backup jobs, not {message}; \
+        "{} handles scheduled events, payloads of its own, and state changes of images and of backup jobs, not {event}; \
          correct the rule that sent it",
-        crate::NAME
+        crate::config::NAME
     ))
-}
-
-fn invalid(path: &str, reason: impl Into<String>) -> Error {
-    Error::InvalidPayload { path: path.to_owned(), reason: reason.into() }
 }

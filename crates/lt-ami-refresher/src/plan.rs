@@ -1,5 +1,5 @@
-//! What a new version says, whether there is one that says it already, and which old ones can go. Pure: makes
-//! no AWS calls.
+//! Decides the settings of a new version, whether an existing version already has them, and which old versions to
+//! delete. Pure: no AWS calls.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::images::Image;
 pub struct Version {
     /// Its number.
     pub number: i64,
-    /// What it says, as the request that would say the same.
+    /// Its settings, as the request that would create them.
     pub data: Data,
 }
 
@@ -27,54 +27,54 @@ impl Version {
     }
 }
 
-/// A version as it should be.
+/// The wanted version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
-    /// Everything that it says.
+    /// All its settings.
     pub data: Data,
-    /// What the request for it says.
+    /// The settings in its request.
     pub request: Data,
-    /// The version that it inherits the rest from; `None` where that would inherit what must not be.
+    /// The version from which it inherits the other settings. `None` if it would inherit a setting that must not
+    /// remain.
     pub source: Option<i64>,
-    /// For people who look at the template.
+    /// The description of the version, for people.
     pub description: String,
 }
 
-/// The security groups that a source version names, and that must be known by their ids before a version can
-/// be based on it.
-pub fn named_groups<'a>(source: &'a Version, groups: Option<&[String]>) -> &'a [String] {
+/// The security groups that a source version has by name. Their ids must be looked up before a version can be based
+/// on it.
+pub fn named_security_groups<'a>(source: &'a Version, security_groups: Option<&[String]>) -> &'a [String] {
     let data = &source.data;
-    let has_ids = groups.is_some() || !data.security_group_ids().is_empty();
+    let has_ids = security_groups.is_some() || !data.security_group_ids().is_empty();
     if has_ids || !data.network_interfaces().is_empty() { &[] } else { data.security_groups() }
 }
 
-/// The version with this image, and with these groups where they are given, that says everything else as
-/// `source` does.
+/// The wanted version: this image, these security groups, if any, and otherwise the settings of `source`.
 ///
 /// # Errors
-/// Why there can be none.
-pub fn wanted(source: &Version, image: &Image, groups: Option<&[String]>) -> Result<Wanted, String> {
+/// The reason why there can be no such version.
+pub fn wanted(source: &Version, image: &Image, security_groups: Option<&[String]>) -> Result<Wanted, String> {
     let mut data = source.data.clone();
     let mut request = Data::builder().image_id(&image.id).build();
     data.image_id = Some(image.id.clone());
 
     let has_interfaces = !data.network_interfaces().is_empty();
-    // EC2 can replace what a version inherits, but can't take it away.
+    // A request can replace an inherited setting, but can't remove it.
     let mixes = has_interfaces && !data.security_group_ids().is_empty();
     let source_number = (data.security_groups().is_empty() && !mixes).then_some(source.number);
-    match groups {
-        Some(groups) if has_interfaces => {
-            set_groups(data.network_interfaces.as_deref_mut().unwrap_or_default(), groups)?;
+    match security_groups {
+        Some(ids) if has_interfaces => {
+            set_security_groups(data.network_interfaces.as_deref_mut().unwrap_or_default(), ids)?;
             request.network_interfaces.clone_from(&data.network_interfaces);
         }
-        Some(groups) => {
-            data.security_group_ids = Some(groups.to_vec());
+        Some(ids) => {
+            data.security_group_ids = Some(ids.to_vec());
             request.security_group_ids.clone_from(&data.security_group_ids);
         }
         None if has_interfaces && source_number.is_none() => {
             return Err(format!(
-                "version {} has security groups beside its network interfaces, where no instance can be launched: say \
-                 the groups in SG_IDS",
+                "version {} has security groups beside its network interfaces, and EC2 launches no instance from it: \
+                 set SG_IDS",
                 source.number
             ));
         }
@@ -101,11 +101,11 @@ pub fn wanted(source: &Version, image: &Image, groups: Option<&[String]>) -> Res
     })
 }
 
-/// Puts the groups into each primary interface.
-fn set_groups(interfaces: &mut [Interface], groups: &[String]) -> Result<(), String> {
+/// Puts the security groups into each primary interface.
+fn set_security_groups(interfaces: &mut [Interface], security_groups: &[String]) -> Result<(), String> {
     let mut primary: Vec<_> = interfaces.iter_mut().filter(|interface| is_primary(interface)).collect();
     if primary.is_empty() {
-        return Err("none of the network interfaces has device index 0: no place for SG_IDS".to_owned());
+        return Err("no network interface has device index 0, so there is no place for SG_IDS".to_owned());
     }
     for interface in &mut primary {
         if let Some(id) = interface.network_interface_id() {
@@ -113,7 +113,7 @@ fn set_groups(interfaces: &mut [Interface], groups: &[String]) -> Result<(), Str
                 "the primary network interface is {id}, which keeps its own groups, not SG_IDS"
             ));
         }
-        interface.groups = Some(groups.to_vec());
+        interface.groups = Some(security_groups.to_vec());
     }
     Ok(())
 }
@@ -122,9 +122,9 @@ fn is_primary(interface: &Interface) -> bool {
     interface.device_index().unwrap_or_default() == 0
 }
 
-/// Lets the image's own snapshots be used for its devices: one that the template names holds the data of
-/// another day. Says whether the devices must be said anew, because any names a snapshot: EC2 does not inherit
-/// snapshots.
+/// Removes the snapshots of the image's devices, so that the image's own snapshots are used; a snapshot in the
+/// template is older. Returns whether the request must contain the devices, because any of them has a snapshot: EC2
+/// does not inherit snapshots.
 fn release_snapshots(data: &mut Data, image: &Image) -> bool {
     let mut names_snapshot = false;
     for mapping in data.block_device_mappings.iter_mut().flatten() {
@@ -140,49 +140,48 @@ fn release_snapshots(data: &mut Data, image: &Image) -> bool {
     names_snapshot
 }
 
-/// Whether instances are launched from `version` with the image and the groups that are wanted.
+/// Whether `version` has the wanted image and security groups.
 pub fn is_current(version: &Version, wanted: &Wanted) -> bool {
     let data = &version.data;
     let mixes = !data.network_interfaces().is_empty() && !data.security_group_ids().is_empty();
     data.image_id() == wanted.data.image_id()
         && data.security_groups().is_empty()
         && !mixes
-        && groups_of(data) == groups_of(&wanted.data)
+        && security_groups_of(data) == security_groups_of(&wanted.data)
 }
 
-/// The groups of an instance, or of each of its primary interfaces.
-fn groups_of(data: &Data) -> BTreeSet<BTreeSet<&str>> {
+/// The security groups of an instance, or of each of its primary interfaces.
+fn security_groups_of(data: &Data) -> BTreeSet<BTreeSet<&str>> {
     let interfaces = data.network_interfaces().iter().filter(|interface| is_primary(interface));
-    let mut groups: BTreeSet<BTreeSet<&str>> =
+    let mut security_groups: BTreeSet<BTreeSet<&str>> =
         interfaces.map(|interface| interface.groups().iter().map(String::as_str).collect()).collect();
     if data.network_interfaces().is_empty() {
-        groups.insert(data.security_group_ids().iter().map(String::as_str).collect());
+        security_groups.insert(data.security_group_ids().iter().map(String::as_str).collect());
     }
-    groups
+    security_groups
 }
 
-/// The newest of these versions that says exactly what is wanted: an earlier run made it, and did not come to
-/// make it the default; or somebody has made another one the default since.
+/// The newest of these versions with exactly the wanted settings. An earlier run created it and ended before it made
+/// it the default, or an operator has made another version the default since.
 pub fn find<'a>(versions: &'a [Version], wanted: &Wanted) -> Option<&'a Version> {
     let same = |version: &&Version| normal(&version.data) == normal(&wanted.data);
     versions.iter().filter(same).max_by_key(|version| version.number)
 }
 
-/// The same without the order of groups, and without lists that are there but empty.
+/// Normalizes settings for comparison: sorts security groups and removes empty lists.
 fn normal(data: &Data) -> Data {
     let mut data = data.clone();
-    let groups = data.network_interfaces.iter_mut().flatten().map(|interface| &mut interface.groups);
-    for groups in groups.chain([&mut data.security_group_ids, &mut data.security_groups]) {
-        if let Some(ids) = groups {
+    let lists = data.network_interfaces.iter_mut().flatten().map(|interface| &mut interface.groups);
+    for list in lists.chain([&mut data.security_group_ids, &mut data.security_groups]) {
+        if let Some(ids) = list {
             ids.sort_unstable();
         }
-        *groups = groups.take().filter(|ids| !ids.is_empty());
+        *list = list.take().filter(|ids| !ids.is_empty());
     }
     data
 }
 
-/// The versions that can go, if besides the `keep` newest ones these stay: the default, the latest, and those
-/// that a group names.
+/// The versions to delete. The `keep` newest, the default, the latest and the versions that a group names stay.
 pub fn superfluous(versions: &BTreeSet<i64>, keep: usize, default: i64, named: &BTreeSet<i64>) -> Vec<i64> {
     let latest = versions.last().copied();
     let old = versions.iter().rev().skip(keep).copied();

@@ -1,6 +1,5 @@
-//! Whether instances could be launched from a version, as far as the version, the image and the security groups
-//! tell: EC2 checks a version only when an instance is launched from it, and then every scale-out fails.
-//! Pure: makes no AWS calls.
+//! Checks whether a version can launch instances, from the version, the image and the security groups. EC2 checks a
+//! version only at a launch, and then every scale-out fails. Pure: no AWS calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +9,15 @@ use aws_sdk_ec2::types::{
 
 use crate::images::Image;
 
-/// Families of instance types that paravirtual images can be launched on, all others take only HVM.
+/// Instance families that accept paravirtual images. All others accept only HVM.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/virtualization_types.html>
 const PARAVIRTUAL: [&str; 8] = ["c1", "c3", "hi1", "hs1", "m1", "m2", "m3", "t1"];
 
-/// Families that can have their root device in the instance store.
+/// Instance families that accept a root device in the instance store.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/RootDeviceStorage.html>
 const ROOT_IN_INSTANCE_STORE: [&str; 9] = ["c1", "c3", "d2", "i2", "m1", "m2", "m3", "r3", "x1"];
 
-/// Instance types that take images of 32 bits, as `DescribeInstanceTypes` tells of `i386`.
+/// Instance types that accept 32-bit images: those with `i386` in `DescribeInstanceTypes`.
 const THIRTY_TWO_BITS: [&str; 9] = [
     "c1.medium",
     "c3.large",
@@ -31,10 +30,11 @@ const THIRTY_TWO_BITS: [&str; 9] = [
     "t2.small",
 ];
 
-/// Names that root devices have. One of them that is not this image's is most likely meant for its root.
+/// Usual names of root devices. If a template maps one that is not the image's root device, it is most likely meant
+/// to be.
 const ROOTS: [&str; 2] = ["/dev/sda1", "/dev/xvda"];
 
-/// Why no instance could be launched from `data` with this image; nothing where none is known.
+/// The known reasons why `data` could launch no instance with this image.
 pub fn check(data: &Data, image: &Image) -> Vec<String> {
     let kind = data.instance_type().map(|kind| kind.as_str()).unwrap_or_default();
     let of_kind = [architecture(kind, image), virtualization(kind, image), root_device(kind, image)];
@@ -42,7 +42,7 @@ pub fn check(data: &Data, image: &Image) -> Vec<String> {
     of_kind.into_iter().flatten().chain(mappings.filter_map(|mapping| device(mapping, image))).collect()
 }
 
-/// What is odd about `data` with this image, although instances can be launched.
+/// The doubts about `data` with this image that don't prevent launches.
 pub fn doubts(data: &Data, image: &Image) -> Vec<String> {
     let names = data.block_device_mappings().iter().filter_map(|mapping| mapping.device_name());
     let odd = names.filter(|name| {
@@ -51,22 +51,22 @@ pub fn doubts(data: &Data, image: &Image) -> Vec<String> {
     });
     odd.map(|name| {
         format!(
-            "the template maps {name}, but the root device of {} is {}: instances get another volume, and the root \
-             stays as it is in the image",
+            "the template maps {name}, but the root device of {} is {}: instances get an additional volume, and the \
+             root volume is unchanged",
             image.id, image.root
         )
     })
     .collect()
 }
 
-/// The ids of all security groups that a version names.
-pub fn groups(data: &Data) -> BTreeSet<String> {
+/// The ids of all security groups of a version.
+pub fn security_groups(data: &Data) -> BTreeSet<String> {
     let of_interfaces = data.network_interfaces().iter().flat_map(|interface| interface.groups());
     of_interfaces.chain(data.security_group_ids()).cloned().collect()
 }
 
-/// Why an instance can't have these groups, of which some were `found` in their VPCs.
-pub fn check_groups(groups: &BTreeSet<String>, found: &BTreeMap<String, String>) -> Vec<String> {
+/// The reasons why an instance can't have these security groups. `found` has the VPCs of the existing ones.
+pub fn check_security_groups(groups: &BTreeSet<String>, found: &BTreeMap<String, String>) -> Vec<String> {
     let missing: Vec<&str> =
         groups.iter().filter(|id| !found.contains_key(*id)).map(String::as_str).collect();
     let vpcs: BTreeSet<&String> = found.values().collect();
@@ -92,8 +92,8 @@ fn architecture(kind: &str, image: &Image) -> Option<String> {
     (!fits).then(|| format!("{} is for {}, and {kind} is {of_kind}", image.id, image.architecture))
 }
 
-/// The architecture of an instance type, by the convention for their names: `g` after the generation is
-/// Graviton. <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
+/// The architecture of an instance type, from the naming convention: `g` after the generation means Graviton.
+/// <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
 fn architecture_of(kind: &str) -> Option<&'static str> {
     let family = family(kind)?;
     let (series, rest) = family.split_at(family.find(|c: char| !c.is_ascii_alphabetic())?);
@@ -113,21 +113,21 @@ fn family(kind: &str) -> Option<&str> {
 
 fn virtualization(kind: &str, image: &Image) -> Option<String> {
     let fits = image.virtualization != "paravirtual" || PARAVIRTUAL.contains(&family(kind)?);
-    (!fits).then(|| format!("{} is paravirtual, which {kind} does not take", image.id))
+    (!fits).then(|| format!("{} is paravirtual, which {kind} does not accept", image.id))
 }
 
 fn root_device(kind: &str, image: &Image) -> Option<String> {
     let fits = !image.in_instance_store || ROOT_IN_INSTANCE_STORE.contains(&family(kind)?);
-    (!fits).then(|| format!("{} has an instance-store root device, which {kind} does not take", image.id))
+    (!fits).then(|| format!("{} has an instance-store root device, which {kind} does not accept", image.id))
 }
 
-/// What is wrong with one block device.
+/// The problem of one block device.
 fn device(mapping: &Mapping, image: &Image) -> Option<String> {
     let name = mapping.device_name().unwrap_or_default();
     let in_image = image.devices.iter().find(|(device, _)| device == name);
     if mapping.no_device().is_some() {
         return (name == image.root)
-            .then(|| format!("the template leaves out {name}, the root device of {}", image.id));
+            .then(|| format!("the template suppresses {name}, the root device of {}", image.id));
     }
     if mapping.virtual_name().is_some() {
         return None;

@@ -1,6 +1,8 @@
-//! The launch template: its versions read, made, made the default and deleted, each in a way that a repeat does
-//! not do twice. AWS calls: `ec2:DescribeLaunchTemplateVersions`, `ec2:DescribeSecurityGroups`,
-//! `ec2:CreateLaunchTemplateVersion`, `ec2:ModifyLaunchTemplate`, `ec2:DeleteLaunchTemplateVersions`.
+//! The calls for the launch template: reads versions, creates them, makes one the default and deletes old ones. Each
+//! call can be repeated without a second effect.
+//!
+//! AWS calls: `ec2:DescribeLaunchTemplateVersions`, `ec2:DescribeSecurityGroups`, `ec2:CreateLaunchTemplateVersion`,
+//! `ec2:ModifyLaunchTemplate`, `ec2:DeleteLaunchTemplateVersions`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +12,21 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::modify_launch_template::ModifyLaunchTemplateError;
 use aws_sdk_ec2::types::{LaunchTemplateErrorCode, LaunchTemplateVersion};
 use chrono::{DateTime, TimeDelta, Utc};
-use lifecycle_core::waits::time;
-use lifecycle_core::{Error, Invocation};
+use lambda_kit::aws::time;
+use lambda_kit::{Error, Invocation};
 use sha2::{Digest, Sha256};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
-use crate::config::{Source, Template};
+use crate::config::{Source, TemplateKey};
+use crate::error::Refusal;
 use crate::images::{Image, filter};
 use crate::plan::{Version, Wanted};
 
-/// Versions of one page, EC2's most.
-const PAGE: i32 = 200;
+/// Versions per page, the maximum of EC2.
+const PAGE_SIZE: i32 = 200;
 
-/// Versions that one `DeleteLaunchTemplateVersions` takes.
-const DELETED_AT_ONCE: usize = 200;
+/// Maximum of versions in one `DeleteLaunchTemplateVersions`.
+const MAX_VERSIONS_PER_DELETE: usize = 200;
 
 /// EC2's code for a version that does not exist.
 const NO_SUCH_VERSION: &str = "InvalidLaunchTemplateId.VersionNotFound";
@@ -31,15 +34,17 @@ const NO_SUCH_VERSION: &str = "InvalidLaunchTemplateId.VersionNotFound";
 /// The call that makes a version the default.
 const MODIFY: &str = "ModifyLaunchTemplate";
 
-/// A version that EC2 made this much before the run began is not this run's. Less, and clocks that differ
-/// could make it look like an old one.
-const CLOCK_SLACK: TimeDelta = TimeDelta::minutes(1);
+/// Maximum clock skew between EC2 and the run: a version that was created this much before the run is not this run's.
+const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
 
-/// How often a version is asked for that EC2 only repeats its answer about, because it was deleted. Each time
-/// another deleted one would have to be remembered.
-const DELETED_VERSIONS: usize = 5;
+/// The token's placeholder in a request, of the same length.
+const TOKEN_PLACEHOLDER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The launch template as it is.
+/// Maximum of attempts to create a version when EC2 answers with one that was deleted since. Each attempt finds
+/// another deleted version.
+const MAX_DELETED_VERSIONS: usize = 5;
+
+/// The launch template as EC2 describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) id: String,
@@ -50,28 +55,31 @@ pub(crate) struct Found {
     pub(crate) source: Version,
 }
 
-/// Speaks to EC2 about launch templates.
+/// The calls to EC2.
 #[derive(Debug, Clone)]
-pub(crate) struct Templates(Client);
+pub struct Templates(Client);
 
 impl Templates {
-    pub(crate) fn new(client: Client) -> Self {
+    /// Uses this client of EC2.
+    pub fn new(client: Client) -> Self {
         Self(client)
     }
 
-    /// The template with the versions that matter, in one call.
-    pub(crate) async fn find(&self, template: &Template, source: Source) -> Result<Found, Error> {
+    /// The template with the default, the latest and the source version, in one call.
+    pub(crate) async fn find(&self, template: &TemplateKey, source: Source) -> Result<Found, Error> {
         let request = self.0.describe_launch_template_versions().versions("$Default").versions("$Latest");
         let request = match template {
-            Template::Id(id) => request.launch_template_id(id),
-            Template::Name(name) => request.launch_template_name(name),
+            TemplateKey::Id(id) => request.launch_template_id(id),
+            TemplateKey::Name(name) => request.launch_template_name(name),
         };
         let request = match source {
             Source::Number(number) => request.versions(number.to_string()),
             Source::Default | Source::Latest => request,
         };
-        let no_source =
-            || Error::UnusableTemplate(vec![format!("{template} has no version {source} to base one on")]);
+        let no_source = || -> Error {
+            Refusal::UnusableTemplate(vec![format!("{template} has no version {source} to base one on")])
+                .into()
+        };
         let versions: Result<Vec<_>, _> = request.into_paginator().items().send().collect().await;
         let versions = match versions {
             Ok(versions) => versions,
@@ -97,7 +105,9 @@ impl Templates {
                 source,
             })
         });
-        found.ok_or_else(|| Error::UnusableTemplate(vec![format!("{template} has no default version")]))
+        found.ok_or_else(|| {
+            Refusal::UnusableTemplate(vec![format!("{template} has no default version")]).into()
+        })
     }
 
     /// The versions of a template that have this image.
@@ -115,7 +125,7 @@ impl Templates {
     /// The numbers of all versions.
     pub(crate) async fn numbers(&self, template: &str) -> Result<BTreeSet<i64>, Error> {
         let request =
-            self.0.describe_launch_template_versions().launch_template_id(template).max_results(PAGE);
+            self.0.describe_launch_template_versions().launch_template_id(template).max_results(PAGE_SIZE);
         let mut pages = request.into_paginator().items().send();
         let mut numbers = BTreeSet::new();
         while let Some(version) = pages.next().await {
@@ -125,16 +135,18 @@ impl Templates {
         Ok(numbers)
     }
 
-    /// Those of these security groups that exist, each with its VPC.
-    pub(crate) async fn groups(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, String>, Error> {
-        let found = self.groups_by("group-id", ids).await?;
+    /// Those of these security groups that exist, with their VPCs.
+    pub(crate) async fn security_groups(
+        &self,
+        ids: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let found = self.security_groups_by("group-id", ids).await?;
         Ok(found.into_iter().map(|(id, _, vpc)| (id, vpc)).collect())
     }
 
-    /// The ids of security groups of these names. Where a name does not say which group is meant, there is no
-    /// telling what the version was meant to be.
+    /// The ids of the security groups with these names. An ambiguous name is an error.
     pub(crate) async fn ids_of(&self, names: &[String]) -> Result<Vec<String>, Error> {
-        let found = self.groups_by("group-name", names).await?;
+        let found = self.security_groups_by("group-name", names).await?;
         let mut ids = Vec::new();
         let mut reasons = Vec::new();
         for wanted in names {
@@ -148,13 +160,13 @@ impl Templates {
         if reasons.is_empty() {
             return Ok(ids);
         }
-        let advice = "the source version names its groups, which works in no VPC but the default one: say their ids in \
-                      SG_IDS";
+        let advice = "the source version has its security groups by name, which works only in the default VPC: set their \
+                      ids in SG_IDS";
         reasons.push(advice.to_owned());
-        Err(Error::UnusableTemplate(reasons))
+        Err(Refusal::UnusableTemplate(reasons).into())
     }
 
-    async fn groups_by(
+    async fn security_groups_by(
         &self,
         key: &str,
         values: impl IntoIterator<Item = &String>,
@@ -170,25 +182,30 @@ impl Templates {
         Ok(groups)
     }
 
-    /// Makes the version that is wanted, and then the default of it; answers its number.
+    /// Creates the wanted version and makes it the default. Returns its number.
     ///
-    /// The token is made of all that the request says, so a repeat whose first answer was lost gets the same
-    /// version. But EC2 may remember a token for longer than somebody has kept the version: then it answers
-    /// with one that is no more. Only `ModifyLaunchTemplate` says that, and a token that knows of it asks for
-    /// another version.
-    pub(crate) async fn create(
+    /// The [`token`] is made of the whole request, so a retry after a lost answer gets the same version. But EC2 may
+    /// remember a token for longer than the version exists, and then answers with a deleted version. Only
+    /// `ModifyLaunchTemplate` reports this. The next attempt includes the deleted version in the token, so EC2
+    /// creates another version.
+    ///
+    /// # Errors
+    /// The error of a call that EC2 refuses or does not answer.
+    pub async fn create(
         &self,
         template: &str,
         wanted: &Wanted,
         invocation: &Invocation,
     ) -> Result<i64, Error> {
-        let earlier = invocation.now() - CLOCK_SLACK;
+        let earlier = invocation.now() - MAX_CLOCK_SKEW;
         let mut deleted = Vec::new();
         loop {
             let (number, created) = self.create_version(template, wanted, &deleted).await?;
             let can_be_deleted = created.is_some_and(|created| created < earlier);
             match self.modify(template, number).await {
-                Err(error) if is_no_version(&error) && can_be_deleted && deleted.len() < DELETED_VERSIONS => {
+                Err(error)
+                    if is_no_version(&error) && can_be_deleted && deleted.len() < MAX_DELETED_VERSIONS =>
+                {
                     deleted.push(number);
                 }
                 other => return other.map(|()| number).map_err(|error| Error::aws(MODIFY, &error)),
@@ -202,14 +219,23 @@ impl Templates {
         wanted: &Wanted,
         deleted: &[i64],
     ) -> Result<(i64, Option<DateTime<Utc>>), Error> {
+        let without = deleted.to_vec();
         let answer = self
             .0
             .create_launch_template_version()
-            .client_token(token(template, wanted, deleted))
+            .client_token(TOKEN_PLACEHOLDER)
             .launch_template_id(template)
             .set_source_version(wanted.source.map(|number| number.to_string()))
             .version_description(&wanted.description)
             .launch_template_data(wanted.request.clone())
+            .customize()
+            .mutate_request(move |request| {
+                let body = request.body().bytes().unwrap_or_default();
+                let body = String::from_utf8_lossy(body);
+                let [placeholder, token] =
+                    [TOKEN_PLACEHOLDER, &token(&body, &without)].map(|token| format!("ClientToken={token}"));
+                *request.body_mut() = body.replace(&placeholder, &token).into();
+            })
             .send()
             .await;
         let answer = answer.map_err(|error| Error::aws("CreateLaunchTemplateVersion", &error))?;
@@ -220,13 +246,13 @@ impl Templates {
             let (code, message) = (doubt.code.unwrap_or_default(), doubt.message.unwrap_or_default());
             warn!(
                 launch_template.id = template,
-                "EC2 doubts version {number} of {template}: {code}: {message}"
+                "EC2 warns about version {number} of {template}: {code}: {message}"
             );
         }
-        info!(
+        debug!(
             launch_template.id = template,
             launch_template.version = number,
-            "made version {number} of {template}: {}",
+            "created version {number} of {template}: {}",
             wanted.description
         );
         let created = version.and_then(|version| version.create_time);
@@ -245,7 +271,7 @@ impl Templates {
     ) -> Result<(), SdkError<ModifyLaunchTemplateError, HttpResponse>> {
         let request = self.0.modify_launch_template().launch_template_id(template);
         request.default_version(number.to_string()).send().await?;
-        info!(
+        debug!(
             launch_template.id = template,
             launch_template.version = number,
             "made version {number} the default of {template}"
@@ -253,10 +279,10 @@ impl Templates {
         Ok(())
     }
 
-    /// Deletes versions; answers those that are gone.
+    /// Deletes versions. Returns those that are deleted.
     pub(crate) async fn delete(&self, template: &str, versions: &[i64]) -> Result<Vec<i64>, Error> {
         let mut gone = Vec::new();
-        for some in versions.chunks(DELETED_AT_ONCE) {
+        for some in versions.chunks(MAX_VERSIONS_PER_DELETE) {
             let numbers = some.iter().map(i64::to_string).collect();
             let request = self.0.delete_launch_template_versions().launch_template_id(template);
             let answer = request.set_versions(Some(numbers)).send().await;
@@ -265,12 +291,12 @@ impl Templates {
             gone.extend(deleted.iter().filter_map(|version| version.version_number()));
             for item in answer.unsuccessfully_deleted_launch_template_versions() {
                 let error = item.response_error();
-                // Another run was faster.
+                // Another run has deleted it.
                 if error.and_then(|error| error.code())
                     != Some(&LaunchTemplateErrorCode::LaunchTemplateVersionDoesNotExist)
                 {
                     let number = item.version_number().unwrap_or_default();
-                    let why = error.and_then(|error| error.message()).unwrap_or("EC2 does not say why");
+                    let why = error.and_then(|error| error.message()).unwrap_or("EC2 gives no reason");
                     warn!(
                         launch_template.id = template,
                         launch_template.version = number,
@@ -280,19 +306,25 @@ impl Templates {
             }
         }
         if !gone.is_empty() {
-            info!(launch_template.id = template, "deleted versions {gone:?} of {template}");
+            debug!(launch_template.id = template, "deleted versions {gone:?} of {template}");
         }
         Ok(gone)
     }
 }
 
-/// The client token of a version: the same for the same request, in every run. 64 characters, half of what
-/// EC2 takes.
-fn token(template: &str, wanted: &Wanted, deleted: &[i64]) -> String {
-    let Wanted { request, source, description, .. } = wanted;
-    // The SDK does not print the user data, which is the source's.
-    let text = format!("{template}\n{source:?}\n{description}\n{request:?}\n{deleted:?}");
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+/// The client token of a request with this body, after these versions turned out to be deleted: 64 characters, half
+/// of EC2's maximum. It is made of the parameters as EC2 receives them, sorted, so the same request has the same
+/// token in every run and with every version of the SDK. Lists keep their order: EC2 refuses a token that is reused
+/// with another request.
+pub fn token(body: &str, deleted: &[i64]) -> String {
+    let parameters: BTreeSet<_> = body.split('&').filter(|line| !line.starts_with("ClientToken=")).collect();
+    let mut digest = Sha256::new();
+    for parameter in parameters {
+        digest.update(parameter);
+        digest.update("\n");
+    }
+    digest.update(format!("{deleted:?}"));
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_no_version<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {

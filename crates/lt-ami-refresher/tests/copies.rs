@@ -1,12 +1,21 @@
 //! A copy says everything that its original says. Whatever a new SDK adds to the original or to the copy makes
-//! this test fail until it is copied, too.
+//! this test fail until it is copied, too. And the token of the request for it depends on everything that it says.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(deprecated, reason = "old templates may say what EC2 takes no more")]
 
+use std::time::Duration;
+
+use aws_sdk_ec2::Client;
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types::*;
+use expect_test::expect;
+use lambda_kit::Invocation;
+use lifecycle_lab::Lab;
+use lt_ami_refresher::NAME;
 use lt_ami_refresher::copy::copy;
+use lt_ami_refresher::plan::Wanted;
+use lt_ami_refresher::template::{Templates, token};
 
 /// A version that says everything, and of every list one thing.
 fn everything() -> ResponseLaunchTemplateData {
@@ -266,4 +275,51 @@ fn the_original_says_nothing_that_this_test_does_not_know() {
 fn nothing_is_made_up() {
     let nothing = copy(&ResponseLaunchTemplateData::builder().build());
     assert_eq!(nothing, RequestLaunchTemplateData::builder().build());
+}
+
+/// Asks EC2, which refuses it, for a version that says this; answers the request's token and its other parameters.
+async fn request(data: RequestLaunchTemplateData) -> (String, Vec<String>) {
+    let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 5);
+    lab.faults().deny("CreateLaunchTemplateVersion");
+    let description = "AwsBackup_i-1_1 (ami-1); based on version 3".to_owned();
+    let wanted = Wanted { data: data.clone(), request: data, source: Some(3), description };
+    let templates = Templates::new(Client::new(&lab.sdk_config(NAME)));
+    let invocation = Invocation::new(lab.now(), Duration::from_secs(60));
+    templates.create("lt-0123456789abcdef0", &wanted, &invocation).await.unwrap_err();
+    let mut parameters = lab.calls().remove(0).parameters;
+    let at = parameters.iter().position(|line| line.starts_with("ClientToken=")).unwrap();
+    (parameters.remove(at)["ClientToken=".len()..].to_owned(), parameters)
+}
+
+/// Another version of the SDK or of the function changes no token: what it was made for would be made again.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_says_everything_keeps_its_token() {
+    let (token, parameters) = request(copy(&everything())).await;
+    expect!["75192869d40749071075e84bca2c75a44dd5cac9d864d9dfc3fe1333c8db4ba0"].assert_eq(&token);
+    expect!["144"].assert_eq(&parameters.len().to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_says_makes_its_token_and_the_order_of_its_parameters_does_not() {
+    let data = copy(&everything());
+    let (first, mut parameters) = request(data.clone()).await;
+    assert_eq!(request(data.clone()).await.0, first);
+    // The SDK does not print it.
+    let mut other = data;
+    other.user_data = Some("IyEvYmluL2Jhc2g=".to_owned());
+    assert_ne!(request(other).await.0, first);
+
+    let of = |parameters: &[String]| token(&parameters.join("&"), &[]);
+    let whole = of(&parameters);
+    for n in 0..parameters.len() {
+        let mut changed = parameters.clone();
+        changed[n] += "x";
+        assert_ne!(of(&changed), whole, "{}", changed[n]);
+        let gone = changed.remove(n);
+        assert_ne!(of(&changed), whole, "{gone}");
+    }
+    assert_ne!(token(&parameters.join("&"), &[2]), whole, "another version, after 2 was deleted");
+    parameters.reverse();
+    parameters.push("ClientToken=of an earlier attempt".to_owned());
+    assert_eq!(of(&parameters), whole);
 }

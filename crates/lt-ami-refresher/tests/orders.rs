@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use expect_test::{Expect, expect};
-use lifecycle_core::Error;
+use lambda_kit::Configuration;
+use lambda_kit::Error;
 use lt_ami_refresher::Config;
 use lt_ami_refresher::order::{Order, Request};
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ fn check(variables: &[(&str, &str)], payload: Value, expected: Expect) {
         Ok(Request::Run(order)) => {
             let Order { instance, template, settings, announced } = *order;
             let announced = announced.map(|announced| announced.id);
-            let (groups, prefixes, source) = (settings.groups, settings.prefixes, settings.source);
+            let (groups, prefixes, source) = (settings.security_groups, settings.prefixes, settings.source);
             let (max_age, keep, refresh) = (settings.max_age, settings.keep, settings.refresh);
             format!(
                 "{instance} {template:?} announced {announced:?}\ngroups {groups:?} prefixes {prefixes:?}\nsource \
@@ -60,7 +61,7 @@ fn nothing_is_required_at_the_start() {
             Settings {
                 instance: None,
                 template: None,
-                groups: None,
+                security_groups: None,
                 prefixes: [
                     "AWSbackup_",
                     "AwsBackup_",
@@ -97,7 +98,7 @@ fn every_variable_is_read() {
                         "web",
                     ),
                 ),
-                groups: Some(
+                security_groups: Some(
                     [
                         "sg-1",
                         "sg-2",
@@ -137,11 +138,11 @@ fn every_bad_variable_is_named_at_once() {
         ],
         expect![[r#"
             InvalidConfig: LAUNCH_TEMPLATE_ID: "web" is not the id of a launch template, such as lt-0123456789abcdef0
-            LAUNCH_TEMPLATE_NAME: set together with LAUNCH_TEMPLATE_ID: one of the two names the launch template
+            LAUNCH_TEMPLATE_NAME: set together with LAUNCH_TEMPLATE_ID: set only one of the two
             EC2_INSTANCE_NAME: is empty
             SG_IDS: "web" is not the id of a security group, such as sg-0123456789abcdef0 (names don't work in a VPC)
             AMI_NAME_PREFIXES: "a,,b" has an empty item
-            SOURCE_VERSION: "$default" is none of $Default, $Latest and a number
+            SOURCE_VERSION: "$default" is not $Default, $Latest or a number
             MAX_IMAGE_AGE: "1" is not a duration with a unit, such as 90s, 55m, 2h or 30d
             KEEP_VERSIONS: "-1" is not a number of versions
             INSTANCE_REFRESH: "yes" is neither true nor false
@@ -240,14 +241,14 @@ fn a_wrong_payload_is_refused_by_the_name_of_its_key() {
         (
             json!({ "imageAge": "1d" }),
             expect![[r#"
-            InvalidPayload: imageAge: unknown; a payload can have instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
-        "#]],
+                InvalidPayload: imageAge: unknown; the keys of a payload are instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
+            "#]],
         ),
         (
             json!({ "Records": [] }),
             expect![[r#"
-            InvalidPayload: Records: unknown; a payload can have instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
-        "#]],
+                InvalidPayload: Records: unknown; the keys of a payload are instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
+            "#]],
         ),
         (
             json!({ "instanceName": "" }),
@@ -294,14 +295,14 @@ fn a_wrong_payload_is_refused_by_the_name_of_its_key() {
         (
             json!({ "sourceVersion": "x", "maxImageAge": "x" }),
             expect![[r#"
-            InvalidPayload: sourceVersion: "x" is none of $Default, $Latest and a number; maxImageAge: "x" is not a duration with a unit, such as 90s, 55m, 2h or 30d
-        "#]],
+                InvalidPayload: sourceVersion: "x" is not $Default, $Latest or a number; maxImageAge: "x" is not a duration with a unit, such as 90s, 55m, 2h or 30d
+            "#]],
         ),
         (
             json!({ "launchTemplateId": "lt-1", "launchTemplateName": "web" }),
             expect![[r#"
-            InvalidPayload: launchTemplateName: set together with launchTemplateId: one of the two names the launch template
-        "#]],
+                InvalidPayload: launchTemplateName: set together with launchTemplateId: set only one of the two
+            "#]],
         ),
         (
             json!(["web"]),
@@ -341,15 +342,15 @@ fn what_is_missing_is_named_where_it_can_be_said() {
         &[],
         scheduled.clone(),
         expect![[r#"
-        InvalidConfig: EC2_INSTANCE_NAME: not set, and this event can't say it; LAUNCH_TEMPLATE_ID or LAUNCH_TEMPLATE_NAME: not set, and this event can't say it
-    "#]],
+            InvalidConfig: EC2_INSTANCE_NAME: not set, and this event can't replace it; LAUNCH_TEMPLATE_ID or LAUNCH_TEMPLATE_NAME: not set, and this event can't replace it
+        "#]],
     );
     check(
         &[("LAUNCH_TEMPLATE_NAME", "web")],
         scheduled,
         expect![[r#"
-        InvalidConfig: EC2_INSTANCE_NAME: not set, and this event can't say it
-    "#]],
+            InvalidConfig: EC2_INSTANCE_NAME: not set, and this event can't replace it
+        "#]],
     );
 }
 
@@ -456,8 +457,8 @@ fn the_news_of_backup_jobs() {
         (
             job("Restore Job State Change", &ami, "COMPLETED", "EC2", Value::Null),
             expect![[r#"
-            UnsupportedEvent: lt-ami-refresher handles scheduled events, payloads of its own, state changes of images and of backup jobs, not an event "Restore Job State Change" of "aws.backup"; correct the rule that sent it
-        "#]],
+                UnsupportedEvent: lt-ami-refresher handles scheduled events, payloads of its own, and state changes of images and of backup jobs, not an event "Restore Job State Change" of "aws.backup"; correct the rule that sent it
+            "#]],
         ),
     ] {
         check(&COMPLETE, event, expected);
@@ -471,7 +472,7 @@ fn events_that_have_nothing_to_do_with_images_are_refused() {
         &COMPLETE,
         state,
         expect![[r#"
-        UnsupportedEvent: lt-ami-refresher handles scheduled events, payloads of its own, state changes of images and of backup jobs, not an event "EC2 Instance State-change Notification" of "aws.ec2"; correct the rule that sent it
-    "#]],
+            UnsupportedEvent: lt-ami-refresher handles scheduled events, payloads of its own, and state changes of images and of backup jobs, not an event "EC2 Instance State-change Notification" of "aws.ec2"; correct the rule that sent it
+        "#]],
     );
 }

@@ -6,21 +6,19 @@
 mod common;
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_sdk_ec2::types::RequestLaunchTemplateData as Data;
-use chrono::{DateTime, Utc};
-use common::{Scene, available, backup, events, sample};
+use common::{Scene, available, backup, sample};
 use lifecycle_lab::ec2::Image;
 use lifecycle_lab::faults::CallFault::{AccessDenied, KillAfter, KillBefore};
-use lifecycle_lab::{Code, Function, Lab};
+use lifecycle_lab::{Code, Function, Lab, RunError};
 use lt_ami_refresher::NAME;
 use serde_json::{Value, json};
 
 /// The scene at the machine's time, with the binary deployed.
 async fn scene(variables: &[(&str, &str)]) -> Scene {
-    #[expect(clippy::disallowed_methods, reason = "the process under test reads this clock too")]
-    let now: DateTime<Utc> = SystemTime::now().into();
+    let now = testkit::now();
     let scene = Scene::inside(Lab::new(now, 5), |scene| scene.data()).await;
     let all = [("EC2_INSTANCE_NAME", "web"), ("LAUNCH_TEMPLATE_NAME", "web")].iter().chain(variables);
     scene.lab.add_function(Function {
@@ -38,7 +36,7 @@ async fn scene(variables: &[(&str, &str)]) -> Scene {
 async fn outcome(scene: &Scene, payload: Value) -> String {
     match scene.invoke(payload).await {
         Ok(answer) => answer["outcome"].as_str().unwrap().to_owned(),
-        Err(error) => error.error_type,
+        Err(error) => error.error_type().to_owned(),
     }
 }
 
@@ -90,13 +88,13 @@ async fn a_template_that_would_fail_is_refused_and_a_denied_call_is_an_error() {
     let scene = scene(&[("SG_IDS", "sg-0123456789abcdef0")]).await;
     let error = scene.invoke(json!({})).await.unwrap_err();
     assert_eq!(
-        (error.error_type.as_str(), error.error_message.as_str()),
+        (error.error_type(), error.error_message().as_str()),
         ("UnusableTemplate", "the security group sg-0123456789abcdef0 does not exist")
     );
     scene.lab.faults().script("CreateLaunchTemplateVersion", [AccessDenied]);
     let error = scene.invoke(json!({ "securityGroupIds": [scene.admin] })).await.unwrap_err();
-    assert_eq!(error.error_type, "AwsError");
-    assert!(error.error_message.contains("UnauthorizedOperation"), "{}", error.error_message);
+    assert_eq!(error.error_type(), "AwsError");
+    assert!(error.error_message().contains("UnauthorizedOperation"), "{}", error.error_message());
     assert_eq!((scene.default_version(), scene.versions().len()), (1, 1));
 }
 
@@ -114,9 +112,9 @@ async fn every_bad_variable_is_named_at_once() {
     ];
     let scene = scene(&bad).await;
     let error = scene.invoke(json!({})).await.unwrap_err();
-    assert_eq!(error.error_type, "InvalidConfig");
+    assert_eq!(error.error_type(), "InvalidConfig");
     for (name, _) in bad.iter().chain(&[("LAUNCH_TEMPLATE_NAME", "")]) {
-        assert!(error.error_message.contains(name), "{name} in {}", error.error_message);
+        assert!(error.error_message().contains(&format!("{name}: ")), "{name} in {}", error.error_message());
     }
 }
 
@@ -139,7 +137,7 @@ async fn killed_at_any_call_and_run_again_it_makes_one_version() {
             let scene = prepare().await;
             scene.lab.faults().at_call(NAME, nth, fault);
             let killed = scene.invoke(sample("scheduled")).await.unwrap_err();
-            assert_eq!(killed.error_type, "Runtime.ExitError");
+            assert_eq!(killed, RunError::Killed);
             scene.invoke(sample("scheduled")).await.unwrap();
             let found = (scene.default_version(), scene.versions());
             assert_eq!(found, (3, vec!["2: OLD".to_owned(), "3: NEW".to_owned()]), "call {nth}, {fault:?}");
@@ -161,9 +159,10 @@ async fn every_sample_is_dealt_with_as_documented() {
         ("scheduled", "version-created"),
         ("unknown-key-refused", "InvalidPayload"),
     ];
-    let mut files: Vec<_> = events().read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        testkit::events(NAME).read_dir().unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files, samples.map(|(name, _)| events().join(name).with_extension("json")));
+    assert_eq!(files, samples.map(|(name, _)| testkit::events(NAME).join(name).with_extension("json")));
     let scene = scene(&[]).await;
     for (name, expected) in samples {
         assert_eq!(outcome(&scene, sample(name)).await, expected, "{name}");
@@ -175,11 +174,12 @@ async fn no_line_of_the_log_holds_the_user_data() {
     let scene = scene(&[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")]).await;
     scene.add_group("pinned", "1", 0).await;
     scene.invoke(json!({})).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let logs = scene.lab.logs();
+    let logs = testkit::logs_with(&scene.lab, &["handled: version-created", "_aws"]).await;
+    assert!(logs.iter().any(|line| line.starts_with("DEBUG")), "{logs:#?}");
     for (text, expected) in [
         ("made version 2 the default of", 1),
-        ("pinned is pinned to version 1 of", 1),
+        // The warning, and the line about the event.
+        ("pinned is pinned to version 1 of", 2),
         ("handled: version-created", 1),
         ("IyEvYmluL3No", 0),
     ] {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::RequestLaunchTemplateData as Data;
 use common::{HOUR, MINUTE, Scene};
 use expect_test::expect;
+use lifecycle_lab::What;
 use lifecycle_lab::faults::EventFault;
 use serde_json::json;
 
@@ -113,10 +114,14 @@ async fn events_that_come_twice_late_or_in_any_order_make_one_version() {
         let scene = site(&[("INSTANCE_REFRESH", "true")]).await;
         scene.lab.faults().script_events(AMI_EVENT, [faults[0]]);
         scene.lab.faults().script_events(BACKUP_EVENT, [faults[1]; 2]);
+        let mut moments = scene.lab.observe();
         let backup = back_up(&scene);
         scene.lab.sleep(6 * HOUR).await;
         assert_eq!((scene.versions().len(), default_image(&scene)), (2, backup.clone()));
         assert_eq!(scene.images("web"), [backup]);
+        let moments = std::iter::from_fn(|| moments.try_recv().ok());
+        let met = moments.filter(|moment| matches!(moment.what, What::Faulted(..))).count();
+        assert_eq!(met, 3, "{faults:?}");
     }
 }
 
@@ -166,7 +171,7 @@ async fn a_version_that_is_refused_leaves_the_group_as_it_was() {
     let groups = scene.admin.clone();
     scene.lab.world(|world| world.remove_security_group(&groups));
     let error = scene.invoke(json!({ "securityGroupIds": [groups] })).await.unwrap_err();
-    assert_eq!(error.error_type, "UnusableTemplate");
+    assert_eq!(error.error_type(), "UnusableTemplate");
     scale(&scene, 3).await;
     assert_eq!(scene.images("web"), [scene.old.clone(), scene.old.clone(), scene.old.clone()]);
 }
@@ -205,7 +210,7 @@ async fn a_disk_that_has_grown_is_noticed_before_a_launch_fails() {
     image.tags.insert("Name".to_owned(), "web".to_owned());
     image.devices[0].size = 20;
     let image = scene.lab.world(|world| world.add_image(image));
-    let error = scene.invoke(json!({})).await.unwrap_err().error_message;
+    let error = scene.invoke(json!({})).await.unwrap_err().error_message();
     assert_eq!(
         error.replace(&image, "IMAGE"),
         "the template's 8 GiB for /dev/xvda are less than the 20 GiB of IMAGE"

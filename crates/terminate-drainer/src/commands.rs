@@ -1,8 +1,10 @@
-//! Run Command: sending a drain once, finding it again, and whether the agent can be reached. AWS calls:
-//! `ssm:SendCommand`, `ssm:ListCommandInvocations`, `ssm:GetCommandInvocation`,
+//! Run Command: sends the commands of a drain once, finds them again, and looks up whether the agent is reachable.
+//!
+//! AWS calls: `ssm:SendCommand`, `ssm:ListCommandInvocations`, `ssm:GetCommandInvocation`,
 //! `ssm:DescribeInstanceInformation`.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ssm::Client;
@@ -17,118 +19,111 @@ use aws_sdk_ssm::operation::send_command::SendCommandError;
 use aws_sdk_ssm::types::{
     CommandFilter, CommandFilterKey, CommandInvocation, InstanceInformationStringFilter, PingStatus,
 };
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use lifecycle_core::action::{is_throttle, is_transient, pauses};
-use lifecycle_core::waits::time;
-use lifecycle_core::{Error, Invocation, Transition, Wait};
-use tracing::warn;
+use chrono::{DateTime, SecondsFormat, Utc};
+use lambda_kit::aws::time;
+use lambda_kit::retry::pauses;
+use lambda_kit::transient::{is_throttle, is_transient};
+use lambda_kit::{Error, Invocation};
+use lifecycle_core::{Transition, Wait};
+use tracing::{debug, warn};
 
-use crate::Config;
 use crate::comment::{self, Comment};
-use crate::policy::Ending;
+use crate::config::Config;
+use crate::drain::{Agent, Command, Drain, Ending, MAX_CLOCK_SKEW};
 
-/// Run Command keeps times to the second in some answers: what was requested up to this long before a
-/// wait began may be the wait's own.
-const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(2);
+/// Minimum pause before a second look for a command. The second delivery of an event arrives within about a second of
+/// the first. A later look finds the other run's command.
+const MIN_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The shortest pause before a second look. When an event is delivered twice, the second delivery comes
-/// within about a second: looking later than that, the run finds what the other one sent.
-pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// Maximum of instances in one `DescribeInstanceInformation`.
+const MAX_INSTANCES_PER_CALL: usize = 50;
 
-/// How long after `TimeoutSeconds` a command that was picked up in the last moment may still be called
-/// pending.
-pub(crate) const DELIVERY_SLACK: Duration = Duration::from_secs(30);
-
-/// Instances that one `DescribeInstanceInformation` can be asked about.
-const AGENTS_AT_ONCE: usize = 50;
-
-/// Whether an instance's agent can take commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Agent {
-    /// It has reported within the last minutes.
-    Online,
-    /// It was there, and has fallen silent.
-    Silent,
-    /// Systems Manager does not know the instance (yet).
-    Unregistered,
-}
-
-/// One of our commands on one instance.
-#[derive(Debug, Clone)]
-pub(crate) struct Drain {
-    pub(crate) command: String,
-    pub(crate) instance: String,
-    pub(crate) comment: Comment,
-    pub(crate) requested: DateTime<Utc>,
-    /// `Success`, `InProgress` …
-    pub(crate) status: String,
-    /// `ExecutionTimedOut`, `Undeliverable` …
-    pub(crate) detail: String,
-    pub(crate) exit_code: Option<i32>,
-}
-
-impl Drain {
-    /// Whether this is the drain of `wait`, which began at `began`: the same token; or, where one of the
-    /// two does not know it, the same group and hook, and not from before the wait.
-    pub(crate) fn belongs_to(&self, wait: &Wait, began: DateTime<Utc>) -> bool {
-        let same_token = match (&self.comment.token, &wait.token) {
-            (Some(ours), Some(theirs)) => ours == theirs,
-            _ => self.requested >= began - CLOCK_SLACK,
-        };
-        same_token && self.instance == wait.instance && self.comment.is_about(&wait.group, &wait.hook)
-    }
-
-    /// How it ended; `None` while it may still run. Run Command can call a command pending or delayed until its
-    /// execution timeout is over as well, although no agent picks it up any more after
-    /// `TimeoutSeconds`: then it was never delivered.
-    pub(crate) fn ending(&self, config: &Config, now: DateTime<Utc>) -> Option<Ending> {
-        let age = (now - self.requested).to_std().unwrap_or_default();
-        match Ending::of(&self.status, &self.detail) {
-            None if ["Pending", "Delayed"].contains(&self.status.as_str())
-                && age > config.delivery_timeout + DELIVERY_SLACK =>
-            {
-                Some(Ending::Unreachable)
-            }
-            ending => ending,
-        }
-    }
-}
-
-/// How a drain stands that should have started.
+/// The result of starting a drain.
 #[derive(Debug)]
 pub(crate) enum Started {
-    /// It was found: sent before, by this event or by the sweep.
-    Before(Drain),
-    /// It was sent now; the command's id.
-    Now(String),
-    /// Run Command does not accept the instance: the agent is not registered, stopped, or not permitted.
+    /// The command was sent before, for this event or by the sweep.
+    Before(Command),
+    /// The command was sent now.
+    Now(Command),
+    /// Run Command refuses the instance: its agent is not registered, was stopped, or lacks permissions.
     Refused,
 }
 
-/// Where a command stands, asked for by its id.
-#[derive(Debug)]
-pub(crate) struct Standing {
-    pub(crate) ending: Option<Ending>,
-    pub(crate) detail: String,
-    pub(crate) exit_code: Option<i32>,
-}
-
-/// Speaks to Systems Manager.
+/// The calls to Systems Manager.
 #[derive(Debug, Clone)]
 pub(crate) struct Commands {
     client: Client,
     function: String,
+    sendings: Arc<Mutex<Sendings>>,
+}
+
+/// What a warm process knows about the commands that it sent. A cold process works without it.
+#[derive(Debug, Default)]
+struct Sendings {
+    /// Instances whose drain is starting: a batch can contain the same event twice.
+    starting: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
+    /// The time of the last command by instance: Run Command lists a command a moment after it was sent.
+    sent: BTreeMap<String, DateTime<Utc>>,
 }
 
 impl Commands {
     pub(crate) fn new(client: Client, function: &str) -> Self {
-        Self { client, function: function.to_owned() }
+        Self { client, function: function.to_owned(), sendings: Arc::default() }
     }
 
-    /// Sends the drain of `wait`, which began at `began`, unless it was sent before. AWS has no client
-    /// token for this, so each sending is preceded by a look, and nothing but a throttle, which had no
-    /// effect, is repeated here: after any other failure the event is run again.
+    /// Sends the commands for `wait`, which began at `began`, unless they were sent before. It runs once at a time
+    /// per instance, and only when the list must show the last command of this process.
     pub(crate) async fn start(
+        &self,
+        config: &Config,
+        transition: &Transition,
+        wait: &Wait,
+        began: DateTime<Utc>,
+        invocation: &Invocation,
+    ) -> Result<Started, Error> {
+        let turn = self.sendings().starting.entry(wait.instance.clone()).or_default().clone();
+        let mine = turn.lock_owned().await;
+        let sent = self.sendings().sent.get(&wait.instance).copied();
+        let age = sent.map(|sent| (invocation.now() - sent).to_std().unwrap_or_default());
+        if let Some(unlisted) = age.and_then(|age| MIN_LOOK_INTERVAL.checked_sub(age)) {
+            tokio::time::sleep(unlisted.min(invocation.time_left() / 4)).await;
+        }
+        let started = self.look_and_send(config, transition, wait, began, invocation).await;
+        // The next run for this instance must see it.
+        self.remember_sending(&wait.instance, &started, invocation.now());
+        drop(mine);
+        self.sendings().starting.retain(|_, turn| Arc::strong_count(turn) > 1);
+        let started = started?;
+        if let Started::Now(Command { id, .. }) = &started {
+            debug!(
+                asg.name = wait.group,
+                hook.name = wait.hook,
+                instance.id = wait.instance,
+                action.id = wait.id(),
+                command.id = id,
+                "{}: sent the commands, as {id}",
+                wait.instance
+            );
+        }
+        Ok(started)
+    }
+
+    /// Remembers the time of a command until the list must show it. A failed `SendCommand` may have sent one too.
+    fn remember_sending(&self, instance: &str, started: &Result<Started, Error>, now: DateTime<Utc>) {
+        let mut sendings = self.sendings();
+        sendings.sent.retain(|_, sent| (now - *sent).to_std().unwrap_or_default() < MIN_LOOK_INTERVAL);
+        if matches!(started, Ok(Started::Now(_)) | Err(_)) {
+            sendings.sent.insert(instance.to_owned(), now);
+        }
+    }
+
+    fn sendings(&self) -> MutexGuard<'_, Sendings> {
+        self.sendings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `SendCommand` has no client token, so a look precedes each call. Only a throttle, which has no effect, is
+    /// retried here. After any other failure, Lambda retries the event.
+    async fn look_and_send(
         &self,
         config: &Config,
         transition: &Transition,
@@ -147,34 +142,37 @@ impl Commands {
                 {
                     return Ok(Started::Refused);
                 }
-                Err(error) if is_throttle(&error) && pause.max(SECOND_LOOK) < invocation.time_left() => {
-                    tokio::time::sleep(pause.max(SECOND_LOOK)).await;
+                Err(error)
+                    if is_throttle(&error) && pause.max(MIN_LOOK_INTERVAL) < invocation.time_left() =>
+                {
+                    tokio::time::sleep(pause.max(MIN_LOOK_INTERVAL)).await;
                 }
                 Err(error) => return Err(Error::aws("SendCommand", &error)),
             }
         }
-        unreachable!("the pauses are without end")
+        unreachable!("the pauses are endless")
     }
 
-    /// The first drain of `wait`, which began at `began`.
-    pub(crate) async fn first(&self, wait: &Wait, began: DateTime<Utc>) -> Result<Option<Drain>, Error> {
+    /// The first command that was sent for `wait`, which began at `began`.
+    pub(crate) async fn first(&self, wait: &Wait, began: DateTime<Utc>) -> Result<Option<Command>, Error> {
         let since = self.client.list_command_invocations().instance_id(&wait.instance);
         let drains = self.list(since.filters(invoked_after(began))).await?;
-        let ours: Vec<_> = drains.into_iter().filter(|drain| drain.belongs_to(wait, began)).collect();
+        let ours = drains.into_iter().filter(|drain| drain.belongs_to(wait, began));
+        let ours: Vec<_> = ours.map(|drain| drain.command).collect();
         if ours.len() > 1 {
-            let ids: Vec<_> = ours.iter().map(|drain| drain.command.as_str()).collect();
+            let ids: Vec<_> = ours.iter().map(|command| command.id.as_str()).collect();
             warn!(
                 asg.name = wait.group,
                 hook.name = wait.hook,
                 instance.id = wait.instance,
                 action.id = wait.id(),
-                "{}: the commands were sent {} times, by deliveries that came together: {}",
+                "{}: the commands were sent {} times by simultaneous deliveries: {}",
                 wait.instance,
                 ids.len(),
                 ids.join(", ")
             );
         }
-        Ok(ours.into_iter().min_by_key(|drain| drain.requested))
+        Ok(ours.into_iter().min_by_key(|command| command.requested))
     }
 
     async fn send(
@@ -183,7 +181,7 @@ impl Commands {
         transition: &Transition,
         wait: &Wait,
         invocation: &Invocation,
-    ) -> Result<String, SdkError<SendCommandError, HttpResponse>> {
+    ) -> Result<Command, SdkError<SendCommandError, HttpResponse>> {
         let limit = invocation.time_left();
         let once = SsmConfig::builder()
             .retry_config(RetryConfig::disabled())
@@ -198,10 +196,17 @@ impl Commands {
             .config_override(once)
             .send()
             .await?;
-        Ok(answer.command().and_then(|command| command.command_id()).unwrap_or_default().to_owned())
+        let id = answer.command().and_then(|command| command.command_id()).unwrap_or_default();
+        Ok(Command {
+            id: id.to_owned(),
+            requested: invocation.now(),
+            status: "Pending".to_owned(),
+            detail: "Pending".to_owned(),
+            exit_code: None,
+        })
     }
 
-    /// Our commands on all instances that were requested since `began`, by instance.
+    /// This function's commands since `began`, by instance.
     pub(crate) async fn since(
         &self,
         document: &str,
@@ -216,7 +221,7 @@ impl Commands {
         Ok(by_instance)
     }
 
-    /// One command on one instance: `Ok(None)` where it is not ours.
+    /// One command on one instance. `Ok(None)` if it is not this function's.
     pub(crate) async fn find(&self, command: &str, instance: &str) -> Result<Option<Drain>, Error> {
         let list =
             self.client.list_command_invocations().command_id(command).instance_id(instance).details(true);
@@ -233,21 +238,22 @@ impl Commands {
         };
         match answer.command_invocations() {
             [] => Err(Error::Timeout(format!(
-                "ListCommandInvocations does not know the command {command} yet, although its status event is here"
+                "ListCommandInvocations does not show the command {command} yet, although its status event has arrived"
             ))),
             [invocation, ..] => Ok(self.read(invocation)),
         }
     }
 
-    /// Where a command stands. One that was only just sent may not be known yet, and an answer that fails
-    /// in passing is as good as none: it is asked for again anyway.
-    pub(crate) async fn standing(&self, command: &str, instance: &str) -> Result<Standing, Error> {
-        match self.client.get_command_invocation().command_id(command).instance_id(instance).send().await {
+    /// The present status of a command. A command may not be visible right after it was sent. In that case, and after
+    /// a transient error, this returns the known status; the caller asks again anyway.
+    pub(crate) async fn ask(&self, command: &Command, instance: &str) -> Result<Command, Error> {
+        let (id, requested) = (command.id.clone(), command.requested);
+        match self.client.get_command_invocation().command_id(&id).instance_id(instance).send().await {
             Ok(answer) => {
-                let status = answer.status().map_or("", |status| status.as_str());
-                let detail = answer.status_details().unwrap_or(status).to_owned();
-                let ending = Ending::of(status, &detail);
-                Ok(Standing { ending, detail, exit_code: ending.map(|_| answer.response_code()) })
+                let status = answer.status().map_or("", |status| status.as_str()).to_owned();
+                let detail = answer.status_details().unwrap_or(&status).to_owned();
+                let exit_code = Ending::of(&status, &detail).map(|_| answer.response_code());
+                Ok(Command { id, requested, status, detail, exit_code })
             }
             Err(error)
                 if is_transient(&error)
@@ -255,17 +261,18 @@ impl Commands {
                         .as_service_error()
                         .is_some_and(GetCommandInvocationError::is_invocation_does_not_exist) =>
             {
-                Ok(Standing { ending: None, detail: "unknown".to_owned(), exit_code: None })
+                let unknown = "unknown".to_owned();
+                Ok(Command { id, requested, status: unknown.clone(), detail: unknown, exit_code: None })
             }
             Err(error) => Err(Error::aws("GetCommandInvocation", &error)),
         }
     }
 
-    /// Whether the agents of these instances can take commands.
+    /// The state of these instances' agents.
     pub(crate) async fn agents(&self, instances: &[String]) -> Result<BTreeMap<String, Agent>, Error> {
         let mut agents: BTreeMap<_, _> =
             instances.iter().map(|instance| (instance.clone(), Agent::Unregistered)).collect();
-        for some in instances.chunks(AGENTS_AT_ONCE) {
+        for some in instances.chunks(MAX_INSTANCES_PER_CALL) {
             let of_these =
                 InstanceInformationStringFilter::builder().key("InstanceIds").set_values(Some(some.to_vec()));
             let of_these = of_these.build().map_err(|error| Error::Panic(error.to_string()))?;
@@ -296,24 +303,23 @@ impl Commands {
         Ok(ours)
     }
 
-    /// Reads an invocation; `None` where the command is not ours.
+    /// Reads an invocation. `None` if the command is not this function's.
     fn read(&self, invocation: &CommandInvocation) -> Option<Drain> {
         let comment = Comment::read(&self.function, invocation.comment()?)?;
         let status = invocation.status().map_or("", |status| status.as_str());
-        Some(Drain {
-            command: invocation.command_id()?.to_owned(),
-            instance: invocation.instance_id()?.to_owned(),
-            comment,
+        let command = Command {
+            id: invocation.command_id()?.to_owned(),
             requested: invocation.requested_date_time().and_then(time).unwrap_or_default(),
             status: status.to_owned(),
             detail: invocation.status_details().unwrap_or(status).to_owned(),
             exit_code: invocation.command_plugins().first().map(|plugin| plugin.response_code()),
-        })
+        };
+        Some(Drain { instance: invocation.instance_id()?.to_owned(), comment, command })
     }
 }
 
 fn invoked_after(began: DateTime<Utc>) -> CommandFilter {
-    let time = (began - CLOCK_SLACK).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time = (began - MAX_CLOCK_SKEW).to_rfc3339_opts(SecondsFormat::Secs, true);
     filter(CommandFilterKey::InvokedAfter, time)
 }
 

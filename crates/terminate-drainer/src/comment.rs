@@ -1,27 +1,27 @@
-//! What a command's comment remembers: whose drain it is. Status events don't carry it, but
-//! `ListCommandInvocations` does. Run Command allows 100 characters; names of groups and hooks can have
-//! 255 each, so where they don't fit their hash stands for them, and the group's hooks are compared.
+//! The comment of a command, which identifies its wait. Status events don't contain it, but `ListCommandInvocations`
+//! does. Run Command allows 100 characters, and the names of group and hook have up to 255 each. If the names don't
+//! fit, the comment holds their hash, and the reader compares it with the group's hooks.
 
-use lifecycle_core::{Transition, Wait};
+use lifecycle_core::{ActionToken, Transition, Wait};
 use sha2::{Digest, Sha256};
 
-/// Run Command's limit: 100 characters. Counted in bytes here, which is never more.
-const LIMIT: usize = 100;
+/// Run Command's maximum of 100 characters, counted in bytes to be safe.
+const MAX_COMMENT_BYTES: usize = 100;
 
-/// First word of a comment, by transition.
+/// The first word of a comment, by transition.
 const MARKS: [(&str, Transition); 2] =
     [("launching", Transition::Launching), ("terminating", Transition::Terminating)];
 
-/// Stands for the token in a command that the sweep started: AWS tells it none.
-const NO_TOKEN: &str = "-";
+/// The token's placeholder in a command of the sweep, which has no token.
+const TOKEN_PLACEHOLDER: &str = "-";
 
-/// A comment that was read back.
+/// A parsed comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Comment {
     /// Which way the instance is going.
     pub(crate) transition: Transition,
-    /// The token; `None` where the sweep sent the command.
-    pub(crate) token: Option<String>,
+    /// The token; `None` if the sweep sent the command.
+    pub(crate) token: Option<ActionToken>,
     names: Names,
 }
 
@@ -31,20 +31,20 @@ enum Names {
     Hash(String),
 }
 
-/// The comment of a drain: the transition, the function's hash, the token, hook and group.
+/// Writes the comment: transition, hash of the function's name, token, hook and group.
 pub(crate) fn write(function: &str, transition: &Transition, wait: &Wait) -> String {
     let mark = MARKS.iter().find(|(_, known)| known == transition).map_or("other", |(mark, _)| mark);
-    let token = wait.token.as_deref().unwrap_or(NO_TOKEN);
+    let token = wait.token.as_ref().map_or(TOKEN_PLACEHOLDER, ActionToken::expose);
     let beginning = format!("{mark} {} {token}", hash(&[function], 4));
     let whole = format!("{beginning} {} {}", wait.hook, wait.group);
-    if whole.len() <= LIMIT {
+    if whole.len() <= MAX_COMMENT_BYTES {
         return whole;
     }
     format!("{beginning} #{}", hash(&[&wait.group, &wait.hook], 8))
 }
 
 impl Comment {
-    /// Reads a comment; `None` where it is not one of this function's.
+    /// Parses a comment. `None` if it is not this function's.
     pub(crate) fn read(function: &str, comment: &str) -> Option<Self> {
         let mut words = comment.splitn(4, ' ');
         let mark = words.next()?;
@@ -54,7 +54,7 @@ impl Comment {
         let names = words.next()?;
         Some(Self {
             transition: transition.clone(),
-            token: (token != NO_TOKEN).then(|| token.to_owned()),
+            token: (token != TOKEN_PLACEHOLDER).then(|| ActionToken::from(token.to_owned())),
             // A hook's name has no space and no #.
             names: match (names.strip_prefix('#'), names.split_once(' ')) {
                 (Some(hash), _) => Names::Hash(hash.to_owned()),
@@ -66,7 +66,7 @@ impl Comment {
         })
     }
 
-    /// Group and hook, where they fitted.
+    /// Group and hook, if they fit into the comment.
     pub(crate) fn names(&self) -> Option<(&str, &str)> {
         match &self.names {
             Names::Whole { group, hook } => Some((group, hook)),
@@ -74,7 +74,7 @@ impl Comment {
         }
     }
 
-    /// Whether these are the group and the hook.
+    /// Whether the comment names this group and hook.
     pub(crate) fn is_about(&self, group: &str, hook: &str) -> bool {
         match &self.names {
             Names::Whole { group: ours, hook: our_hook } => ours == group && our_hook == hook,
@@ -83,8 +83,8 @@ impl Comment {
     }
 }
 
-/// The first `bytes` of a SHA-256, in hexadecimal: the same in every version of this function, as long
-/// as commands are under way that an older one sent.
+/// The first `bytes` of a SHA-256 in hexadecimal. It must stay the same in all versions of this function, because an
+/// older version may have sent a command that still runs.
 fn hash(texts: &[&str], bytes: usize) -> String {
     let digest = Sha256::digest(texts.join("\n"));
     digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
@@ -104,9 +104,9 @@ mod tests {
             hook in "[A-Za-z0-9/_-]{1,255}",
             token in option::of("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
         ) {
-            let wait = Wait { group, hook, instance: "i-1".to_owned(), token };
+            let wait = Wait { group, hook, instance: "i-1".to_owned(), token: token.map(ActionToken::from) };
             let text = write("drainer", &Transition::Terminating, &wait);
-            prop_assert!(text.len() <= LIMIT);
+            prop_assert!(text.len() <= MAX_COMMENT_BYTES);
             let comment = Comment::read("drainer", &text).unwrap();
             prop_assert_eq!(&comment.token, &wait.token);
             prop_assert_eq!(&comment.transition, &Transition::Terminating);
@@ -121,7 +121,9 @@ mod tests {
         }
 
         #[test]
-        fn a_foreign_comment_is_none_and_no_panic(text in ".{0,100}") {
+        fn a_foreign_comment_is_none_and_no_panic(
+            text in ".{0,100}|(launching|terminating) [0-9a-f]{8} [0-9a-f-]{1,36} #?[a-z]{1,9} \\PC{0,40}",
+        ) {
             prop_assert_eq!(Comment::read("drainer", &text), None);
         }
     }

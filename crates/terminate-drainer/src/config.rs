@@ -1,90 +1,93 @@
-//! The variables of terminate-drainer.
+//! The variables of terminate-drainer, and its name.
 
 use std::time::Duration;
 
-use lifecycle_core::config::{self, Names, Parser, Variables, duration_within, list, names};
-use lifecycle_core::{ActionResult, Error};
+use lambda_kit::config::{self, Names, Parser, duration_within, list, names};
+use lambda_kit::{Configuration, Error, Variables};
+use lifecycle_core::ActionResult;
 
-/// Variable: the commands, one a line.
+/// The name of the crate, the binary and the template.
+pub const NAME: &str = "terminate-drainer";
+
+/// Variable: the commands, one per line.
 pub const DRAIN_COMMANDS: &str = "DRAIN_COMMANDS";
-/// Variable: the Systems Manager document that runs them.
+/// Variable: the Systems Manager document that runs the commands.
 pub const SSM_DOCUMENT: &str = "SSM_DOCUMENT";
-/// Variable: longest run on the instance.
+/// Variable: maximum run time of the commands.
 pub const DRAIN_TIMEOUT: &str = "DRAIN_TIMEOUT";
-/// Variable: longest wait for the agent to pick the commands up.
+/// Variable: maximum time until the agent picks the commands up.
 pub const DELIVERY_TIMEOUT: &str = "DELIVERY_TIMEOUT";
 /// Variable: `event` or `poll`.
 pub const WAIT: &str = "WAIT";
 /// Variable: result when the commands failed or timed out.
 pub const ON_FAILURE: &str = "ON_FAILURE";
-/// Variable: result when the agent can't be reached.
+/// Variable: result when the agent is unreachable.
 pub const ON_UNREACHABLE: &str = "ON_UNREACHABLE";
-/// Variable: groups that the sweep looks after.
+/// Variable: groups that the sweep reconciles.
 pub const AUTO_SCALING_GROUPS: &str = "AUTO_SCALING_GROUPS";
 /// Variable: hooks that the sweep may act on.
 pub const LIFECYCLE_HOOKS: &str = "LIFECYCLE_HOOKS";
 
-/// Run Command's own limit for `executionTimeout`.
-const LONGEST_RUN: Duration = Duration::from_secs(48 * 3_600);
+/// Run Command's maximum of `executionTimeout`.
+const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(48 * 3_600);
 
-/// Run Command's own limits for `TimeoutSeconds`.
-const DELIVERY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(2_592_000));
+/// Run Command's minimum of `TimeoutSeconds`.
+const MIN_DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How the end of the commands is noticed.
+/// Run Command's maximum of `TimeoutSeconds`.
+const MAX_DELIVERY_TIMEOUT: Duration = Duration::from_secs(2_592_000);
+
+/// How the function learns of the end of the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitMode {
-    /// The status event of Systems Manager wakes the function.
+    /// The status event of Systems Manager starts the function again.
     Event,
-    /// The function stays and asks.
+    /// The function keeps running and polls.
     Poll,
 }
 
 /// The function's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The deployed function's name.
+    /// The deployed name of the function.
     pub function: String,
     /// The commands.
     pub commands: Vec<String>,
     /// The document that runs them.
     pub document: String,
-    /// Longest run on the instance.
+    /// Maximum run time of the commands.
     pub drain_timeout: Duration,
-    /// Longest wait for the agent.
+    /// Maximum time until the agent picks the commands up.
     pub delivery_timeout: Duration,
-    /// How the end is noticed.
+    /// How the function learns of the end of the commands.
     pub wait: WaitMode,
-    /// Result of a failed drain; by transition where it is not set.
+    /// Result of a failed drain. The default depends on the transition.
     pub on_failure: Option<ActionResult>,
-    /// Result where the agent can't be reached; as `on_failure` where it is not set.
+    /// Result when the agent is unreachable. The default is `on_failure`.
     pub on_unreachable: Option<ActionResult>,
-    /// Groups that the sweep looks after.
+    /// Groups that the sweep reconciles.
     pub groups: Names,
     /// Hooks that it may act on.
     pub hooks: Option<Vec<String>>,
 }
 
-impl Config {
-    /// Reads every variable before it refuses one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] with every bad variable.
-    pub fn parse(variables: &Variables) -> Result<Self, Error> {
+impl Configuration for Config {
+    fn parse(variables: &Variables) -> Result<Self, Error> {
         let mut parser = Parser::new(variables);
         let result = |text: &str| text.parse().map(Some);
         let config = Self {
-            function: parser.get(config::FUNCTION_NAME, crate::NAME.to_owned(), str::parse),
+            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
             commands: parser.get(DRAIN_COMMANDS, vec!["systemctl stop application".to_owned()], commands),
             document: parser.get(SSM_DOCUMENT, "AWS-RunShellScript".to_owned(), document),
             drain_timeout: parser.get(
                 DRAIN_TIMEOUT,
                 Duration::from_secs(55 * 60),
-                duration_within(Duration::from_secs(1), LONGEST_RUN),
+                duration_within(Duration::from_secs(1), MAX_DRAIN_TIMEOUT),
             ),
             delivery_timeout: parser.get(
                 DELIVERY_TIMEOUT,
                 Duration::from_secs(120),
-                duration_within(DELIVERY.0, DELIVERY.1),
+                duration_within(MIN_DELIVERY_TIMEOUT, MAX_DELIVERY_TIMEOUT),
             ),
             wait: parser.get(WAIT, WaitMode::Event, wait_mode),
             on_failure: parser.get(ON_FAILURE, None, result),
@@ -94,12 +97,16 @@ impl Config {
         };
         parser.finish(config)
     }
+
+    fn function(&self) -> &str {
+        &self.function
+    }
 }
 
 fn commands(text: &str) -> Result<Vec<String>, String> {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     if lines.iter().all(|line| line.trim().is_empty()) {
-        Err("holds no command".to_owned())
+        Err("contains no command".to_owned())
     } else {
         Ok(lines)
     }

@@ -1,116 +1,154 @@
-//! terminate-drainer: when an instance is about to die, commands run on it to their real end, and only
-//! then does it go. The function sends them through Run Command and returns; the status event of their
-//! end wakes it, and the sweep does the same for whatever event was lost. With the launching detail-type
-//! it runs bootstrap commands in the same way.
+//! terminate-drainer: runs commands on an instance through Run Command before it terminates, and completes its lifecycle
+//! action when they have ended. With a launching hook, it runs bootstrap commands in the same way.
 //!
-//! This module starts and finishes drains. AWS calls: those of `commands`, `sweep` and
-//! `lifecycle_core::action`; here `autoscaling:DescribeAutoScalingInstances`.
+//! A run sends the commands and returns. The status event of their end starts the next run. The sweep finds waits whose event
+//! was lost.
+//!
+//! `plan` decides what is done for a wait, and how a drain's end becomes the action's result. Three paths lead there: the
+//! lifecycle event in this module, the status event in `status_event`, and the sweep in `reconcile`. This module carries out
+//! the decision. AWS calls: those of these modules, of `commands` and of `lifecycle_core::action`; here
+//! `autoscaling:DescribeLifecycleHooks`.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use aws_sdk_autoscaling::Client;
+//! # use lifecycle_lab::Lab;
+//! # use serde_json::json;
+//! # use terminate_drainer::config::DRAIN_COMMANDS;
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // In a lab: the function behind its rules, and a group whose hook holds each termination.
+//! let lab = Lab::new("2026-11-21T08:00:00Z".parse()?, 7);
+//! let variables = [(DRAIN_COMMANDS, "systemctl stop application")];
+//! testkit::deploy::<terminate_drainer::Context>(&lab, &variables, Duration::from_secs(60));
+//! lab.add_rule(&json!({ "source": ["aws.autoscaling", "aws.ssm"] }), terminate_drainer::NAME)?;
+//! let operator = Client::new(&lab.sdk_config("operator"));
+//! testkit::create_group(&operator, "web", 1, &[("drain", testkit::TERMINATING, 3_600, "CONTINUE")]).await;
+//! lab.sleep(Duration::from_secs(300)).await;
+//!
+//! testkit::resize(&operator, "web", 0).await;
+//! lab.until(Duration::from_secs(3_600), |world| world.autoscaling.instances().next().is_none()).await;
+//! assert!(testkit::calls(&lab, terminate_drainer::NAME).contains(&"SendCommand: ok".to_owned()));
+//! assert_eq!(testkit::completions(&lab), ["CONTINUE"]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod commands;
 mod comment;
 pub mod config;
-pub mod policy;
-mod sweep;
+mod drain;
+mod outcome;
+mod plan;
+mod reconcile;
+mod status_event;
 mod timers;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::slice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::types::LifecycleHook;
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
-use lifecycle_core::runtime::tuned;
-use lifecycle_core::waits::{Groups, HookTimers, OLDEST, hooks_to_act_on};
+use lambda_kit::event::Event;
+use lambda_kit::runtime::with_timeouts_and_retries;
+use lambda_kit::{Answer, Error, Function, Invocation, Output, Payload};
+use lifecycle_core::outcome::{ALREADY_FINISHED, COMPLETED};
+use lifecycle_core::pending::{Asgs, HookTimers, hooks_to_act_on};
 use lifecycle_core::{
-    Actions, Answer, Completion, Error, Event, Invocation, LifecycleAction, Message, Outcome, Output, Sweep,
-    Transition, Wait, dispatch,
+    ActionResult, Actions, Completion, LifecycleAction, Message, Reconciler, Transition, Wait, event,
 };
-use serde::Deserialize;
 use serde_json::Value;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-pub use config::Config;
+pub use config::{Config, NAME};
 
-use commands::{Agent, Commands, DELIVERY_SLACK, Drain, SECOND_LOOK, Standing, Started};
+use commands::{Commands, Started};
 use config::WaitMode;
-use policy::Ending;
+use drain::{Agent, Command};
+use outcome::{COMMAND_RUNNING, COMMAND_SENT, LEFT_TO_SWEEP};
+use plan::{MIN_HEARTBEAT_TIMEOUT, Observed, Polling, Step, Trigger};
 
-/// The function's name, as crate, binary and template carry it.
-pub const NAME: &str = "terminate-drainer";
-
-/// An event older than this may be about a wait that has ended, since no hook is shorter: then a warm
-/// pool's instance may be serving again, and nothing must be run on it.
-const SHORTEST_HOOK: TimeDelta = TimeDelta::seconds(30);
-
-/// The first pause between two questions for a command's end; each is half as long again as the one
-/// before.
-const FIRST_POLL: Duration = Duration::from_millis(500);
-
-/// The longest such pause: what a drain may wait for its completion more than it had to.
-const LONGEST_POLL: Duration = Duration::from_secs(15);
-
-/// Kept for the completion while polling. It takes a tenth of a second, and a few with throttles.
+/// Time that is reserved for the completion while polling. A completion takes about 0.1 s, with throttles some
+/// seconds.
 const COMPLETION_RESERVE: Duration = Duration::from_secs(5);
 
-/// What lives as long as the process.
-#[derive(Debug, Clone)]
+/// The function's state, which lives as long as the process.
+#[derive(Debug)]
 pub struct Context {
-    /// Where metrics go.
-    pub output: Output,
     config: Config,
     autoscaling: aws_sdk_autoscaling::Client,
-    groups: Groups,
+    asgs: Asgs,
     actions: Actions,
-    sweep: Sweep,
+    reconciler: Reconciler,
     commands: Commands,
-    memory: Arc<Mutex<Memory>>,
+    /// Hooks, by group and name, whose timers this process has checked.
+    checked: Arc<Mutex<BTreeSet<(String, String)>>>,
 }
 
-/// What a warm process knows and a cold one can do without.
-#[derive(Debug, Default)]
-struct Memory {
-    /// Hooks, by group and name, whose timers were looked at.
-    checked: BTreeSet<(String, String)>,
-    /// Instances whose drain is being started: a batch can hold one event twice.
-    starting: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
-    /// When commands were sent, by instance: Run Command lists them only a moment later.
-    sent: BTreeMap<String, DateTime<Utc>>,
+/// A wait, and the run that handles it.
+#[derive(Debug)]
+struct Case<'a> {
+    wait: &'a Wait,
+    /// The time of the lifecycle event, or of the command whose status event arrived.
+    announced: Option<DateTime<Utc>>,
+    invocation: &'a Invocation,
 }
 
-impl Context {
-    /// A context that writes to standard output and speaks to AWS as `sdk` says.
-    ///
-    /// # Errors
-    /// Standard output could not be opened.
-    pub fn new(config: Config, sdk: &SdkConfig) -> io::Result<Self> {
-        let sdk = &tuned(sdk);
+/// The effect of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// The step observed more, so `plan` decides again.
+    More,
+    /// The run is finished with the wait.
+    Done,
+    /// The wait had already ended.
+    AlreadyFinished,
+}
+
+impl From<Completion> for Effect {
+    fn from(completion: Completion) -> Self {
+        match completion {
+            Completion::Completed => Self::Done,
+            Completion::AlreadyFinished => Self::AlreadyFinished,
+        }
+    }
+}
+
+impl Function for Context {
+    const NAME: &'static str = NAME;
+    type Config = Config;
+    type Message = Message;
+
+    fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
+        let sdk = &with_timeouts_and_retries(sdk);
         let autoscaling = aws_sdk_autoscaling::Client::new(sdk);
-        let (groups, actions) = (Groups::new(autoscaling.clone()), Actions::new(autoscaling.clone()));
-        Ok(Self {
-            output: Output::stdout()?,
-            sweep: Sweep::new(groups.clone(), actions.clone(), config.hooks.clone()),
-            groups,
+        let (asgs, actions) = (Asgs::new(autoscaling.clone()), Actions::new(autoscaling.clone()));
+        Self {
+            reconciler: Reconciler::new(asgs.clone(), actions.clone(), config.hooks.clone()),
+            asgs,
             actions,
             commands: Commands::new(aws_sdk_ssm::Client::new(sdk), &config.function),
-            memory: Arc::default(),
+            checked: Arc::default(),
             autoscaling,
             config,
-        })
+        }
     }
 
-    /// Handles whatever Lambda delivers: an event, a hook notification, a batch of either, the sweep.
-    ///
-    /// # Errors
-    /// What Lambda should run again, or keep: see [`Error`].
-    pub async fn invoke(&self, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
-        // Boxed: three drains' worth of nested futures is more than rustc lays out at once.
-        let handle = |message| Box::pin(self.handle(message, invocation));
-        dispatch(&self.config.function, payload, invocation, &self.output, handle).await
+    fn read(&self, payload: Value) -> Result<Payload<Message>, Error> {
+        event::read(payload)
     }
 
     async fn handle(&self, message: Message, invocation: &Invocation) -> Result<Answer, Error> {
+        // Boxed because the nested futures of all paths are too large for rustc.
+        Box::pin(self.handle_message(message, invocation)).await
+    }
+}
+
+impl Context {
+    async fn handle_message(&self, message: Message, invocation: &Invocation) -> Result<Answer, Error> {
         match message {
             Message::Action(action) if !matches!(action.transition, Transition::Other(_)) => {
                 self.start(&action, invocation).await
@@ -118,7 +156,7 @@ impl Context {
             Message::Event(event) if is_status_change(&event) => {
                 self.finish(event.detail()?, invocation).await
             }
-            Message::Sweep => self.sweep(invocation).await,
+            Message::Reconcile => self.reconcile(invocation).await,
             Message::Test => Ok(Answer::ignored("a hook's test notification")),
             other => Err(Error::UnsupportedEvent(format!(
                 "{NAME} handles lifecycle actions, status changes of commands and scheduled runs, not {other}; correct \
@@ -127,258 +165,109 @@ impl Context {
         }
     }
 
-    /// An instance waits: its commands are sent, unless they were before.
+    /// Handles a lifecycle event: sends the commands, unless they were sent before.
     async fn start(&self, action: &LifecycleAction, invocation: &Invocation) -> Result<Answer, Error> {
-        let (wait, transition, announced) = (&action.wait, &action.transition, Some(action.time));
-        if invocation.now() - action.time > SHORTEST_HOOK
-            && self.actions.heartbeat(wait, invocation).await? == Completion::AlreadyFinished
-        {
-            return Ok(Answer::about(wait, Outcome::AlreadyFinished));
-        }
+        // Accept.
+        let case = Case { wait: &action.wait, announced: Some(action.time), invocation };
 
-        let agent = self.commands.agents(std::slice::from_ref(&wait.instance)).await?[&wait.instance];
-        let started = match agent {
-            Agent::Online => self.start_drain(transition, wait, action.time, invocation).await?,
-            Agent::Silent | Agent::Unregistered => match self.commands.first(wait, action.time).await? {
-                Some(drain) => Started::Before(drain),
-                None => Started::Refused,
-            },
-        };
-        let (command, outcome) = match started {
-            Started::Now(command) => (command, Outcome::CommandSent),
-            Started::Before(drain) => match drain.ending(&self.config, invocation.now()) {
-                None => (drain.command, Outcome::CommandRunning),
-                Some(ending) => {
-                    return self.complete(wait, transition, ending, announced, &drain, invocation).await;
-                }
-            },
-            Started::Refused => return self.unreachable(action, agent, invocation).await,
-        };
+        // Observe: the event. `plan` asks for everything else step by step.
+        let mut seen = Observed::of_event(action);
 
-        let timers = self.check_timers(wait, transition, invocation).await;
-        match self.config.wait {
-            WaitMode::Event => Ok(Answer::about(wait, outcome).with("command.id", command)),
-            WaitMode::Poll => self.poll(action, command, timers, invocation).await,
-        }
+        // Decide and carry out.
+        let (step, effect) = self.proceed(&case, &mut seen).await?;
+
+        // Report.
+        answer(&case, &seen, step, effect)
     }
 
-    async fn start_drain(
-        &self,
-        transition: &Transition,
-        wait: &Wait,
-        began: DateTime<Utc>,
-        invocation: &Invocation,
-    ) -> Result<Started, Error> {
-        let turn = self.memory().starting.entry(wait.instance.clone()).or_default().clone();
-        let mine = turn.lock_owned().await;
-        let sent = self.memory().sent.get(&wait.instance).copied();
-        let age = sent.map(|sent| (invocation.now() - sent).to_std().unwrap_or_default());
-        if let Some(unlisted) = age.and_then(|age| SECOND_LOOK.checked_sub(age)) {
-            tokio::time::sleep(unlisted.min(invocation.time_left() / 4)).await;
-        }
-        let started = self.commands.start(&self.config, transition, wait, began, invocation).await;
-        // Whoever is next must find it remembered.
-        self.remember_sending(&wait.instance, &started, invocation.now());
-        drop(mine);
-        self.memory().starting.retain(|_, turn| Arc::strong_count(turn) > 1);
-        let started = started?;
-        if let Started::Now(command) = &started {
-            info!(
-                asg.name = wait.group,
-                hook.name = wait.hook,
-                instance.id = wait.instance,
-                action.id = wait.id(),
-                command.id = command,
-                "{}: sent the commands, as {command}",
-                wait.instance
-            );
-        }
-        Ok(started)
-    }
-
-    /// Remembers a sending, for as long as it may not be listed. One that failed may have had an effect.
-    fn remember_sending(&self, instance: &str, started: &Result<Started, Error>, now: DateTime<Utc>) {
-        let mut memory = self.memory();
-        memory.sent.retain(|_, sent| (now - *sent).to_std().unwrap_or_default() < SECOND_LOOK);
-        if matches!(started, Ok(Started::Now(_)) | Err(_)) {
-            memory.sent.insert(instance.to_owned(), now);
-        }
-    }
-
-    /// Answers for an instance whose agent can't be reached. On an instance that has only just booted the
-    /// agent registers in its own time, so there the event is run again until `DELIVERY_TIMEOUT` is over.
-    async fn unreachable(
-        &self,
-        action: &LifecycleAction,
-        agent: Agent,
-        invocation: &Invocation,
-    ) -> Result<Answer, Error> {
-        let wait = &action.wait;
-        let why = match agent {
-            Agent::Silent => "the agent is silent",
-            Agent::Unregistered => "the agent is not registered",
-            Agent::Online => "Run Command refuses the instance: InvalidInstanceId",
-        };
-        let young =
-            (invocation.now() - action.time).to_std().unwrap_or_default() < self.config.delivery_timeout;
-        let boots = agent != Agent::Silent || action.origin.as_deref() == Some("WarmPool");
-        if action.transition == Transition::Launching && boots && young {
-            return Err(Error::Timeout(format!(
-                "the agent of {} is not registered yet; the event is run again until DELIVERY_TIMEOUT is over",
-                wait.instance
-            )));
-        }
-        let result = policy::result(&action.transition, Ending::Unreachable, &self.config);
-        warn!(
-            asg.name = wait.group,
-            hook.name = wait.hook,
-            instance.id = wait.instance,
-            action.id = wait.id(),
-            "{} can't be reached ({why}): completing with {result}",
-            wait.instance
-        );
-        let completion = self.actions.complete(wait, result, Some(action.time), invocation).await?;
-        Ok(Answer::completion(wait, result, completion).with("reason", why))
-    }
-
-    /// A command's status changed: if it is ours and has ended, the action is completed.
-    async fn finish(&self, change: StatusChange, invocation: &Invocation) -> Result<Answer, Error> {
-        if !ENDED.contains(&change.status.as_str()) {
-            return Ok(Answer::ignored("the command has not ended").with("command.status", change.status));
-        }
-        let Some(drain) = self.commands.find(&change.command_id, &change.instance_id).await? else {
-            return Ok(
-                Answer::ignored("not a command of this function").with("command.id", change.command_id)
-            );
-        };
-        let Some(ending) = drain.ending(&self.config, invocation.now()) else {
-            return Err(Error::Timeout(format!(
-                "the command {} is still {} although its status event says {}",
-                drain.command, drain.status, change.status
-            )));
-        };
-
-        let Some(wait) = self.wait_of(&drain).await? else {
-            return Ok(Answer::new(Outcome::AlreadyFinished)
-                .with("instance.id", drain.instance)
-                .with("command.id", drain.command)
-                .with("reason", "the instance waits in no hook that this command was sent for"));
-        };
-        self.complete(&wait, &drain.comment.transition, ending, Some(drain.requested), &drain, invocation)
-            .await
-    }
-
-    /// The wait that a command was sent for, if it may still last. Names that were too long for the
-    /// comment are looked up; a command that knows no token must not be older than the present wait.
-    async fn wait_of(&self, drain: &Drain) -> Result<Option<Wait>, Error> {
-        let names = match drain.comment.names() {
-            Some((group, hook)) => Some((group.to_owned(), hook.to_owned())),
-            None => self.names_of(drain).await?,
-        };
-        let Some((group, hook)) = names else {
-            return Ok(None);
-        };
-        let wait = Wait { group, hook, instance: drain.instance.clone(), token: drain.comment.token.clone() };
-        if wait.token.is_none() {
-            let instance = [wait.instance.as_str()].into();
-            let present =
-                self.groups.running_activities(&wait.group, &instance, drain.requested - OLDEST).await?;
-            let began = present.get(&wait.instance).map(|activity| activity.began);
-            if !began.is_some_and(|began| drain.belongs_to(&wait, began)) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(wait))
-    }
-
-    async fn names_of(&self, drain: &Drain) -> Result<Option<(String, String)>, Error> {
-        let instance =
-            self.autoscaling.describe_auto_scaling_instances().instance_ids(&drain.instance).send().await;
-        let instance = instance.map_err(|error| Error::aws("DescribeAutoScalingInstances", &error))?;
-        let Some(group) =
-            instance.auto_scaling_instances().first().and_then(|found| found.auto_scaling_group_name())
-        else {
-            return Ok(None);
-        };
-        let hooks = self.groups.hooks(group).await?;
-        let names = hooks.iter().filter_map(|hook| hook.lifecycle_hook_name());
-        let hook = names.into_iter().find(|hook| drain.comment.is_about(group, hook));
-        Ok(hook.map(|hook| (group.to_owned(), hook.to_owned())))
-    }
-
-    async fn complete(
-        &self,
-        wait: &Wait,
-        transition: &Transition,
-        ending: Ending,
-        announced: Option<DateTime<Utc>>,
-        drain: &Drain,
-        invocation: &Invocation,
-    ) -> Result<Answer, Error> {
-        let result = policy::result(transition, ending, &self.config);
-        info!(
-            asg.name = wait.group,
-            hook.name = wait.hook,
-            instance.id = wait.instance,
-            action.id = wait.id(),
-            command.id = drain.command,
-            command.status = drain.detail,
-            exit_code = drain.exit_code,
-            "{}: the commands ended as {}",
-            wait.instance,
-            drain.detail
-        );
-        let completion = self.actions.complete(wait, result, announced, invocation).await?;
-        let answer = Answer::completion(wait, result, completion).with("command.id", drain.command.as_str());
-        Ok(answer.with("command.status", drain.detail.as_str()).with("exit_code", drain.exit_code))
-    }
-
-    /// Stays and asks until the commands have ended, or the run's time is almost over.
-    async fn poll(
-        &self,
-        action: &LifecycleAction,
-        command: String,
-        timers: Option<HookTimers>,
-        invocation: &Invocation,
-    ) -> Result<Answer, Error> {
-        let wait = &action.wait;
-        let reserve = COMPLETION_RESERVE.min(invocation.time_left() / 4);
-        // Without the hook's word, the shortest hook's.
-        let heartbeat = timers.map_or(Duration::from_secs(30), |timers| timers.heartbeat);
-        let mut beat_at =
-            (invocation.now() - action.time).to_std().unwrap_or_default().min(invocation.elapsed());
-        let mut pause = FIRST_POLL;
+    /// Decides and carries out step after step. Returns the last step and its effect.
+    async fn proceed(&self, case: &Case<'_>, seen: &mut Observed) -> Result<(Step, Effect), Error> {
         loop {
-            let Standing { ending, detail, exit_code } =
-                self.commands.standing(&command, &wait.instance).await?;
-            let undelivered = ["Pending", "Delayed"].contains(&detail.as_str())
-                && invocation.elapsed() > self.config.delivery_timeout + DELIVERY_SLACK;
-            let ending = ending.or(undelivered.then_some(Ending::Unreachable));
-            if let Some(ending) = ending {
-                let result = policy::result(&action.transition, ending, &self.config);
-                let completion = self.actions.complete(wait, result, Some(action.time), invocation).await?;
-                let answer = Answer::completion(wait, result, completion).with("command.id", command);
-                return Ok(answer.with("command.status", detail).with("exit_code", exit_code));
+            let step = plan::decide(seen, &self.config, case.invocation.now());
+            let effect = self.carry_out(step, case, seen).await?;
+            if effect != Effect::More {
+                return Ok((step, effect));
             }
-            let spare = invocation.time_left().saturating_sub(reserve);
-            if spare.is_zero() {
-                return Ok(Answer::about(wait, Outcome::LeftToSweep)
-                    .with("command.id", command)
-                    .with("reason", "the commands outlive this run; the sweep completes the action"));
-            }
-            if invocation.elapsed().saturating_sub(beat_at) >= heartbeat / 2 {
-                if self.actions.heartbeat(wait, invocation).await? == Completion::AlreadyFinished {
-                    return Ok(Answer::about(wait, Outcome::AlreadyFinished).with("command.id", command));
-                }
-                beat_at = invocation.elapsed();
-            }
-            tokio::time::sleep(pause.min(spare)).await;
-            pause = (pause * 3 / 2).min(LONGEST_POLL).min(heartbeat / 4);
         }
     }
 
-    /// At the first action of a hook in this process, and whenever polling needs them: the hook's timers,
-    /// with a warning about what can't work. A failure here must not stop a drain that is under way.
+    /// Carries out a step and adds its observations to `seen`.
+    async fn carry_out(&self, step: Step, case: &Case<'_>, seen: &mut Observed) -> Result<Effect, Error> {
+        let Case { wait, announced, invocation } = *case;
+        Ok(match step {
+            Step::Prolong => {
+                let completion = self.actions.heartbeat(wait, invocation).await?;
+                seen.prolonged = invocation.now();
+                match completion {
+                    Completion::Completed => Effect::More,
+                    Completion::AlreadyFinished => Effect::AlreadyFinished,
+                }
+            }
+            Step::Look => {
+                let agents = self.commands.agents(slice::from_ref(&wait.instance)).await?;
+                seen.agent = Some(agents[&wait.instance]);
+                seen.command = self.sent_before(case, seen).await?;
+                Effect::More
+            }
+            Step::Send => {
+                let started =
+                    self.commands.start(&self.config, &seen.transition, wait, seen.began, invocation).await?;
+                match started {
+                    Started::Now(command) => (seen.command, seen.sent) = (Some(command), true),
+                    Started::Before(command) => seen.command = Some(command),
+                    Started::Refused => seen.agent = Some(Agent::Refused),
+                }
+                Effect::More
+            }
+            Step::Ask(pause) => {
+                match &mut seen.polling {
+                    Some(polling) => {
+                        tokio::time::sleep(pause).await;
+                        polling.pause = pause;
+                    }
+                    None => self.begin_polling(case, seen).await,
+                }
+                if let Some(command) = &seen.command {
+                    seen.command = Some(self.commands.ask(command, &wait.instance).await?);
+                }
+                Effect::More
+            }
+            Step::Complete(result) => {
+                log_end(case, seen, result);
+                self.actions.complete(wait, result, announced, invocation).await?.into()
+            }
+            Step::KeepAlive => self.actions.heartbeat(wait, invocation).await?.into(),
+            Step::AwaitEvent => {
+                self.check_timers(wait, &seen.transition, invocation).await;
+                Effect::Done
+            }
+            Step::LeaveToSweep | Step::RunAgain => Effect::Done,
+        })
+    }
+
+    /// The command that was sent before, if the agent can't take commands. Otherwise the sending looks for it.
+    async fn sent_before(&self, case: &Case<'_>, seen: &Observed) -> Result<Option<Command>, Error> {
+        match seen.agent {
+            Some(Agent::Online) => Ok(None),
+            _ => self.commands.first(case.wait, seen.began).await,
+        }
+    }
+
+    async fn begin_polling(&self, case: &Case<'_>, seen: &mut Observed) {
+        let timers = self.check_timers(case.wait, &seen.transition, case.invocation).await;
+        let (now, left) = (case.invocation.now(), case.invocation.time_left());
+        let work = left.saturating_sub(COMPLETION_RESERVE.min(left / 4));
+        seen.prolonged = now;
+        seen.polling = Some(Polling {
+            // If the hook is unknown, assume the minimum.
+            heartbeat: timers.map_or(MIN_HEARTBEAT_TIMEOUT, |timers| timers.heartbeat),
+            until: now + TimeDelta::from_std(work).unwrap_or_default(),
+            pause: Duration::ZERO,
+        });
+    }
+
+    /// Reads the hook's timers at the hook's first action in this process, and whenever polling needs them. Warns
+    /// about conflicting timers. A failure here does not stop the drain.
     async fn check_timers(
         &self,
         wait: &Wait,
@@ -386,23 +275,23 @@ impl Context {
         invocation: &Invocation,
     ) -> Option<HookTimers> {
         let key = (wait.group.clone(), wait.hook.clone());
-        if self.config.wait == WaitMode::Event && self.memory().checked.contains(&key) {
+        if self.config.wait == WaitMode::Event && self.checked().contains(&key) {
             return None;
         }
-        let hooks = match self.groups.hooks(&wait.group).await {
+        let hooks = match self.asgs.hooks(&wait.group).await {
             Ok(hooks) => hooks,
             Err(error) => {
                 debug!(error = error.chain(), "the hook's timers could not be read");
                 return None;
             }
         };
-        let first = self.memory().checked.insert(key);
+        let first = self.checked().insert(key);
         let is_this = |hook: &&LifecycleHook| hook.lifecycle_hook_name() == Some(&wait.hook);
         let timers = HookTimers::of(hooks.iter().find(is_this)?);
         let acted_on = hooks_to_act_on(&hooks, self.config.hooks.as_deref(), transition);
-        let swept = self.config.groups.contain(&wait.group) && acted_on.iter().any(is_this);
+        let reconciled = self.config.groups.contain(&wait.group) && acted_on.iter().any(is_this);
         let limit = invocation.elapsed() + invocation.time_left();
-        for conflict in timers::conflicts(timers, &self.config, limit, swept).iter().filter(|_| first) {
+        for conflict in timers::conflicts(timers, &self.config, limit, reconciled).iter().filter(|_| first) {
             warn!(
                 asg.name = wait.group,
                 hook.name = wait.hook,
@@ -414,23 +303,93 @@ impl Context {
         Some(timers)
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn checked(&self) -> MutexGuard<'_, BTreeSet<(String, String)>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Statuses of an invocation that has ended.
-const ENDED: [&str; 4] = ["Success", "Failed", "TimedOut", "Cancelled"];
-
-/// The detail of Systems Manager's event.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct StatusChange {
-    command_id: String,
-    instance_id: String,
-    status: String,
 }
 
 fn is_status_change(event: &Event) -> bool {
     event.source == "aws.ssm" && event.detail_type == "EC2 Command Invocation Status-change Notification"
+}
+
+/// Makes the answer to an event from the last step, its effect and the command.
+fn answer(case: &Case<'_>, seen: &Observed, step: Step, effect: Effect) -> Result<Answer, Error> {
+    let wait = case.wait;
+    let answer = match (step, effect) {
+        (_, Effect::AlreadyFinished) => wait.answer(ALREADY_FINISHED),
+        (Step::Complete(result), _) => wait.answer(COMPLETED).with("action.result", result.as_str()),
+        (Step::RunAgain, _) => {
+            return Err(Error::Timeout(format!(
+                "the agent of {} is not registered yet; Lambda retries the event until DELIVERY_TIMEOUT is over",
+                wait.instance
+            )));
+        }
+        (Step::LeaveToSweep, _) => wait.answer(LEFT_TO_SWEEP),
+        _ if seen.sent => wait.answer(COMMAND_SENT),
+        _ => wait.answer(COMMAND_RUNNING),
+    };
+    let answer = match &seen.command {
+        Some(command) => answer.with("command.id", command.id.as_str()),
+        None => answer,
+    };
+    Ok(match (step, &seen.command) {
+        (Step::Complete(_), Some(command)) => {
+            answer.with("command.status", command.detail.as_str()).with("exit_code", command.exit_code)
+        }
+        (Step::Complete(_), None) => answer.with("reason", unreachable_because(seen.agent)),
+        (Step::LeaveToSweep, _) => {
+            answer.with("reason", "the commands outlast this run; the sweep completes the action")
+        }
+        _ => answer,
+    })
+}
+
+/// The reason why the agent is unreachable.
+fn unreachable_because(agent: Option<Agent>) -> &'static str {
+    match agent {
+        Some(Agent::Silent) => "the agent is silent",
+        Some(Agent::Unregistered) | None => "the agent is not registered",
+        Some(Agent::Online | Agent::Refused) => "Run Command refuses the instance: InvalidInstanceId",
+    }
+}
+
+/// Logs the end of the drain before the completion. After polling, only the answer reports the end.
+fn log_end(case: &Case<'_>, seen: &Observed, result: ActionResult) {
+    let wait = case.wait;
+    match (seen.trigger, &seen.command) {
+        (Trigger::Reconcile { .. }, command) => {
+            let detail = command.as_ref().map_or("the agent can't be reached", |command| &command.detail);
+            debug!(
+                asg.name = wait.group,
+                hook.name = wait.hook,
+                instance.id = wait.instance,
+                command.status = detail,
+                exit_code = command.as_ref().and_then(|command| command.exit_code),
+                "{}: found by the sweep, {detail}",
+                wait.instance
+            );
+        }
+        (_, None) => warn!(
+            asg.name = wait.group,
+            hook.name = wait.hook,
+            instance.id = wait.instance,
+            action.id = wait.id(),
+            "{} can't be reached ({}): completing with {result}",
+            wait.instance,
+            unreachable_because(seen.agent)
+        ),
+        (_, Some(_)) if seen.polling.is_some() => {}
+        (_, Some(command)) => debug!(
+            asg.name = wait.group,
+            hook.name = wait.hook,
+            instance.id = wait.instance,
+            action.id = wait.id(),
+            command.id = command.id,
+            command.status = command.detail,
+            exit_code = command.exit_code,
+            "{}: the commands ended as {}",
+            wait.instance,
+            command.detail
+        ),
+    }
 }

@@ -1,15 +1,19 @@
-//! The timers around a drain must fit each other: the hook's, the command's and the function's.
+//! Checks that the timers of hook, command and function fit together.
 
 use std::time::Duration;
 
-use lifecycle_core::waits::HookTimers;
+use lifecycle_core::pending::HookTimers;
 
-use crate::Config;
-use crate::config::WaitMode;
+use crate::config::{Config, WaitMode};
 
-/// What can't work with these timers, in words and numbers; empty if all is well. `limit` is the
-/// function's own time limit, `swept` whether the sweep looks after the group.
-pub(crate) fn conflicts(timers: HookTimers, config: &Config, limit: Duration, swept: bool) -> Vec<String> {
+/// The conflicts between these timers, with their numbers. `limit` is the function's time limit, `reconciled` whether
+/// the sweep reconciles the group.
+pub(crate) fn conflicts(
+    timers: HookTimers,
+    config: &Config,
+    limit: Duration,
+    reconciled: bool,
+) -> Vec<String> {
     let drain = config.delivery_timeout + config.drain_timeout;
     let (heartbeat, global) = (timers.heartbeat, timers.global);
     let names = format!(
@@ -24,14 +28,14 @@ pub(crate) fn conflicts(timers: HookTimers, config: &Config, limit: Duration, sw
             "{names} is longer than the hook's global timeout of {} s, which no heartbeat extends",
             global.as_secs()
         ));
-    } else if drain > heartbeat && !swept && config.wait == WaitMode::Event {
+    } else if drain > heartbeat && !reconciled && config.wait == WaitMode::Event {
         conflicts.push(format!(
-            "{names} is longer than the hook's heartbeat timeout of {} s, and no sweep sends heartbeats: name the group \
+            "{names} is longer than the hook's heartbeat timeout of {} s, and no sweep sends heartbeats: set the group \
              in AUTO_SCALING_GROUPS and schedule the sweep",
             heartbeat.as_secs()
         ));
     }
-    if config.wait == WaitMode::Poll && drain > limit && !swept {
+    if config.wait == WaitMode::Poll && drain > limit && !reconciled {
         conflicts.push(format!(
             "{names} is longer than the function's time limit of {} s, and no sweep takes over: name the group in \
              AUTO_SCALING_GROUPS and schedule the sweep, or use WAIT=event",
@@ -43,13 +47,16 @@ pub(crate) fn conflicts(timers: HookTimers, config: &Config, limit: Duration, sw
 
 #[cfg(test)]
 mod tests {
+    use lambda_kit::Configuration;
+
     use super::*;
 
-    fn check(variables: &[(&str, &str)], heartbeat: u64, limit: u64, swept: bool, expected: &[&str]) {
+    fn check(variables: &[(&str, &str)], heartbeat: u64, limit: u64, reconciled: bool, expected: &[&str]) {
         let config = Config::parse(&variables.iter().copied().collect()).unwrap();
         let heartbeat = Duration::from_secs(heartbeat);
         let global = Duration::from_secs(48 * 3_600).min(heartbeat * 100);
-        let found = conflicts(HookTimers { heartbeat, global }, &config, Duration::from_secs(limit), swept);
+        let found =
+            conflicts(HookTimers { heartbeat, global }, &config, Duration::from_secs(limit), reconciled);
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.contains(expected), "{found}");

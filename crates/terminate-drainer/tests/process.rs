@@ -3,96 +3,54 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
-use chrono::{DateTime, Utc};
 use lifecycle_lab::faults::CallFault::{AccessDenied, KillAfter, KillBefore};
 use lifecycle_lab::run_command::{Ping, Script};
-use lifecycle_lab::{Code, Function, FunctionError, Lab, What, World};
+use lifecycle_lab::{Lab, RunError};
 use serde_json::{Value, json};
 use terminate_drainer::NAME;
+use testkit::Scene;
 
 const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
-
-struct Scene {
-    lab: Lab,
-    instance: String,
-    /// The lifecycle event of the instance, which waits.
-    event: Value,
-}
 
 /// An instance waits in a terminating hook, the lab's time is close behind the machine's, and the binary
 /// is deployed.
 async fn scene(variables: &[(&str, &str)], seconds: u64) -> Scene {
-    #[expect(clippy::disallowed_methods, reason = "the process under test reads this clock too")]
-    let now: DateTime<Utc> = SystemTime::now().into();
-    let lab = Lab::new(now - Duration::from_secs(140), 3);
+    let lab = Lab::new(testkit::now() - Duration::from_secs(140), 3);
     lab.world(|world| {
         world.run_command.default_script =
             Script { duration: Duration::from_secs(seconds), ..Script::default() };
     });
-    lab.add_function(Function {
-        name: NAME.to_owned(),
-        code: Code::Binary {
-            path: env!("CARGO_BIN_EXE_terminate-drainer").into(),
-            variables: variables
-                .iter()
-                .map(|(name, value)| ((*name).into(), (*value).into()))
-                .collect::<BTreeMap<_, _>>(),
-        },
-        time_limit: Duration::from_secs(20),
-    });
+    let path = env!("CARGO_BIN_EXE_terminate-drainer");
+    testkit::deploy_binary(&lab, NAME, path, variables, Duration::from_secs(20));
     let operator = Client::new(&lab.sdk_config("operator"));
-    let create = operator.create_auto_scaling_group().auto_scaling_group_name("web").min_size(0).max_size(3);
-    let create = create.launch_configuration_name("web").availability_zones("us-east-1a").desired_capacity(1);
-    create.send().await.unwrap();
-    let put = operator.put_lifecycle_hook().auto_scaling_group_name("web").lifecycle_hook_name("drain");
-    let put = put.lifecycle_transition("autoscaling:EC2_INSTANCE_TERMINATING").heartbeat_timeout(3_600);
-    put.send().await.unwrap();
+    testkit::create_group(&operator, "web", 1, &[("drain", testkit::TERMINATING, 3_600, "ABANDON")]).await;
     lab.skip(Duration::from_secs(80));
-    let mut moments = lab.observe();
-    operator.set_desired_capacity().auto_scaling_group_name("web").desired_capacity(0).send().await.unwrap();
-    lab.skip(Duration::from_secs(40));
-    let event = loop {
-        if let What::Sent(event) = moments.recv().await.unwrap().what
-            && event["detail-type"] == "EC2 Instance-terminate Lifecycle Action"
-        {
-            break event;
-        }
-    };
-    let instance = event["detail"]["EC2InstanceId"].as_str().unwrap().to_owned();
-    Scene { lab, instance, event }
+    let mut scene = Scene::new(lab, operator, NAME, "web");
+    let mut moments = scene.lab.observe();
+    scene.scale_in().await;
+    scene.lab.skip(Duration::from_secs(40));
+    scene.event = testkit::lifecycle_event(&mut moments).await;
+    scene
 }
 
-impl Scene {
-    async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
-        self.lab.invoke(NAME, payload, 1).await
-    }
+fn commands(scene: &Scene) -> usize {
+    scene.lab.world(|world| world.run_command.commands().len())
+}
 
-    fn state(&self) -> &'static str {
-        self.lab.world(|world| {
-            world.autoscaling.instance(&self.instance).map_or("gone", |instance| instance.state)
-        })
-    }
-
-    fn commands(&self) -> usize {
-        self.lab.world(|world: &mut World| world.run_command.commands().len())
-    }
-
-    /// The event of the end of the only command.
-    fn ended(&self) -> Value {
-        let command = self.lab.world(|world| world.run_command.commands()[0].id.clone());
-        json!({
-            "source": "aws.ssm",
-            "detail-type": STATUS_EVENT,
-            "time": self.lab.now(),
-            "detail": { "command-id": command, "document-name": "AWS-RunShellScript", "instance-id": self.instance, "status": "Success" },
-        })
-    }
+/// The event of the end of the only command.
+fn ended(scene: &Scene) -> Value {
+    let command = scene.lab.world(|world| world.run_command.commands()[0].id.clone());
+    json!({
+        "source": "aws.ssm",
+        "detail-type": STATUS_EVENT,
+        "time": scene.lab.now(),
+        "detail": { "command-id": command, "document-name": "AWS-RunShellScript", "instance-id": scene.instance, "status": "Success" },
+    })
 }
 
 #[tokio::test]
@@ -104,15 +62,16 @@ async fn a_drain_is_started_by_its_event_and_finished_by_the_commands_end() {
     assert_eq!((&again["outcome"], &again["command.id"]), (&json!("command-running"), &sent["command.id"]));
     scene.lab.skip(Duration::from_secs(70));
     assert_eq!(scene.state(), "Terminating:Wait");
-    let done = scene.invoke(scene.ended()).await.unwrap();
+    let done = scene.invoke(ended(&scene)).await.unwrap();
     assert_eq!(
         (&done["outcome"], &done["action.result"], &done["exit_code"]),
         (&json!("completed"), &json!("CONTINUE"), &json!(0))
     );
-    assert_eq!((scene.state(), scene.commands()), ("Terminating:Proceed", 1));
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let token = scene.event["detail"]["LifecycleActionToken"].as_str().unwrap();
-    assert!(!scene.lab.logs().iter().any(|line| line.contains(token)), "{:#?}", scene.lab.logs());
+    assert_eq!((scene.state(), commands(&scene)), ("Terminating:Proceed", 1));
+    let logs = testkit::logs_with(&scene.lab, &[r#""outcome":"completed""#]).await;
+    let token = scene.token();
+    assert!(logs.iter().any(|line| line.contains(&token[..8])), "{logs:#?}");
+    assert!(!logs.iter().any(|line| line.contains(token)), "{logs:#?}");
 }
 
 #[tokio::test]
@@ -134,7 +93,7 @@ async fn the_sweep_starts_and_finishes() {
     );
     scene.lab.skip(Duration::from_secs(70));
     assert_eq!(sweep().await.unwrap()["completed"], 1);
-    assert_eq!((scene.state(), scene.commands()), ("Terminating:Proceed", 1));
+    assert_eq!((scene.state(), commands(&scene)), ("Terminating:Proceed", 1));
 }
 
 #[tokio::test]
@@ -147,8 +106,8 @@ async fn an_instance_without_an_agent_is_released_and_a_denied_call_is_an_error(
     let denied = scene(&[], 60).await;
     denied.lab.faults().script("SendCommand", [AccessDenied]);
     let error = denied.invoke(denied.event.clone()).await.unwrap_err();
-    assert_eq!(error.error_type, "AwsError");
-    assert!(error.error_message.contains("AccessDeniedException"), "{}", error.error_message);
+    assert_eq!(error.error_type(), "AwsError");
+    assert!(error.error_message().contains("AccessDeniedException"), "{}", error.error_message());
     assert_eq!(denied.state(), "Terminating:Wait");
 }
 
@@ -164,9 +123,9 @@ async fn every_bad_variable_is_named_at_once() {
     ];
     let scene = scene(&bad, 60).await;
     let error = scene.invoke(scene.event.clone()).await.unwrap_err();
-    assert_eq!(error.error_type, "InvalidConfig");
+    assert_eq!(error.error_type(), "InvalidConfig");
     for (name, _) in bad {
-        assert!(error.error_message.contains(name), "{name} in {}", error.error_message);
+        assert!(error.error_message().contains(&format!("{name}: ")), "{name} in {}", error.error_message());
     }
 }
 
@@ -176,16 +135,16 @@ async fn every_bad_variable_is_named_at_once() {
 async fn killed_at_any_call_and_run_again_it_sends_one_command() {
     let undisturbed = scene(&[], 60).await;
     undisturbed.invoke(undisturbed.event.clone()).await.unwrap();
-    let calls = undisturbed.lab.calls().iter().filter(|call| call.caller == NAME).count() as u64;
+    let calls = undisturbed.calls().len() as u64;
     assert!(calls >= 4);
     for nth in 1..=calls {
         for fault in [KillBefore, KillAfter] {
             let scene = scene(&[], 60).await;
             scene.lab.faults().at_call(NAME, nth, fault);
             let killed = scene.invoke(scene.event.clone()).await.unwrap_err();
-            assert_eq!(killed.error_type, "Runtime.ExitError");
+            assert_eq!(killed, RunError::Killed);
             scene.invoke(scene.event.clone()).await.unwrap();
-            assert_eq!(scene.commands(), 1, "call {nth}, {fault:?}");
+            assert_eq!(commands(&scene), 1, "call {nth}, {fault:?}");
         }
     }
 }
@@ -215,11 +174,11 @@ async fn every_sample_is_dealt_with_as_documented() {
         let outcome = match scene.invoke(serde_json::from_str(&text).unwrap()).await {
             Ok(answer) if answer["batchItemFailures"] == json!([]) => String::new(),
             Ok(answer) => answer["outcome"].as_str().unwrap().to_owned(),
-            Err(error) => error.error_type,
+            Err(error) => error.error_type().to_owned(),
         };
         assert_eq!(outcome, expected, "{name}");
     }
-    assert_eq!((scene.commands(), scene.state()), (0, "Terminating:Wait"));
+    assert_eq!((commands(&scene), scene.state()), (0, "Terminating:Wait"));
 }
 
 #[tokio::test]
@@ -229,13 +188,11 @@ async fn timers_that_cannot_work_are_warned_about_once_and_output_stays_out_of_t
     scene.invoke(scene.event.clone()).await.unwrap();
     scene.invoke(scene.event.clone()).await.unwrap();
     scene.lab.skip(Duration::from_secs(10));
-    assert_eq!(scene.invoke(scene.ended()).await.unwrap()["outcome"], "completed");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let logs = scene.lab.logs();
+    assert_eq!(scene.invoke(ended(&scene)).await.unwrap()["outcome"], "completed");
+    let logs = testkit::logs_with(&scene.lab, &[r#""exit_code":0"#, r#""outcome":"completed""#]).await;
     let warnings: Vec<_> =
         logs.iter().filter(|line| line.contains("drain of web: DELIVERY_TIMEOUT 120 s")).collect();
     assert_eq!(warnings.len(), 1, "{logs:#?}");
     assert!(warnings[0].contains("is longer than the hook's global timeout of 172800 s"), "{}", warnings[0]);
     assert!(!logs.iter().any(|line| line.contains("the password")), "{logs:#?}");
-    assert!(logs.iter().any(|line| line.contains("exit_code=0")), "{logs:#?}");
 }

@@ -3,20 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::ops::Deref;
 use std::time::Duration;
 
-use ami_snapshotter::{Config, Context, NAME};
+use ami_snapshotter::{Context, NAME};
 use aws_sdk_autoscaling::Client;
-use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::ec2::{Image, ImageScript};
-use lifecycle_lab::{Code, Function, FunctionError, Lab, What, World};
+use lifecycle_lab::{Lab, World};
 use serde_json::{Value, json};
+pub(crate) use testkit::{LAUNCHING, TERMINATING};
 
 pub(crate) const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
-pub(crate) const DEATH_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
+pub(crate) const TERMINATION_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
 pub(crate) const IMAGE_EVENT: &str = "EC2 AMI State Change";
-pub(crate) const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
-pub(crate) const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
 
 /// A variable of the function that has nothing to do with it and must survive.
 pub(crate) const OTHER_VARIABLE: (&str, &str) = ("TEAM", "fleet");
@@ -47,10 +46,14 @@ impl Default for Setting {
 }
 
 /// A group `web` with an instance in service and a terminating hook `dying`.
-pub(crate) struct Scene {
-    pub(crate) lab: Lab,
-    pub(crate) operator: Client,
-    pub(crate) instance: String,
+pub(crate) struct Scene(testkit::Scene);
+
+impl Deref for Scene {
+    type Target = testkit::Scene;
+
+    fn deref(&self) -> &testkit::Scene {
+        &self.0
+    }
 }
 
 impl Setting {
@@ -88,43 +91,20 @@ impl Setting {
             world.autoscaling.instances().filter(|one| one.state == "InService").count() == all
         };
         assert!(lab.until(Duration::from_secs(900), ready).await, "the group never came into service");
-        let instance = lab.world(|world| world.autoscaling.instances().next().unwrap().id.clone());
-        Scene { lab, operator, instance }
+        Scene(testkit::Scene::new(lab, operator, NAME, "web"))
     }
 }
 
 /// A group with the hooks of the function's template.
 pub(crate) async fn create_group(operator: &Client, name: &str, size: i32, heartbeat: i32, launching: bool) {
-    let create = operator.create_auto_scaling_group().auto_scaling_group_name(name);
-    let create = create.launch_configuration_name("web").availability_zones("us-east-1a");
-    let create = create.min_size(0).max_size(size.max(1) * 2).desired_capacity(0);
-    create.send().await.unwrap();
-    for (hook, transition, heartbeat) in [("born", LAUNCHING, 300), ("dying", TERMINATING, heartbeat)] {
-        if hook == "born" && !launching {
-            continue;
-        }
-        let put = operator.put_lifecycle_hook().auto_scaling_group_name(name).lifecycle_hook_name(hook);
-        let put = put.lifecycle_transition(transition).heartbeat_timeout(heartbeat);
-        put.default_result("CONTINUE").send().await.unwrap();
-    }
-    let set = operator.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(size);
-    set.send().await.unwrap();
+    let hooks = [("born", LAUNCHING, 300, "CONTINUE"), ("dying", TERMINATING, heartbeat, "CONTINUE")];
+    testkit::create_group(operator, name, size, &hooks[usize::from(!launching)..]).await;
 }
 
 /// The function in this process.
 pub(crate) fn deploy(lab: &Lab, variables: &[(&'static str, String)], time_limit: Duration) {
-    let environment = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let mut context = Context::new(Config::parse(&environment).unwrap(), &lab.sdk_config(NAME)).unwrap();
-    context.output = Output::Channel(lab.pipe(NAME));
-    let clock = lab.clone();
-    let code = Code::handler(move |payload, limit| {
-        let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-        async move {
-            let answer = context.invoke(payload, &invocation).await;
-            answer.map_err(|error| FunctionError::new(error.name(), error.chain()))
-        }
-    });
-    lab.add_function(Function { name: NAME.to_owned(), time_limit, code });
+    let environment: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    testkit::deploy::<Context>(lab, &environment, time_limit);
     let other = (OTHER_VARIABLE.0, OTHER_VARIABLE.1.to_owned());
     lab.world(|world| world.set_variables(NAME, variables.iter().cloned().chain([other])));
 }
@@ -132,18 +112,13 @@ pub(crate) fn deploy(lab: &Lab, variables: &[(&'static str, String)], time_limit
 /// The rules of the function's template.
 pub(crate) fn add_rules(lab: &Lab) {
     for (source, kinds) in
-        [("aws.autoscaling", json!([LAUNCH_EVENT, DEATH_EVENT])), ("aws.ec2", json!([IMAGE_EVENT]))]
+        [("aws.autoscaling", json!([LAUNCH_EVENT, TERMINATION_EVENT])), ("aws.ec2", json!([IMAGE_EVENT]))]
     {
         lab.add_rule(&json!({ "source": [source], "detail-type": kinds }), NAME).unwrap();
     }
 }
 
 impl Scene {
-    /// The instance dies of an EC2 health check: nobody planned it.
-    pub(crate) fn fail(&self) {
-        self.lab.world(|world| world.fail_instance(&self.instance));
-    }
-
     /// Images that are made of the instance from now on go like this.
     pub(crate) fn script(&self, pending: u64, failure: Option<&str>) {
         let script =
@@ -151,56 +126,12 @@ impl Scene {
         self.lab.world(|world| world.ec2.set_image_script(&self.instance, script));
     }
 
-    pub(crate) fn state(&self) -> &'static str {
-        self.lab.world(|world| world.autoscaling.instance(&self.instance).map_or("gone", |one| one.state))
-    }
-
-    pub(crate) async fn waits(&self) {
-        let waits = |world: &World| {
-            world.autoscaling.instance(&self.instance).is_some_and(|one| one.state == "Terminating:Wait")
-        };
-        assert!(self.lab.until(Duration::from_secs(900), waits).await, "never waited: {}", self.state());
-    }
-
     /// Lets the instance die, and waits until it waits; answers the event of its wait.
-    pub(crate) async fn death(&self) -> Value {
+    pub(crate) async fn termination(&self) -> Value {
         let mut moments = self.lab.observe();
         self.fail();
         self.waits().await;
-        let event = std::iter::from_fn(|| moments.try_recv().ok()).find_map(|moment| match moment.what {
-            What::Sent(event) if event["detail-type"] == DEATH_EVENT => Some(event),
-            _ => None,
-        });
-        event.unwrap()
-    }
-
-    /// Waits until the instance has come to its hook and left it; how long it waited there, in seconds.
-    pub(crate) async fn released(&self, limit: Duration) -> Option<i64> {
-        self.waits().await;
-        let began = self.lab.now();
-        let left = |world: &World| {
-            let instance = world.autoscaling.instance(&self.instance);
-            instance.is_none_or(|one| one.state != "Terminating:Wait")
-        };
-        let left = self.lab.until(limit, left).await;
-        left.then(|| (self.lab.now() - began).num_seconds())
-    }
-
-    /// The function's calls: `CreateImage: ok`.
-    pub(crate) fn calls(&self) -> Vec<String> {
-        let calls = self.lab.calls().into_iter().filter(|call| call.caller == NAME);
-        calls.map(|call| format!("{}: {}", call.action, call.outcome)).collect()
-    }
-
-    /// How actions were completed: the results of the accepted completions.
-    pub(crate) fn completions(&self) -> Vec<String> {
-        let calls = self.lab.calls().into_iter().filter(|call| call.action == "CompleteLifecycleAction");
-        let accepted = calls.filter(|call| call.outcome.starts_with("ok"));
-        let result = |call: lifecycle_lab::Call| {
-            let result = call.parameters.iter().find_map(|line| line.strip_prefix("LifecycleActionResult="));
-            result.unwrap().to_owned()
-        };
-        accepted.map(result).collect()
+        testkit::lifecycle_event(&mut moments).await
     }
 
     /// The images that were made of the instance.
@@ -214,9 +145,5 @@ impl Scene {
     /// One variable of the function, as the next process sees it.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         self.lab.world(|world| world.functions.get(NAME).unwrap().variables.get(name).cloned())
-    }
-
-    pub(crate) async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
-        self.lab.invoke(NAME, payload, 1).await
     }
 }

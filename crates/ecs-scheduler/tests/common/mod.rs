@@ -4,20 +4,16 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use chrono::{DateTime, Utc};
-use ecs_scheduler::{Config, Context, NAME};
+use ecs_scheduler::{Context, NAME};
 use expect_test::Expect;
-use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::ecs::Scheduling;
-use lifecycle_lab::{Code, Function, FunctionError, Lab};
+use lifecycle_lab::{Lab, RunError};
 use serde_json::Value;
-use tokio::sync::mpsc::unbounded_channel;
 
 pub(crate) const WEB: &str = "service/shop/web";
 pub(crate) const API: &str = "service/shop/api";
@@ -120,36 +116,17 @@ impl Scene {
 
     /// The function with these variables, in this process.
     pub(crate) fn deploy(&self, variables: &[(&str, &str)]) {
-        let mut context = self.context(variables);
-        context.output = Output::Channel(self.lab.pipe(NAME));
-        let clock = self.lab.clone();
-        let code = Code::handler(move |payload, limit| {
-            let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-            async move {
-                let answer = context.invoke(payload, &invocation).await;
-                answer.map_err(|error| FunctionError::new(error.name(), error.chain()))
-            }
-        });
-        self.lab.add_function(Function { name: NAME.to_owned(), time_limit: MINUTE, code });
-    }
-
-    /// `web` and `api` are the targets where the variables don't say otherwise.
-    pub(crate) fn context(&self, variables: &[(&str, &str)]) -> Context {
-        let resources = format!("{WEB},{API}");
-        let all = [("RESOURCE_IDS", resources.as_str())].into_iter().chain(variables.iter().copied());
-        let config = Config::parse(&all.collect()).unwrap();
-        Context::new(config, &self.lab.sdk_config(NAME)).unwrap()
+        testkit::deploy::<Context>(&self.lab, &with_targets(variables), MINUTE);
     }
 
     /// Invokes the deployed function once.
-    pub(crate) async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
+    pub(crate) async fn invoke(&self, payload: Value) -> Result<Value, RunError> {
         self.lab.invoke(NAME, payload, 1).await
     }
 
     /// The function's calls so far: `TagResource: ok`.
     pub(crate) fn calls(&self) -> Vec<String> {
-        let calls = self.lab.calls().into_iter().filter(|call| call.caller == NAME);
-        calls.map(|call| format!("{}: {}", call.action, call.outcome)).collect()
+        testkit::calls(&self.lab, NAME)
     }
 
     /// How many of them would have changed something.
@@ -161,23 +138,36 @@ impl Scene {
 
 /// Invokes the function with a minute's time and describes everything that it did.
 pub(crate) async fn play(scene: &Scene, variables: &[(&str, &str)], payload: Value) -> String {
-    let mut context = scene.context(variables);
-    let (sender, mut written) = unbounded_channel();
-    context.output = Output::Channel(sender);
-    let invocation = Invocation::new(scene.lab.now(), MINUTE);
-    let answer = match context.invoke(payload, &invocation).await {
-        Ok(mut answer) => {
+    let played = testkit::play::<Context>(&scene.lab, &with_targets(variables), payload, MINUTE).await;
+    assert_eq!(played.lines.len(), 1, "one line for one run");
+    let (outcome, took) = (played.outcome(), played.took);
+    let end = played.end.map_or_else(
+        |error| error,
+        |mut answer| {
             let targets = answer["targets"].take();
-            let targets = targets.as_array().unwrap().iter().map(|target| format!("\n  {target}"));
+            let targets = targets.as_array().unwrap().iter().map(|target| {
+                format!(
+                    "
+  {target}"
+                )
+            });
             answer.as_object_mut().unwrap().remove("targets");
             format!("answer: {answer}, targets:{}", targets.collect::<String>())
-        }
-        Err(error) => format!("{}: {}", error.name(), error.chain()),
-    };
-    let metric: Value = serde_json::from_str(&written.try_recv().unwrap()).unwrap();
-    assert!(written.try_recv().is_err(), "one metric for one run");
-    let conversation = scene.lab.transcript(NAME);
-    format!("{conversation}{answer}\nmetric: {}\nafter {:.1?}\n", metric["outcome"], invocation.elapsed())
+        },
+    );
+    format!(
+        "{}{end}
+metric: {outcome}
+after {took:.1?}
+",
+        scene.lab.transcript(NAME)
+    )
+}
+
+/// `web` and `api` are the targets where the variables don't say otherwise.
+pub(crate) fn with_targets<'a>(variables: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let all = [("RESOURCE_IDS", "service/shop/web,service/shop/api")].into_iter();
+    all.chain(variables.iter().copied()).collect()
 }
 
 /// Compares only the calls with their outcomes, and how the run ended.
@@ -196,13 +186,7 @@ pub(crate) fn only(resource: &str) -> [(&'static str, &str); 1] {
 
 /// A sample of `events/ecs-scheduler`.
 pub(crate) fn sample(name: &str) -> Value {
-    let text = fs::read_to_string(events().join(name).with_extension("json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-/// The folder of the samples.
-pub(crate) fn events() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/ecs-scheduler"))
+    testkit::sample(NAME, name)
 }
 
 pub(crate) fn time(text: &str) -> DateTime<Utc> {

@@ -1,4 +1,4 @@
-//! Three deaths with ami-snapshotter at the hooks: CloudFormation replaces a group, an instance fails, and an
+//! Three terminations with ami-snapshotter at the hooks: CloudFormation replaces a group, an instance fails, and an
 //! instance refresh replaces another one. Only the failure leaves an image.
 
 use std::time::Duration;
@@ -8,14 +8,14 @@ use ami_snapshotter::cause::Cause;
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use chrono::TimeDelta;
+use fleet::functions::{add_rules, answering_for, deploy_ami_snapshotter};
+use fleet::operator::{LAUNCH_HEARTBEAT, TERMINATION_HEARTBEAT, create_for_snapshots, desire};
+use fleet::timeline::{Story, Timeline};
 use lifecycle_lab::ec2::{Image, ImageScript};
 use lifecycle_lab::{Lab, World, scenarios};
 use serde_json::json;
 
-use super::{JOURNEY, PATIENCE, SWEEP, completions, delete, in_service, reach};
-use crate::functions::{add_rules, answering_for, deploy_ami_snapshotter};
-use crate::operator::{DEATH_HEARTBEAT, LAUNCH_HEARTBEAT, create_for_snapshots, desire};
-use crate::timeline::Timeline;
+use super::stage::{JOURNEY, SWEEP_INTERVAL, WAIT_TIMEOUT, completions, delete, in_service, reach};
 
 /// How the names of the groups begin that ami-snapshotter looks after.
 const BLOG: &str = "blog-";
@@ -28,16 +28,24 @@ const NEW: &str = "blog-2";
 /// quarter of what the hook could hold the instance.
 const IMAGE: Duration = Duration::from_secs(480);
 
+const DEATHS: Story = Story {
+    number: 3,
+    title: "ami-snapshotter: four instances terminate, and one of them has failed",
+    look: "Look at \"second\": nobody planned its death, so the hook holds it until its image is available.",
+    states: &["InService", "Terminating:Wait"],
+};
+
 /// A group is replaced, fails and is refreshed.
 pub(super) async fn deaths(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyhow::Result<()> {
+    timeline.story(DEATHS);
     deploy_ami_snapshotter(lab, NAME, &[])?;
     add_rules(lab, NAME, NAME, &answering_for(&format!("{BLOG}*"), "born,dying"))?;
-    lab.schedule(SWEEP, NAME, json!({ "action": "reconcile" }));
+    lab.schedule(SWEEP_INTERVAL, NAME, json!({ "action": "reconcile" }));
     timeline.headline(&format!(
-        "A group with a launching hook of {LAUNCH_HEARTBEAT} s and a terminating hook of {DEATH_HEARTBEAT} s. \
+        "A group with a launching hook of {LAUNCH_HEARTBEAT} s and a terminating hook of {TERMINATION_HEARTBEAT} s. \
          ami-snapshotter is deployed with its rules and a sweep every {} min. It remembers the group in service, and \
          leaves the launch to its hook.",
-        SWEEP.as_secs() / 60
+        SWEEP_INTERVAL.as_secs() / 60
     ));
     create_for_snapshots(operator, OLD).await?;
     let first = serving(lab, timeline, "first").await?;
@@ -63,7 +71,7 @@ pub(super) async fn deaths(lab: &Lab, operator: &Client, timeline: &mut Timeline
     let (image, held) = is_unexpected(lab, timeline, &second)?;
 
     timeline.headline(&format!(
-        "{} is the evidence, and the hook held the instance for {} s of {DEATH_HEARTBEAT}. Now an instance refresh: \
+        "{} is the evidence, and the hook held the instance for {} s of {TERMINATION_HEARTBEAT}. Now an instance refresh: \
          planned, so no image.",
         image.id,
         held.num_seconds()
@@ -81,6 +89,10 @@ pub(super) async fn deaths(lab: &Lab, operator: &Client, timeline: &mut Timeline
         "expected none of {NAME}'s events in the failure queue, found {:?}",
         lab.failures()
     );
+    timeline.outcome(&format!(
+        "One image, of the failed instance: the hook held it for {} s of {TERMINATION_HEARTBEAT}. The others went at once.",
+        held.num_seconds()
+    ));
     delete(lab, operator, NEW).await
 }
 
@@ -98,7 +110,7 @@ async fn successor(
 /// Waits until one instance serves and no other is left; the viewer will know it by `name`.
 async fn serving(lab: &Lab, timeline: &mut Timeline, name: &'static str) -> anyhow::Result<String> {
     let alone = |world: &World| in_service(world) == 1 && world.autoscaling.instances().count() == 1;
-    reach(lab, "one instance in service", PATIENCE, alone).await?;
+    reach(lab, "one instance in service", WAIT_TIMEOUT, alone).await?;
     let id = lab.world(|world| world.autoscaling.instances().next().map(|one| one.id.clone()));
     let id = id.context("expected an instance")?;
     timeline.name(&id, name);
@@ -107,7 +119,7 @@ async fn serving(lab: &Lab, timeline: &mut Timeline, name: &'static str) -> anyh
 
 async fn gone(lab: &Lab, id: &str) -> anyhow::Result<()> {
     let gone = |world: &World| world.autoscaling.instance(id).is_none();
-    reach(lab, &format!("the end of {id}"), PATIENCE, gone).await
+    reach(lab, &format!("the end of {id}"), WAIT_TIMEOUT, gone).await
 }
 
 /// Checks that an instance went at once and without an image, and that an answer says why.

@@ -1,6 +1,6 @@
-//! An event day with lt-ami-refresher: the nightly backup of a web server becomes the default of its group's
-//! launch template, and the scheduled scale-out launches from it; then a version that somebody makes by hand. In a
-//! lab of its own, so that no other function's sweeps run through the night.
+//! An event day with lt-ami-refresher: the nightly backup of a web server becomes the default of its group's launch
+//! template, and the scheduled scale-out launches from it; then an operator creates a version by hand. It has a lab
+//! of its own, so that no other function's sweeps run through the night.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use aws_sdk_ec2::types::{
     InstanceType, LaunchTemplateTagSpecificationRequest, RequestLaunchTemplateData, ResourceType, Tag,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use fleet::functions::{DAY, deploy_lt_ami_refresher};
+use fleet::timeline::{Story, Timeline, View};
 use lifecycle_lab::ec2::{Image, ImageScript, LaunchTemplate};
 use lifecycle_lab::{Lab, World};
 use lt_ami_refresher::NAME;
 use lt_ami_refresher::config::{EC2_INSTANCE_NAME, LAUNCH_TEMPLATE_NAME};
 use serde_json::json;
 
-use super::{JOURNEY, PATIENCE, in_service, reach};
-use crate::functions::{DAY, deploy_lt_ami_refresher};
-use crate::timeline::Timeline;
+use super::stage::{JOURNEY, WAIT_TIMEOUT, in_service, reach};
 
 /// The site's instances, their group, launch template and security group.
 const WEB: &str = "web";
@@ -48,6 +48,13 @@ const EVENT: usize = 3;
 /// between two tries, a quarter of an hour.
 const NEXT_DAY: Duration = Duration::from_secs(24 * 3_600);
 
+const EVENT_DAY: Story = Story {
+    number: 4,
+    title: "lt-ami-refresher: the group scales out from last night's backup",
+    look: "Look at Friday, 03:12: the finished backup becomes the launch template's default version.",
+    states: &["Pending", "InService", "Terminating"],
+};
+
 /// A group in a VPC that launches from the default version of its launch template.
 struct Site {
     lab: Lab,
@@ -58,7 +65,7 @@ struct Site {
 }
 
 /// Plays the event day and draws it. An error names the state that was expected and not reached.
-pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
+pub(crate) async fn play(seed: u64, view: View) -> anyhow::Result<()> {
     let lab = Lab::new(START.parse()?, seed);
     let site = Site::new(&lab).await?;
     deploy_lt_ami_refresher(
@@ -66,7 +73,8 @@ pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
         &[(EC2_INSTANCE_NAME, WEB), (LAUNCH_TEMPLATE_NAME, WEB)].into_iter().collect(),
         DAY,
     )?;
-    let mut timeline = Timeline::follow(&lab);
+    let mut timeline = Timeline::follow(&lab, view);
+    timeline.story(EVENT_DAY);
     let told = async {
         let new = site.event_day(&mut timeline).await?;
         site.version_by_hand(&mut timeline, &new).await
@@ -74,7 +82,7 @@ pub(crate) async fn play(seed: u64) -> anyhow::Result<()> {
     let told = told.await;
     if told.is_err() {
         // All that led to it, also what two lines would have told.
-        timeline.catch_up();
+        timeline.finish();
     }
     told
 }
@@ -135,7 +143,7 @@ impl Site {
         });
         let new = new.context("expected an instance to back up")?;
         timeline.name(&new, "new");
-        reach(lab, "a second default version", PATIENCE, |world| {
+        reach(lab, "a second default version", WAIT_TIMEOUT, |world| {
             template(world).is_some_and(|template| template.default_version == 2)
         })
         .await?;
@@ -182,8 +190,9 @@ impl Site {
     /// function makes of it: two lines in place of a drawing.
     async fn version_by_hand(&self, timeline: &mut Timeline, image: &str) -> anyhow::Result<()> {
         let lab = &self.lab;
+        timeline.outcome("The scale-out launched from the new image.");
         timeline.headline(
-            "For the next event somebody makes version 3 by hand, for t3.small, and names the security group:",
+            "For the next event an operator creates version 3 by hand, for t3.small, with the security group by its name:",
         );
         let by_hand = self.version(image, InstanceType::T3Small).security_groups(WEB).build();
         let create = self.ec2.create_launch_template_version().launch_template_name(WEB);
@@ -196,7 +205,7 @@ impl Site {
                 .find(|activity| activity.status == "Failed")
                 .and_then(|activity| activity.message.clone())
         };
-        reach(lab, "a launch that fails", PATIENCE, |world| failure(world).is_some()).await?;
+        reach(lab, "a launch that fails", WAIT_TIMEOUT, |world| failure(world).is_some()).await?;
         let failure = lab.world(|world| failure(world)).unwrap_or_default();
         ensure!(
             failure.starts_with("The parameter groupName cannot be used with the parameter subnet."),
@@ -232,6 +241,8 @@ impl Site {
             "by lt-ami-refresher's daily run: version 4 has {} in its place, and its {} instances are InService",
             self.security_group, launched
         ));
+        timeline
+            .outcome("Version 3, made by hand, could not launch. The daily run made version 4, which did.");
         Ok(())
     }
 
@@ -255,7 +266,7 @@ impl Site {
     async fn settle(&self, timeline: &mut Timeline, size: usize) -> anyhow::Result<()> {
         let settled =
             |world: &World| in_service(world) == size && world.autoscaling.instances().count() == size;
-        reach(&self.lab, &format!("{size} instances in service"), PATIENCE, settled).await?;
+        reach(&self.lab, &format!("{size} instances in service"), WAIT_TIMEOUT, settled).await?;
         for (id, image) in self.images() {
             timeline.name(&id, if image == self.old { "old image" } else { "new image" });
         }

@@ -1,16 +1,23 @@
-//! What happened in a week, from the moments that were seen: levels over time, who slept and woke when, and
-//! what the function did for it.
+//! The facts of a week, from the lab's moments: levels over time, the starts and stops of services, and the
+//! function's work.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use ecs_scheduler::NAME;
+use fleet::measure::billed_ms;
 use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::{Moment, Sight, What};
 
-use super::{END, resource};
-use crate::measure::billed_ms;
+pub(super) const CLUSTER: &str = "shop";
+
+/// When the week is over.
+pub(super) const END: TimeDelta = TimeDelta::days(7);
+
+pub(super) fn resource(service: &str) -> String {
+    format!("service/{CLUSTER}/{service}")
+}
 
 /// A week that was lived. Times within it are counted from Monday.
 pub(super) struct Week {

@@ -1,11 +1,12 @@
-//! Draws a week: days as columns, an hour as half a character, and each service as high as it has tasks.
-//! Without colours the blocks alone tell it.
+//! Draws a week: days as columns, an hour as half a character, and each service as high as its tasks. The blocks are
+//! readable without colours.
 
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, FixedOffset, TimeDelta};
+use fleet::timeline::View;
 
 /// Columns of a line, as the timeline's.
-const WIDTH: usize = 120;
+const WIDTH: usize = View::Full.width();
 
 /// Columns of a row's name.
 const NAME: usize = 10;
@@ -75,7 +76,6 @@ pub(super) fn draw(monday: DateTime<FixedOffset>, rows: &[Row], marks: &[Mark]) 
         anstream::println!("{:NAME$}{style}{}{style:#}", "", cells.join(" ").trim_end());
     };
     let dates = (0..days).map(|day| monday + TimeDelta::days(day as i64));
-    anstream::println!();
     line(dates.map(|date| format!("{:DAY$}", date.format("%a %-d %b").to_string())).collect(), BOLD);
     line(vec![CLOCK.to_owned(); days], DIM);
     line((0..days).map(|day| marks_of(day, marks)).collect(), MARK);
@@ -92,10 +92,10 @@ pub(super) fn draw(monday: DateTime<FixedOffset>, rows: &[Row], marks: &[Mark]) 
 }
 
 /// A line of the legend.
-pub(super) fn note(mark: Mark, monday: DateTime<FixedOffset>, text: &str) {
+pub(super) fn note(mark: Mark, monday: DateTime<FixedOffset>, text: &str, width: usize) {
     let start = format!("{}  {}  ", mark.name, (monday + mark.at).format("%a %H:%M"));
     let indent = " ".repeat(start.len());
-    let text = wrapped(text, WIDTH - start.len()).replace('\n', &format!("\n{indent}"));
+    let text = wrapped(text, width - start.len()).replace('\n', &format!("\n{indent}"));
     let Mark { name, .. } = mark;
     anstream::println!("{MARK}{name}{MARK:#}{}{text}", &start[1..]);
 }

@@ -198,6 +198,7 @@ async fn the_cli_leads_a_group_to_a_new_version() {
     let refresh =
         "autoscaling start-instance-refresh --auto-scaling-group-name web --preferences SkipMatching=true";
     let started = aws.run(refresh).await.unwrap();
+    assert!(started["InstanceRefreshId"].is_string(), "{started}");
     let again = aws.run(refresh).await.unwrap_err();
     assert!(again.contains("(InstanceRefreshInProgress)"), "{again}");
     lab.skip(2 * soon);

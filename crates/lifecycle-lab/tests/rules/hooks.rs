@@ -127,6 +127,7 @@ async fn a_launching_hook_sends_this_event() {
     let events = scene.events(LAUNCH_EVENT);
 
     assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["id"].as_str().map(str::len), Some(36));
     assert_eq!(
         events[0],
         json!({
@@ -192,6 +193,7 @@ async fn a_hook_with_a_target_notifies_it_instead_of_the_bus() {
     let sent = scene.sent();
 
     assert_eq!(sent.len(), 2, "the test notification and the action: {sent:#?}");
+    assert_eq!(sent[1]["RequestId"].as_str().map(str::len), Some(36));
     assert_eq!(
         sent[1],
         json!({
@@ -220,6 +222,7 @@ async fn a_target_gets_a_test_notification_when_it_is_given() {
     put.clone().notification_target_arn(QUEUE).send().await.unwrap();
     let sent = scene.sent();
     assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0]["RequestId"].as_str().map(str::len), Some(36));
     assert_eq!(
         sent[0],
         json!({

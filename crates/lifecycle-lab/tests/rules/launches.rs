@@ -73,6 +73,8 @@ async fn the_activity_of_a_launch_says_where_it_is_and_how_it_ended() {
     let (started, token) = (scene.entered(&id, "Pending"), scene.wait(&id, "boot").token);
 
     let waiting = scene.activities().await.remove(0);
+    assert_eq!(waiting.activity_id().map(str::len), Some(36));
+    assert!(waiting.cause().unwrap().starts_with("At 2026-03-01T12:00:"), "{waiting:?}");
     assert_eq!(waiting.description().unwrap(), format!("Launching a new EC2 instance: {id}"));
     assert_eq!(waiting.status_code().unwrap().as_str(), "MidLifecycleAction");
     assert_eq!(waiting.start_time().unwrap().secs(), started.timestamp());

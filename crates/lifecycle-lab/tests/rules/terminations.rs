@@ -80,6 +80,7 @@ async fn the_activity_of_a_termination_says_that_a_hook_runs() {
     scene.reaches(&ids[0], "Terminating:Wait").await;
 
     let waiting = scene.activities().await.remove(0);
+    assert_eq!(waiting.activity_id().map(str::len), Some(36));
     assert_eq!(waiting.description().unwrap(), format!("Terminating EC2 instance: {}", ids[0]));
     assert_eq!(waiting.status_code().unwrap().as_str(), "MidTerminatingLifecycleAction");
     assert_eq!(waiting.progress(), Some(60));

@@ -98,6 +98,7 @@ async fn pages_of_instance_types_leave_none_out() {
     let describe = || scene.ec2.describe_instance_types();
     let name = |one: InstanceTypeInfo| one.instance_type.unwrap();
     let all = describe().send().await.unwrap().instance_types.unwrap().into_iter().map(name);
+    assert!(all.len() > 5, "more than a page: {}", all.len());
 
     let paged = describe().max_results(5).into_paginator().items().send();
     let paged = paged.collect::<Result<Vec<_>, _>>().await.unwrap().into_iter().map(name);

@@ -49,7 +49,7 @@ async fn a_refresh_replaces_all_instances_with_the_version_that_the_group_follow
     assert!(again.is_instance_refresh_in_progress_fault(), "{again:?}");
     let refresh = scene.refreshed().await;
 
-    assert_eq!(refresh.instance_refresh_id(), started.instance_refresh_id());
+    assert_eq!(refresh.instance_refresh_id().unwrap(), started.instance_refresh_id().unwrap());
     assert_eq!(refresh.status().unwrap().as_str(), "Successful");
     assert_eq!(refresh.percentage_complete(), Some(100));
     assert_eq!(scene.running().await, vec![(newer, "2".to_owned()); 3]);

@@ -4,8 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::builders::RequestLaunchTemplateDataBuilder;
@@ -13,12 +11,10 @@ use aws_sdk_ec2::types::{
     InstanceType, LaunchTemplateTagSpecificationRequest, RequestLaunchTemplateData, ResourceType, Tag,
 };
 use chrono::{DateTime, Utc};
-use lifecycle_core::{Invocation, Output};
 use lifecycle_lab::ec2::Image;
-use lifecycle_lab::{Code, Function, FunctionError, Lab};
-use lt_ami_refresher::{Config, Context, NAME};
+use lifecycle_lab::{Lab, RunError};
+use lt_ami_refresher::{Context, NAME};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::unbounded_channel;
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -166,27 +162,9 @@ impl Scene {
         })
     }
 
-    pub(crate) fn context(&self, variables: &[(&str, &str)]) -> Context {
-        let all = [("EC2_INSTANCE_NAME", "web"), ("LAUNCH_TEMPLATE_NAME", "web")];
-        let named = variables.iter().any(|(name, _)| *name == "LAUNCH_TEMPLATE_ID");
-        let all = all.into_iter().filter(|(name, _)| !(named && *name == "LAUNCH_TEMPLATE_NAME"));
-        let config = Config::parse(&all.chain(variables.iter().copied()).collect()).unwrap();
-        Context::new(config, &self.lab.sdk_config(NAME)).unwrap()
-    }
-
     /// The function with these variables, in this process, with the rules of its template.
     pub(crate) fn deploy(&self, variables: &[(&str, &str)]) {
-        let mut context = self.context(variables);
-        context.output = Output::Channel(self.lab.pipe(NAME));
-        let clock = self.lab.clone();
-        let code = Code::handler(move |payload, limit| {
-            let (context, invocation) = (context.clone(), Invocation::new(clock.now(), limit));
-            async move {
-                let answer = context.invoke(payload, &invocation).await;
-                answer.map_err(|error| FunctionError::new(error.name(), error.chain()))
-            }
-        });
-        self.lab.add_function(Function { name: NAME.to_owned(), time_limit: MINUTE, code });
+        testkit::deploy::<Context>(&self.lab, &with_names(variables), MINUTE);
     }
 
     /// The rules of the function's template.
@@ -200,14 +178,13 @@ impl Scene {
     }
 
     /// Invokes the deployed function once.
-    pub(crate) async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
+    pub(crate) async fn invoke(&self, payload: Value) -> Result<Value, RunError> {
         self.lab.invoke(NAME, payload, 1).await
     }
 
     /// The function's calls so far: `DescribeImages: ok`.
     pub(crate) fn calls(&self) -> Vec<String> {
-        let calls = self.lab.calls().into_iter().filter(|call| call.caller == NAME);
-        calls.map(|call| format!("{}: {}", call.action, call.outcome)).collect()
+        testkit::calls(&self.lab, NAME)
     }
 
     /// Those of them that would have changed something.
@@ -238,19 +215,18 @@ impl Scene {
 
     /// Invokes the function with a minute's time and describes everything that it did.
     pub(crate) async fn play(&self, variables: &[(&str, &str)], payload: Value) -> String {
-        let mut context = self.context(variables);
-        let (sender, mut written) = unbounded_channel();
-        context.output = Output::Channel(sender);
-        let invocation = Invocation::new(self.lab.now(), MINUTE);
         let before = self.lab.transcript(NAME).len();
-        let answer = match context.invoke(payload, &invocation).await {
-            Ok(answer) => format!("answer: {answer}"),
-            Err(error) => format!("{}: {}", error.name(), error.chain()),
-        };
-        let metric: Value = serde_json::from_str(&written.try_recv().unwrap()).unwrap();
-        assert!(written.try_recv().is_err(), "one metric for one run");
+        let played = testkit::play::<Context>(&self.lab, &with_names(variables), payload, MINUTE).await;
+        assert_eq!(played.lines.len(), 1, "one line for one run");
+        let outcome = played.outcome();
+        let end = played.end.map_or_else(|error| error, |answer| format!("answer: {answer}"));
         let conversation = self.lab.transcript(NAME);
-        self.plain(&format!("{}{answer}\nmetric: {}\n", &conversation[before..], metric["outcome"]))
+        self.plain(&format!(
+            "{}{end}
+metric: {outcome}
+",
+            &conversation[before..]
+        ))
     }
 
     /// The same, of the calls only their names and outcomes.
@@ -280,13 +256,15 @@ pub(crate) fn available(image: &str, time: DateTime<Utc>) -> Value {
     })
 }
 
-/// A sample of `events/lt-ami-refresher`.
-pub(crate) fn sample(name: &str) -> Value {
-    let text = fs::read_to_string(events().join(name).with_extension("json")).unwrap();
-    serde_json::from_str(&text).unwrap()
+/// The variables, with the instance and the template `web` where they say no other.
+pub(crate) fn with_names<'a>(variables: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let all = [("EC2_INSTANCE_NAME", "web"), ("LAUNCH_TEMPLATE_NAME", "web")];
+    let named = variables.iter().any(|(name, _)| *name == "LAUNCH_TEMPLATE_ID");
+    let all = all.into_iter().filter(|(name, _)| !(named && *name == "LAUNCH_TEMPLATE_NAME"));
+    all.chain(variables.iter().copied()).collect()
 }
 
-/// The folder of the samples.
-pub(crate) fn events() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/lt-ami-refresher"))
+/// A sample of `events/lt-ami-refresher`.
+pub(crate) fn sample(name: &str) -> Value {
+    testkit::sample(NAME, name)
 }

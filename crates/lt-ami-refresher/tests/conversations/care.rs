@@ -42,7 +42,7 @@ async fn old_versions_go_but_never_one_that_is_needed() {
           LaunchTemplateId=LT
           => ok
         POST ec2 CreateLaunchTemplateVersion
-          ClientToken=0c5c1cb85ba9de9ba478889947ff0b886b23a3e68564c707972a4b4ea06df210
+          ClientToken=85f8a37aeadaa22a13a2c935d23e52f6e3244942c15278d433dfc14c3be460e3
           LaunchTemplateData.ImageId=NEW
           LaunchTemplateId=LT
           SourceVersion=1
@@ -67,7 +67,7 @@ async fn old_versions_go_but_never_one_that_is_needed() {
           LaunchTemplateVersion.3=4
           LaunchTemplateVersion.4=5
           => ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":7,"outcome":"version-created","reason":"version 7 of LT has NEW (AwsBackup_i-0123_1795230000)","versions_deleted":[1,2,4,5],"warnings":["pinned is pinned to version 3 of LT: it never sees a new one"]}
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":7,"outcome":"version-created","reason":"version 7 of LT has NEW (AwsBackup_i-0123_1795230000)","versions_deleted":[1,2,4,5],"warnings":["pinned is pinned to version 3 of LT: it never launches from a new version"]}
         metric: "version-created"
     "#]]).await;
     assert_eq!(scene.versions(), ["3: OLD", "6: OLD", "7: NEW"]);
@@ -79,7 +79,7 @@ async fn old_versions_go_but_never_one_that_is_needed() {
         DescribeAutoScalingGroups: ok
         DescribeLaunchTemplateVersions: ok
         DeleteLaunchTemplateVersions: ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":7,"outcome":"up-to-date","reason":"version 7 of LT has NEW (AwsBackup_i-0123_1795230000)","versions_deleted":[6],"warnings":["pinned is pinned to version 3 of LT: it never sees a new one"]}
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":7,"outcome":"up-to-date","reason":"version 7 of LT has NEW (AwsBackup_i-0123_1795230000)","versions_deleted":[6],"warnings":["pinned is pinned to version 3 of LT: it never launches from a new version"]}
         metric: "up-to-date"
     "#]]).await;
     assert_eq!(scene.versions(), ["3: OLD", "7: NEW", "8: NEW"]);
@@ -111,7 +111,7 @@ async fn groups_that_run_another_version_are_refreshed_once() {
         ModifyLaunchTemplate: ok
         DescribeAutoScalingGroups: ok
         StartInstanceRefresh: ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","refreshes_started":["web"],"warnings":["pinned is pinned to version 1 of LT: it never sees a new one"]}
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","refreshes_started":["web"],"warnings":["pinned is pinned to version 1 of LT: it never launches from a new version"]}
         metric: "version-created"
     "#]]).await;
     // It runs: left alone.
@@ -120,7 +120,7 @@ async fn groups_that_run_another_version_are_refreshed_once() {
         DescribeLaunchTemplateVersions: ok
         DescribeAutoScalingGroups: ok
         StartInstanceRefresh: InstanceRefreshInProgress
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","warnings":["pinned is pinned to version 1 of LT: it never sees a new one"]}
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","warnings":["pinned is pinned to version 1 of LT: it never launches from a new version"]}
         metric: "up-to-date"
     "#]]).await;
     scene.lab.sleep(2 * HOUR).await;
@@ -131,7 +131,7 @@ async fn groups_that_run_another_version_are_refreshed_once() {
         DescribeImages: ok
         DescribeLaunchTemplateVersions: ok
         DescribeAutoScalingGroups: ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","warnings":["pinned is pinned to version 1 of LT: it never sees a new one"]}
+        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"up-to-date","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)","warnings":["pinned is pinned to version 1 of LT: it never launches from a new version"]}
         metric: "up-to-date"
     "#]]).await;
 }

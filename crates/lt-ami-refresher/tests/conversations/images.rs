@@ -11,10 +11,10 @@ use super::{check, check_calls, check_refusal};
 async fn no_image_is_an_error_that_names_what_was_looked_for() {
     let scene = Scene::new().await;
     check_refusal(&scene, &[("EC2_INSTANCE_NAME", "api")], expect![[r#"
-        NoImageFound: this account has no available image whose tag Name is "api" and whose name begins with AWSbackup_ or AwsBackup_ (upper and lower case matter)
+        NoImageFound: this account has no available image whose tag Name is "api" and whose name begins with AWSbackup_ or AwsBackup_ (case-sensitive)
     "#]]).await;
     check_refusal(&scene, &[("AMI_NAME_PREFIXES", "nightly-")], expect![[r#"
-        NoImageFound: this account has no available image whose tag Name is "web" and whose name begins with nightly- (upper and lower case matter)
+        NoImageFound: this account has no available image whose tag Name is "web" and whose name begins with nightly- (case-sensitive)
     "#]]).await;
 }
 
@@ -22,7 +22,7 @@ async fn no_image_is_an_error_that_names_what_was_looked_for() {
 async fn an_old_image_is_an_error_even_if_the_template_has_it() {
     let scene = Scene::new().await;
     check_refusal(&scene, &[("MAX_IMAGE_AGE", "4h")], expect![[r#"
-        StaleImage: the newest image, NEW (AwsBackup_i-0123_1795230000), was created at 2026-11-21T03:00:00Z, 5 h 0 min ago, and may be 4 h 0 min old: see why the backups have stopped
+        StaleImage: the newest image, NEW (AwsBackup_i-0123_1795230000), was created at 2026-11-21T03:00:00Z, 5 h 0 min ago. Its maximum age is 4 h 0 min: check why the backups have stopped
     "#]]).await;
     scene.play(&[("MAX_IMAGE_AGE", "6h")], json!({})).await;
     scene.lab.sleep(2 * HOUR).await;
@@ -161,11 +161,11 @@ async fn news_that_are_ahead_of_the_image_are_told_again() {
 async fn what_the_function_is_not_for_is_refused() {
     let scene = Scene::new().await;
     check(&scene, &[], sample("instance-state-refused"), expect![[r#"
-        UnsupportedEvent: lt-ami-refresher handles scheduled events, payloads of its own, state changes of images and of backup jobs, not an event "EC2 Instance State-change Notification" of "aws.ec2"; correct the rule that sent it
+        UnsupportedEvent: lt-ami-refresher handles scheduled events, payloads of its own, and state changes of images and of backup jobs, not an event "EC2 Instance State-change Notification" of "aws.ec2"; correct the rule that sent it
         metric: "UnsupportedEvent"
     "#]]).await;
     check(&scene, &[], sample("unknown-key-refused"), expect![[r#"
-        InvalidPayload: imageAge: unknown; a payload can have instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
+        InvalidPayload: imageAge: unknown; the keys of a payload are instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
         metric: "InvalidPayload"
     "#]]).await;
 }

@@ -40,7 +40,7 @@ async fn groups_are_said_by_their_ids() {
           LaunchTemplateId=LT
           => ok
         POST ec2 CreateLaunchTemplateVersion
-          ClientToken=3b2beebc78ff1142e7c83b418849ebfa8b034dfbb3c32463813adaba8cf39c44
+          ClientToken=001f5893c918d174648e46ca98d69e39d49c633b687539d3827611475a6613ed
           LaunchTemplateData.ImageId=NEW
           LaunchTemplateData.SecurityGroupId.1=SG-WEB
           LaunchTemplateData.SecurityGroupId.2=SG-ADMIN
@@ -113,7 +113,7 @@ async fn groups_go_into_the_primary_interface_and_nothing_else_of_it_changes() {
           LaunchTemplateId=LT
           => ok
         POST ec2 CreateLaunchTemplateVersion
-          ClientToken=0003c202148b25ee5463eeb846e1f80d57df901546906b8cdd9078bdc5072dae
+          ClientToken=a044ae0e44dde1962b63a0bb71ad96277bf0cd7f6aabfd351d05a65834ab526d
           LaunchTemplateData.ImageId=NEW
           LaunchTemplateData.NetworkInterface.1.AssociatePublicIpAddress=true
           LaunchTemplateData.NetworkInterface.1.DeviceIndex=0
@@ -172,7 +172,7 @@ async fn a_version_that_names_its_groups_is_rebuilt_without_the_names_and_loses_
           LaunchTemplateId=LT
           => ok
         POST ec2 CreateLaunchTemplateVersion
-          ClientToken=c7ff70fef8da62fff659fd57bb7597eaa47ed69a03369573c77b5536e8041334
+          ClientToken=d05cdde5957bf044a2ffc8f572786ffd8064effd92c585c5e999d97abec885dc
           LaunchTemplateData.ImageId=NEW
           LaunchTemplateData.InstanceType=t3.micro
           LaunchTemplateData.KeyName=operator
@@ -222,7 +222,7 @@ async fn names_of_groups_become_their_ids_where_nothing_else_is_said() {
     let scene = Scene::with(|scene| scene.bare().security_groups("web")).await;
     scene.lab.world(|world| world.add_security_group("web", "vpc-0a0b0c0d0e0f00002"));
     check_refusal(&scene, &[], expect![[r#"
-        UnusableTemplate: 2 security groups are named "web"; the source version names its groups, which works in no VPC but the default one: say their ids in SG_IDS
+        UnusableTemplate: 2 security groups are named "web"; the source version has its security groups by name, which works only in the default VPC: set their ids in SG_IDS
     "#]]).await;
 }
 
@@ -256,7 +256,7 @@ async fn groups_beside_interfaces_are_refused_unless_they_are_said() {
     };
     let scene = Scene::with(beside).await;
     check_refusal(&scene, &[], expect![[r#"
-        UnusableTemplate: version 1 has security groups beside its network interfaces, where no instance can be launched: say the groups in SG_IDS
+        UnusableTemplate: version 1 has security groups beside its network interfaces, and EC2 launches no instance from it: set SG_IDS
     "#]]).await;
     scene.play(&[("SG_IDS", &scene.admin)], json!({})).await;
     let version = scene.version(2);

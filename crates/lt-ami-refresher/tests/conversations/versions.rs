@@ -38,7 +38,7 @@ async fn the_newest_backup_becomes_the_default_version() {
           LaunchTemplateId=LT
           => ok
         POST ec2 CreateLaunchTemplateVersion
-          ClientToken=0c5c1cb85ba9de9ba478889947ff0b886b23a3e68564c707972a4b4ea06df210
+          ClientToken=85f8a37aeadaa22a13a2c935d23e52f6e3244942c15278d433dfc14c3be460e3
           LaunchTemplateData.ImageId=NEW
           LaunchTemplateId=LT
           SourceVersion=1

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod groups;
+mod asgs;
 mod images;
 mod preflight;
 mod versions;

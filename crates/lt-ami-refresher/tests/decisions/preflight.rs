@@ -46,9 +46,9 @@ fn the_image_must_fit_the_instance_type() {
         ("", hvm("arm64"), ""),
         ("large", hvm("arm64"), ""),
         ("m3.large", paravirtual.clone(), ""),
-        ("m5.large", paravirtual, "ami-1 is paravirtual, which m5.large does not take"),
+        ("m5.large", paravirtual, "ami-1 is paravirtual, which m5.large does not accept"),
         ("m3.large", in_store.clone(), ""),
-        ("m5.large", in_store, "ami-1 has an instance-store root device, which m5.large does not take"),
+        ("m5.large", in_store, "ami-1 has an instance-store root device, which m5.large does not accept"),
     ] {
         let data = Data::builder().set_instance_type(Some(kind.into()).filter(|_| !kind.is_empty())).build();
         assert_eq!(preflight::check(&data, &image).join("; "), expected, "{kind}");
@@ -75,7 +75,7 @@ fn the_block_devices_must_fit_the_image() {
             false,
         ),
         (mapping("/dev/sda1", Some(40), None), "", true),
-        (leave_out("/dev/xvda"), "the template leaves out /dev/xvda, the root device of ami-1", false),
+        (leave_out("/dev/xvda"), "the template suppresses /dev/xvda, the root device of ami-1", false),
         (leave_out("/dev/sdb"), "", false),
         (ephemeral, "", false),
     ] {
@@ -101,7 +101,7 @@ fn the_groups_must_exist_in_one_vpc() {
         let found: BTreeMap<String, String> =
             found.iter().map(|(id, vpc)| ((*id).to_owned(), (*vpc).to_owned())).collect();
         let groups = ids(groups).into_iter().collect();
-        assert_eq!(preflight::check_groups(&groups, &found).join("; "), expected);
+        assert_eq!(preflight::check_security_groups(&groups, &found).join("; "), expected);
     }
 }
 
@@ -110,5 +110,5 @@ fn the_groups_of_all_interfaces_are_looked_at() {
     let interfaces = [interface(Some(0), &["sg-1"]), interface(Some(1), &["sg-2"])];
     let data =
         Data::builder().set_network_interfaces(Some(interfaces.into())).security_group_ids("sg-3").build();
-    assert_eq!(preflight::groups(&data).into_iter().collect::<Vec<_>>(), ["sg-1", "sg-2", "sg-3"]);
+    assert_eq!(preflight::security_groups(&data).into_iter().collect::<Vec<_>>(), ["sg-1", "sg-2", "sg-3"]);
 }

@@ -81,7 +81,7 @@ fn groups_that_work_nowhere_are_not_inherited() {
 fn groups_that_have_no_place_are_refused() {
     let secondary = version(3, data().network_interfaces(interface(Some(1), &[])));
     let error = want(&secondary, &["sg-1"]).unwrap_err();
-    assert_eq!(error, "none of the network interfaces has device index 0: no place for SG_IDS");
+    assert_eq!(error, "no network interface has device index 0, so there is no place for SG_IDS");
     let own = Interface::builder().network_interface_id("eni-1").build();
     let existing = version(3, data().network_interfaces(own));
     let error = want(&existing, &["sg-1"]).unwrap_err();
@@ -92,10 +92,10 @@ fn groups_that_have_no_place_are_refused() {
 #[test]
 fn names_of_groups_are_looked_up_where_nothing_else_says_them() {
     let named = version(3, data().security_groups("web"));
-    assert_eq!(plan::named_groups(&named, None), ["web"]);
-    assert_eq!(plan::named_groups(&named, Some(&ids(&["sg-1"]))), [] as [&str; 0]);
+    assert_eq!(plan::named_security_groups(&named, None), ["web"]);
+    assert_eq!(plan::named_security_groups(&named, Some(&ids(&["sg-1"]))), [] as [&str; 0]);
     let beside = version(3, data().security_groups("web").network_interfaces(interface(None, &[])));
-    assert_eq!(plan::named_groups(&beside, None), [] as [&str; 0]);
+    assert_eq!(plan::named_security_groups(&beside, None), [] as [&str; 0]);
 }
 
 #[test]

@@ -1,0 +1,293 @@
+//! Reconcile: finds the waits of the groups and handles each, as if its event had just arrived. The steps are the
+//! same for every function: find the waits, handle them at a pace that AWS's shared token bucket allows, send
+//! heartbeats, and count the results for the answer. The function itself decides what to do for a wait.
+//!
+//! AWS calls: those of `pending`, and `autoscaling:RecordLifecycleActionHeartbeat`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_autoscaling::types::AutoScalingGroup;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, stream};
+use lambda_kit::config::Names;
+use lambda_kit::{Answer, Error, Invocation};
+use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, warn};
+
+use crate::outcome::SWEPT;
+use crate::pending::{Asgs, Found};
+use crate::{Actions, Completion, Wait};
+
+/// Maximum of groups that are read concurrently. All callers of the account share Auto Scaling's token bucket.
+const MAX_CONCURRENT_GROUPS: usize = 4;
+
+/// Maximum of waits that are handled concurrently, and the pause between their starts: twenty calls a second, which
+/// leaves tokens for other callers even if a thousand instances wait.
+const MAX_CONCURRENT_WAITS: usize = 4;
+const WAIT_START_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Minimum time to begin work for a wait. With less, the wait is left to the next sweep.
+const MIN_WAIT_TIME: Duration = Duration::from_secs(1);
+
+/// Maximum time for one wait. Otherwise a wait in lasting contention would keep its place until the end of the run.
+/// The next sweep tries again.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The shortest schedule of EventBridge.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The load balancer's default deregistration delay: the time from the start of a scaling activity to its wait.
+const DEFAULT_DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
+
+/// What the run did for a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Did {
+    /// It started the wait's work.
+    Started,
+    /// It completed the action.
+    Completed,
+    /// The action had already ended.
+    AlreadyFinished,
+    /// It sent a heartbeat.
+    Heartbeat,
+    /// There was nothing to do now.
+    Waits,
+    /// No time was left for the wait.
+    Left,
+}
+
+impl From<Completion> for Did {
+    fn from(completion: Completion) -> Self {
+        match completion {
+            Completion::Completed => Self::Completed,
+            Completion::AlreadyFinished => Self::AlreadyFinished,
+        }
+    }
+}
+
+/// Reconciles groups whose events may have been lost.
+#[derive(Debug, Clone)]
+pub struct Reconciler {
+    asgs: Asgs,
+    actions: Actions,
+    hooks: Option<Vec<String>>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+/// Facts that only a warm process knows. A cold process works without them.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Hooks, by group and name, that were reported as too short for the sweep's interval.
+    warned: BTreeSet<(String, String)>,
+    /// The start of the last sweep.
+    began: Option<DateTime<Utc>>,
+    /// The start of the last sweep that handled every wait.
+    last: Option<DateTime<Utc>>,
+}
+
+/// One run: the waits that it found and the results.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The groups.
+    pub groups: Vec<AutoScalingGroup>,
+    /// The waits in the groups.
+    pub waits: Vec<Found>,
+    began: DateTime<Utc>,
+    done: BTreeMap<Did, usize>,
+    failed: Vec<(String, Error)>,
+}
+
+impl Reconciler {
+    /// Acts on the hooks named in `hooks`, or, without names, on the terminating waits of groups with exactly one
+    /// terminating hook.
+    pub fn new(asgs: Asgs, actions: Actions, hooks: Option<Vec<String>>) -> Self {
+        Self { asgs, actions, hooks, memory: Arc::default() }
+    }
+
+    /// Finds the waits in the groups with these names. An error of one group doesn't stop the others.
+    ///
+    /// # Errors
+    /// The groups themselves could not be read.
+    pub async fn look(&self, names: &Names, invocation: &Invocation) -> Result<Round, Error> {
+        let began = invocation.now();
+        let groups = self.asgs.named(names).await?;
+        let looked: Vec<_> = stream::iter(groups)
+            .map(|group| async move {
+                let found = self.asgs.waits(&group, self.hooks.as_deref(), began).await;
+                (group, found)
+            })
+            .buffer_unordered(MAX_CONCURRENT_GROUPS)
+            .collect()
+            .await;
+        let mut round = Round { began, ..Round::default() };
+        for (group, found) in looked {
+            match found {
+                Ok(found) => round.waits.extend(found),
+                Err(error) => round.fail(group.auto_scaling_group_name().unwrap_or_default(), error),
+            }
+            round.groups.push(group);
+        }
+        for found in &round.waits {
+            self.warn_about_interval(found, began);
+        }
+        self.memory().began = Some(began);
+        Ok(round)
+    }
+
+    /// Warns about a hook whose timeout is too short for the sweep's heartbeats. The interval is known after two
+    /// sweeps in this process; until then the shortest possible schedule is assumed.
+    fn warn_about_interval(&self, found: &Found, now: DateTime<Utc>) {
+        let Wait { group, hook, .. } = &found.wait;
+        let heartbeat = found.timers.heartbeat;
+        let mut memory = self.memory();
+        let interval = memory.began.and_then(|last| (now - last).to_std().ok());
+        let interval = interval.unwrap_or_default().max(MIN_SWEEP_INTERVAL);
+        if heartbeat < interval * 2 && memory.warned.insert((group.clone(), hook.clone())) {
+            warn!(
+                asg.name = group,
+                hook.name = hook,
+                "{hook} of {group}: the hook's heartbeat timeout of {} s is shorter than twice the sweep's interval of {} s; \
+                 sweep more often, or raise the timeout",
+                heartbeat.as_secs(),
+                interval.as_secs()
+            );
+        }
+    }
+
+    /// Whether this sweep should send a heartbeat. Each wait gets one heartbeat per third of its hook's timeout, with
+    /// an offset per instance, so that a thousand waits that began together don't get their heartbeats together. A
+    /// sweep that does not know the time of the last one sends a heartbeat to all, up to the global timeout.
+    pub fn is_due(&self, found: &Found, now: DateTime<Utc>) -> bool {
+        is_due(found, self.memory().last, now)
+    }
+
+    /// Sends a heartbeat if it is due.
+    ///
+    /// # Errors
+    /// As [`Actions::heartbeat`].
+    pub async fn keep_alive(&self, found: &Found, invocation: &Invocation) -> Result<Did, Error> {
+        if !self.is_due(found, invocation.now()) {
+            return Ok(Did::Waits);
+        }
+        Ok(match self.actions.heartbeat(&found.wait, invocation).await? {
+            Completion::Completed => Did::Heartbeat,
+            Completion::AlreadyFinished => Did::AlreadyFinished,
+        })
+    }
+
+    /// The answer of the run, after all waits.
+    ///
+    /// # Errors
+    /// The first one, if nothing succeeded.
+    pub fn answer(&self, mut round: Round) -> Result<Answer, Error> {
+        let did = |what| round.done.get(&what).copied().unwrap_or_default();
+        if did(Did::Left) == 0 && round.failed.is_empty() {
+            self.memory().last = Some(round.began);
+        }
+        for (group, error) in &round.failed {
+            error!(asg.name = group, error.type = error.name(), "the sweep of {group} failed: {}", error.chain());
+        }
+        let handled: usize = round.done.values().sum();
+        if handled == 0 && !round.failed.is_empty() {
+            return Err(round.failed.swap_remove(0).1);
+        }
+        let answer = Answer::new(SWEPT)
+            .with("groups", round.groups.len())
+            .with("waiting", handled)
+            .with("started", did(Did::Started))
+            .with("completed", did(Did::Completed))
+            .with("already_finished", did(Did::AlreadyFinished))
+            .with("heartbeats", did(Did::Heartbeat))
+            .with("left", did(Did::Left));
+        let failures = round.failed.iter();
+        let failures = failures.map(|(group, error)| json!({ "asg.name": group, "error": error.chain() }));
+        Ok(if round.failed.is_empty() {
+            answer
+        } else {
+            answer.with("failed", failures.collect::<Vec<Value>>())
+        })
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Round {
+    /// Handles `items` in order, each of which belongs to a wait, and counts the results.
+    pub async fn for_each<T, F>(
+        &mut self,
+        items: Vec<T>,
+        wait: impl Fn(&T) -> &Wait,
+        invocation: &Invocation,
+        handle: impl Fn(T, Invocation) -> F,
+    ) where
+        F: Future<Output = Result<Did, Error>>,
+    {
+        let mut pace = tokio::time::interval(WAIT_START_INTERVAL);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let clock = *invocation;
+        let paced = stream::unfold((items.into_iter(), pace), |(mut items, mut pace)| async move {
+            let next = items.next()?;
+            // Without time, items are only counted.
+            if clock.time_left() > MIN_WAIT_TIME {
+                pace.tick().await;
+            }
+            Some((next, (items, pace)))
+        });
+        let (wait, handle) = (&wait, &handle);
+        let done: Vec<_> = paced
+            .map(|item| async move {
+                let group = wait(&item).group.clone();
+                if clock.time_left() < MIN_WAIT_TIME {
+                    return (group, Ok(Did::Left));
+                }
+                (group, handle(item, clock.at_most(WAIT_TIMEOUT)).await)
+            })
+            .buffer_unordered(MAX_CONCURRENT_WAITS)
+            .collect()
+            .await;
+        for (group, did) in done {
+            match did {
+                Ok(did) => *self.done.entry(did).or_default() += 1,
+                Err(error) => self.failed.push((group, error)),
+            }
+        }
+    }
+
+    /// Records an error of `group`.
+    pub fn fail(&mut self, group: &str, error: Error) {
+        self.failed.push((group.to_owned(), error));
+    }
+}
+
+/// The position of a wait among equally urgent ones. It differs in each sweep, so that the same wait is not always
+/// the last.
+pub fn turn(wait: &Wait, now: DateTime<Utc>) -> u64 {
+    hash(&(&wait.instance, now.timestamp()))
+}
+
+fn is_due(found: &Found, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    let age = found.activity.as_ref().map(|activity| (now - activity.began).to_std().unwrap_or_default());
+    if age.is_some_and(|age| age > found.timers.global + DEFAULT_DEREGISTRATION_DELAY) {
+        return false;
+    }
+    let Some(last) = last else {
+        return true;
+    };
+    let third = (found.timers.heartbeat.as_secs() / 3).max(1).cast_signed();
+    let offset = (hash(&found.wait.instance) % third.cast_unsigned()).cast_signed();
+    let slot = |time: DateTime<Utc>| (time.timestamp() + offset).div_euclid(third);
+    slot(now) != slot(last)
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,95 @@
+//! Launches the instances of a group. A failed launch leaves a scaling activity with the reason, and a pause before
+//! the next attempt.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Activity, Instance, Journey, Timer};
+use crate::aws::error::ApiError;
+use crate::aws::world::World;
+
+/// The longest pause between launches of a group whose launches come to nothing. AWS slows such groups
+/// down but publishes no numbers.
+const MAX_BACKOFF: Duration = Duration::from_secs(15 * 60);
+
+impl World {
+    /// Launches an instance; answers whether EC2 accepted it.
+    pub(super) fn launch(&mut self, group: &str, journey: Journey, what: &str, cause: String) -> bool {
+        self.autoscaling.launched += 1;
+        let order = self.autoscaling.launched;
+        let owner = &self.autoscaling.groups[group];
+        let zone = owner.zones[order as usize % owner.zones.len()].clone();
+        let subnet = self.subnet_in(&owner.subnets, &zone);
+        let planned = match self.plan(&owner.launch_source, &zone, subnet) {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.launch_refused(group, zone, what, cause, &error);
+                return false;
+            }
+        };
+        let protected = owner.protect_new && journey == Journey::Launch;
+        let id = self.id("i");
+        let instance = Instance {
+            id: id.clone(),
+            group: group.to_owned(),
+            state: "",
+            zone,
+            healthy: true,
+            waits: BTreeMap::new(),
+            launched_from: planned.from,
+            order,
+            instance_type: planned.launch.instance_type.clone(),
+            image_override: planned.image_override,
+            protected,
+            superseded: None,
+            journey: None,
+            activity: None,
+        };
+        self.instance_launched(&id, group, &instance.zone, planned.launch);
+        self.autoscaling.instances.insert(id.clone(), instance);
+        self.begin(&id, journey, format!("{what}: {id}"), cause);
+        true
+    }
+
+    /// EC2 did not accept a launch: there is no instance, but an activity that has failed. A running
+    /// instance refresh fails with it; AWS says that launches that fail can do that, but not how many it
+    /// takes.
+    fn launch_refused(&mut self, group: &str, zone: String, what: &str, cause: String, error: &ApiError) {
+        let now = self.now();
+        let message = format!("{}. Launching EC2 instance failed.", error.message.trim_end_matches('.'));
+        let activity = Activity {
+            id: self.uuid(),
+            group: group.to_owned(),
+            instance: String::new(),
+            description: format!("{what}.  Status Reason: {message}"),
+            cause,
+            start: now,
+            end: Some(now),
+            status: "Failed",
+            message: Some(message.clone()),
+            progress: 100,
+            zone,
+        };
+        self.autoscaling.activities.push(activity);
+        let index = self.autoscaling.activities.len() - 1;
+        self.see_activity(index);
+        self.tell_end(index);
+        if let Some(refresh) = self.group_mut(group).running_refresh() {
+            (refresh.status, refresh.ended, refresh.reason) = ("Failed", Some(now), Some(message));
+        }
+        self.slow_down(group);
+    }
+
+    /// A launch came to nothing: the group tries again, more slowly each time.
+    pub(super) fn slow_down(&mut self, name: &str) {
+        let backoff = self.delays.launch_backoff;
+        let group = self.group_mut(name);
+        group.launches_failed += 1;
+        if let Some(doublings) = group.launches_failed.checked_sub(2) {
+            let pause = (backoff * 2u32.pow(doublings.min(10))).min(MAX_BACKOFF);
+            let over = self.set_timer(pause, Timer::Reconcile { group: name.to_owned() });
+            self.group_mut(name).no_launch_before = Some(over);
+        }
+        self.reconcile_soon(name);
+    }
+}

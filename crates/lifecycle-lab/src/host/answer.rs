@@ -1,0 +1,102 @@
+//! The path of a call: from a door through the faults to AWS's state, and back in the caller's protocol.
+
+use std::time::Duration;
+
+use super::call::{Call, Caller, OPERATOR, Outcome};
+use super::faults::CallFault;
+use super::lab::Lab;
+use crate::aws::error::ApiError;
+use crate::aws::services;
+use crate::wire::{HttpAnswer, HttpRequest};
+
+/// How long AWS takes for an answer, at least; each call takes up to twice that. A setting of the lab:
+/// around what these services answer in.
+const LATENCY: Duration = Duration::from_millis(30);
+
+/// What comes back from a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// An answer.
+    Answer(HttpAnswer),
+    /// The connection was cut.
+    Cut,
+    /// Nothing, ever.
+    Silence,
+}
+
+impl Lab {
+    /// Plays one HTTP request to an AWS service.
+    pub(super) async fn answer(&self, caller: Caller, http: &HttpRequest) -> Reply {
+        let request = http.request();
+        let Some(service) = http.service() else {
+            let error = ApiError {
+                status: 403,
+                code: "MissingAuthenticationToken",
+                message: "The request is not signed, so lifecycle-lab can't tell which service it is for"
+                    .to_owned(),
+            };
+            return Reply::Answer(http.answer(&request.action, &Err(error), String::new()));
+        };
+        let nth = self.count_call(&caller.name);
+        let (fault, slowness) = {
+            let mut faults = self.faults();
+            let function = (caller.name != OPERATOR).then_some(caller.name.as_str());
+            (faults.of_call(function, nth, &request.action), faults.share())
+        };
+        tokio::time::sleep(LATENCY.mul_f64(1.0 + slowness)).await;
+
+        let end = |outcome: Outcome| {
+            self.record(Call {
+                caller: caller.name.clone(),
+                method: request.method.clone(),
+                service: service.to_owned(),
+                action: request.action.clone(),
+                parameters: request.lines.clone(),
+                outcome,
+            });
+        };
+        let kill = || match &caller.kill {
+            Some(kill) => {
+                kill.notify_one();
+                Reply::Silence
+            }
+            // Not a run that could be killed.
+            None => Reply::Cut,
+        };
+        match fault {
+            Some(CallFault::Hang) => {
+                end(Outcome::NoAnswer);
+                return Reply::Silence;
+            }
+            Some(CallFault::CutBefore) => {
+                end(Outcome::CutBefore);
+                return Reply::Cut;
+            }
+            Some(CallFault::KillBefore) => {
+                end(Outcome::KilledBefore);
+                return kill();
+            }
+            _ => {}
+        }
+        let refusal = fault.and_then(|fault| fault.answer(&caller.name, service, &request.action));
+        let played = match refusal {
+            Some(error) => Err(error),
+            None => self.world(|world| services::call(world, service, &request)),
+        };
+        let verdict = played.as_ref().map(drop).map_err(|error| error.code);
+        match fault {
+            Some(CallFault::CutAfter) => {
+                end(Outcome::AnswerLost(verdict));
+                Reply::Cut
+            }
+            Some(CallFault::KillAfter) => {
+                end(Outcome::KilledAfter(verdict));
+                kill()
+            }
+            _ => {
+                end(Outcome::Answered(verdict));
+                Reply::Answer(http.answer(&request.action, &played, format!("{}-{nth}", caller.name)))
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Invokes functions: single and asynchronous invocations with Lambda's retries and failure queue, schedules, and the
+//! output of functions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::TimeDelta;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::call::Caller;
+use super::lab::Lab;
+use super::lambda::function::{Code, Function};
+use super::lambda::handler::handle;
+use super::lambda::run::{Failure, Run, RunError};
+use super::lambda::sandbox::Sandbox;
+use super::moment::What;
+
+/// Lambda's pauses before the first and the second retry of an asynchronous invocation that failed.
+const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+
+/// Lambda's first and its longest pause before it tries a throttled event again; from one to the other they
+/// grow exponentially. AWS does not say by which factor: here they double.
+const THROTTLE_RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5 * 60)];
+
+/// An event that has waited for so long is given up: the default of `MaximumEventAgeInSeconds`.
+const MAX_EVENT_AGE: TimeDelta = TimeDelta::hours(6);
+
+/// The room that one run takes, until it is dropped.
+#[derive(Debug)]
+struct Room {
+    lab: Lab,
+    function: String,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.lab.functions().concurrency.leave(&self.function);
+    }
+}
+
+impl Lab {
+    /// Adds a function, or replaces the one of this name; its processes end. A binary's variables are its
+    /// configuration's; a handler's are empty until [`World::set_variables`](crate::World::set_variables).
+    pub fn add_function(&self, function: Function) {
+        let variables = match &function.code {
+            Code::Handler(_) => BTreeMap::new(),
+            Code::Binary { variables, .. } => variables.clone(),
+        };
+        self.world(|world| world.deploy(&function.name, function.time_limit.as_secs(), variables));
+        let mut functions = self.functions();
+        functions.idle.remove(&function.name);
+        functions.by_name.insert(function.name.clone(), Arc::new(function));
+    }
+
+    /// Removes all functions. A handler that holds the lab which holds it keeps both for good: who plays many
+    /// labs ends each with this.
+    pub fn remove_functions(&self) {
+        let removed = std::mem::take(&mut self.functions().by_name);
+        // Not while the lock is held: what handlers own may want it when it is dropped.
+        drop(removed);
+    }
+
+    /// Invokes a function every `period` of the lab's time, as a schedule does.
+    pub fn schedule(&self, period: Duration, function: &str, payload: Value) {
+        let (lab, function) = (self.clone(), function.to_owned());
+        tokio::spawn(async move {
+            loop {
+                lab.sleep(period).await;
+                let (lab, function, payload) = (lab.clone(), function.clone(), payload.clone());
+                tokio::spawn(async move { lab.invoke_async(&function, payload).await });
+            }
+        });
+    }
+
+    /// What the failure queues hold.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.functions().failures.clone()
+    }
+
+    /// What functions wrote to standard output and standard error, line by line.
+    pub fn logs(&self) -> Vec<String> {
+        self.functions().logs.clone()
+    }
+
+    /// Takes a line that a function wrote. Those of processes come here by themselves.
+    pub fn log(&self, function: &str, line: String) {
+        self.notice(What::Logged { function: function.to_owned(), line: line.clone() });
+        self.functions().logs.push(line);
+    }
+
+    /// Where a handler writes its lines, which are logged at once.
+    pub fn pipe(&self, function: &str) -> UnboundedSender<String> {
+        let (sender, mut lines) = unbounded_channel();
+        let (lab, function) = (self.clone(), function.to_owned());
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                lab.log(&function, line);
+            }
+        });
+        sender
+    }
+
+    pub(super) fn keep(&self, function: &str, payload: Value, error: RunError, attempts: u32) {
+        self.functions().failures.push(Failure { function: function.to_owned(), payload, error, attempts });
+    }
+
+    /// An asynchronous invocation: run again after one and two minutes if it fails, then kept by the
+    /// failure queue. Where Lambda has no room for it, it waits, for six hours at most. Ends when the event is
+    /// dealt with.
+    pub async fn invoke_async(&self, function: &str, payload: Value) {
+        let queued = self.now();
+        let mut attempt = 1;
+        let [mut pause, longest] = THROTTLE_RETRY_INTERVALS;
+        loop {
+            let Some(room) = self.room_for(function) else {
+                self.notice(What::Throttled { function: function.to_owned(), payload: payload.clone() });
+                if self.now() + pause - queued > MAX_EVENT_AGE {
+                    return self.keep(function, payload, RunError::TooOld, attempt - 1);
+                }
+                self.sleep(pause).await;
+                pause = longest.min(pause * 2);
+                continue;
+            };
+            let Err(error) = self.run(room, function, payload.clone(), attempt).await else { return };
+            let Some(pause) = RETRY_INTERVALS.get(attempt as usize - 1) else {
+                return self.keep(function, payload, error, attempt);
+            };
+            self.sleep(*pause).await;
+            attempt += 1;
+        }
+    }
+
+    /// Runs a function once. `attempt` counts from 1.
+    ///
+    /// # Errors
+    /// The function's own error, or why it gave no answer.
+    pub async fn invoke(&self, name: &str, payload: Value, attempt: u32) -> Result<Value, RunError> {
+        let Some(room) = self.room_for(name) else {
+            self.notice(What::Throttled { function: name.to_owned(), payload });
+            return Err(RunError::NoRoom);
+        };
+        self.run(room, name, payload, attempt).await
+    }
+
+    /// Runs a function once in the room that Lambda has for it.
+    async fn run(&self, _room: Room, name: &str, payload: Value, attempt: u32) -> Result<Value, RunError> {
+        let function = self.functions().by_name.get(name).cloned();
+        let Some(function) = function else {
+            return Err(RunError::NotFound(name.to_owned()));
+        };
+        let run = Run { function: name.to_owned(), request_id: self.faults().uuid(), attempt, payload };
+        self.notice(What::Started(run.clone()));
+        let result = match &function.code {
+            Code::Handler(handler) => handle(handler, &run, function.time_limit).await,
+            Code::Binary { path, .. } => self.run_process(path, &run, function.time_limit).await,
+        };
+        self.notice(What::Ended(run, result.clone()));
+        result
+    }
+
+    /// Runs a function in a process that waits for an event, or in a new one.
+    async fn run_process(&self, path: &Path, run: &Run, limit: Duration) -> Result<Value, RunError> {
+        let name = &run.function;
+        let (environment, variables) = self.world(|world| world.functions.environment(name));
+        let idle = self.functions().idle.get_mut(name).and_then(|idle| {
+            idle.retain(|sandbox| sandbox.environment == environment);
+            idle.pop()
+        });
+        let sandbox = match idle.and_then(Sandbox::alive) {
+            Some(sandbox) => Ok(sandbox),
+            None => self.start_process(name, path, environment, variables).await,
+        };
+        let mut sandbox = sandbox.map_err(|error| RunError::NotStarted(error.to_string()))?;
+        let result = sandbox.run(run, limit).await;
+        let alive = sandbox.alive();
+        self.functions().idle.entry(name.clone()).or_default().extend(alive);
+        result
+    }
+
+    /// Starts a process that signs with an access key of its own, and has the lab as AWS.
+    async fn start_process(
+        &self,
+        function: &str,
+        path: &Path,
+        environment: u64,
+        variables: BTreeMap<String, String>,
+    ) -> anyhow::Result<Sandbox> {
+        let aws = self.tcp().await.context("the lab's TCP door")?;
+        let kill = Arc::new(Notify::new());
+        let access_key =
+            self.world(|world| format!("AKIALAB{}", world.uuid().replace('-', "").to_uppercase()));
+        let caller = Caller { name: function.to_owned(), kill: Some(kill.clone()) };
+        self.functions().callers.insert(access_key.clone(), caller);
+        let own = [
+            ("AWS_ENDPOINT_URL".to_owned(), format!("http://{aws}")),
+            ("AWS_ACCESS_KEY_ID".to_owned(), access_key),
+        ];
+        let variables = own.into_iter().chain(variables);
+        let (lab, name) = (self.clone(), function.to_owned());
+        let log = move |line| lab.log(&name, line);
+        Sandbox::start(function, path, environment, variables, kill, log).await
+    }
+
+    /// Lets so many runs of all functions together be under way at once. AWS's default is 1,000, and less in
+    /// new accounts.
+    pub fn limit_concurrency(&self, limit: u32) {
+        self.functions().concurrency.limit = Some(limit);
+    }
+
+    /// Reserves a part of the account's limit for a function: the others can't use it, and the function can't
+    /// use more. None at all stops the function.
+    pub fn reserve_concurrency(&self, function: &str, reserved: u32) {
+        self.functions().concurrency.reserved.insert(function.to_owned(), reserved);
+    }
+
+    /// Room for a run, if there is some.
+    fn room_for(&self, function: &str) -> Option<Room> {
+        let room = self.functions().concurrency.enter(function);
+        room.then(|| Room { lab: self.clone(), function: function.to_owned() })
+    }
+}

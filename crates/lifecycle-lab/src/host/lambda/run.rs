@@ -1,0 +1,122 @@
+//! A run of a function and its end.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+/// A run of a function.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The function.
+    pub function: String,
+    /// The request's id.
+    pub request_id: String,
+    /// From 1; more than that is a retry.
+    pub attempt: u32,
+    /// What it was invoked with.
+    pub payload: Value,
+}
+
+/// A function's answer to what it could not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionError {
+    /// Stable name.
+    pub error_type: String,
+    /// Text.
+    pub error_message: String,
+}
+
+impl FunctionError {
+    /// An error of this name with this text.
+    pub fn new(error_type: &str, error_message: impl Into<String>) -> Self {
+        Self { error_type: error_type.to_owned(), error_message: error_message.into() }
+    }
+}
+
+/// Why a run or an event has no answer. It displays as in Lambda: `errorType: errorMessage`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", self.error_type(), self.error_message())]
+pub enum RunError {
+    /// The function answered with an error of its own, or its start did.
+    Function(FunctionError),
+    /// It was killed at one of its calls.
+    Killed,
+    /// It reached its time limit, and was killed.
+    TimedOut(Duration),
+    /// Its process ended by itself, without an answer: the exit status.
+    Exited(String),
+    /// Its handler panicked.
+    Panicked,
+    /// Its process could not be started.
+    NotStarted(String),
+    /// Its answer is no JSON.
+    Unreadable(String),
+    /// There is no function of this name.
+    NotFound(String),
+    /// Lambda had no room for it.
+    NoRoom,
+    /// Lambda had no room for it until the event was too old.
+    TooOld,
+    /// It read a queue, and answered which messages failed.
+    MessagesFailed(Value),
+}
+
+/// Lambda's `errorType` and `errorMessage`.
+impl Serialize for RunError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        FunctionError::new(self.error_type(), self.error_message()).serialize(serializer)
+    }
+}
+
+impl From<FunctionError> for RunError {
+    fn from(error: FunctionError) -> Self {
+        Self::Function(error)
+    }
+}
+
+impl RunError {
+    /// The error's name, as Lambda or the function gives it.
+    pub fn error_type(&self) -> &str {
+        match self {
+            Self::Function(error) => &error.error_type,
+            Self::Killed | Self::Exited(_) | Self::Panicked => "Runtime.ExitError",
+            Self::TimedOut(_) => "Sandbox.Timedout",
+            Self::NotStarted(_) => "Runtime.StartError",
+            Self::Unreadable(_) => "Runtime.InvalidResponse",
+            Self::NotFound(_) => "ResourceNotFoundException",
+            Self::NoRoom => "TooManyRequestsException",
+            Self::TooOld => "EventAgeExceeded",
+            Self::MessagesFailed(_) => "batchItemFailures",
+        }
+    }
+
+    /// The error's text, as Lambda or the function gives it.
+    pub fn error_message(&self) -> String {
+        match self {
+            Self::Function(error) => error.error_message.clone(),
+            Self::Killed => "Runtime exited with error: signal: killed".to_owned(),
+            Self::TimedOut(limit) => format!("Task timed out after {:.2} seconds", limit.as_secs_f64()),
+            Self::Exited(why) => format!("Runtime exited with error: {why}"),
+            Self::Panicked => "the handler panicked".to_owned(),
+            Self::NotStarted(why) | Self::Unreadable(why) => why.clone(),
+            Self::NotFound(name) => format!("Function not found: {name}"),
+            Self::NoRoom | Self::TooOld => "Rate Exceeded.".to_owned(),
+            Self::MessagesFailed(answer) => answer.to_string(),
+        }
+    }
+}
+
+/// An event that the failure queue keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The function.
+    pub function: String,
+    /// What it was invoked with.
+    pub payload: Value,
+    /// How the last attempt ended.
+    pub error: RunError,
+    /// How many there were.
+    pub attempts: u32,
+}

@@ -1,0 +1,90 @@
+//! The invariants of a storm: their names and the sentences of the report, in the order of an instance's life.
+//! `observer/rules.rs` checks them.
+
+/// Something that must hold, every time that it is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Invariant {
+    LaunchAnswered,
+    RecordedLaunchGoesOn,
+    LaunchLeftToHook,
+    DeathHeld,
+    DeathAnswered,
+    NoneWithoutDrain,
+    OneDrain,
+    DrainEnds,
+    DeathLeavesImage,
+    OneImage,
+    ImageReady,
+    PlannedLeavesNone,
+    ComesToItsEnd,
+    VariablesSurvive,
+    LaunchSucceeds,
+    DefaultCanBeLaunched,
+    DefaultFollowsBackup,
+    OneVersion,
+    VersionsInUseStay,
+    ServicesKeepHours,
+    BucketLeftToOthers,
+}
+
+impl Invariant {
+    /// All of them.
+    pub(crate) const ALL: [Self; 21] = [
+        Self::LaunchAnswered,
+        Self::RecordedLaunchGoesOn,
+        Self::LaunchLeftToHook,
+        Self::DeathHeld,
+        Self::DeathAnswered,
+        Self::NoneWithoutDrain,
+        Self::OneDrain,
+        Self::DrainEnds,
+        Self::DeathLeavesImage,
+        Self::OneImage,
+        Self::ImageReady,
+        Self::PlannedLeavesNone,
+        Self::ComesToItsEnd,
+        Self::VariablesSurvive,
+        Self::LaunchSucceeds,
+        Self::DefaultCanBeLaunched,
+        Self::DefaultFollowsBackup,
+        Self::OneVersion,
+        Self::VersionsInUseStay,
+        Self::ServicesKeepHours,
+        Self::BucketLeftToOthers,
+    ];
+
+    /// It in a sentence.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::LaunchAnswered => {
+                "A launch whose event was delivered is answered before its hook times out."
+            }
+            Self::RecordedLaunchGoesOn => "A launch that was recorded goes on.",
+            Self::LaunchLeftToHook => "A launch that ami-snapshotter sees is left to the hook.",
+            Self::DeathHeld => "An instance that has served waits in its terminating hook before it goes.",
+            Self::DeathAnswered => "No wait times out that undisturbed sweeps have seen.",
+            Self::NoneWithoutDrain => "No instance whose agent can be reached goes without its drain.",
+            Self::OneDrain => "A drain is started once.",
+            Self::DrainEnds => "No instance goes while its drain runs.",
+            Self::DeathLeavesImage => "An unplanned termination leaves an image.",
+            Self::OneImage => "One death leaves one image at most.",
+            Self::ImageReady => "No instance goes before its image is ready.",
+            Self::PlannedLeavesNone => "A death that was planned leaves no image.",
+            Self::ComesToItsEnd => "Every instance comes to its end.",
+            Self::VariablesSurvive => "Variables that belong to others survive.",
+            Self::LaunchSucceeds => "Every instance that a group wants can be launched from its version.",
+            Self::DefaultCanBeLaunched => "What lt-ami-refresher makes the default can be launched.",
+            Self::DefaultFollowsBackup => {
+                "After an undisturbed run the default is the newest backup, or that was refused."
+            }
+            Self::OneVersion => "No version says what another one does.",
+            Self::VersionsInUseStay => "No version is deleted that is in use.",
+            Self::ServicesKeepHours => {
+                "ECS services are awake in their hours, at no other time, and at their size."
+            }
+            Self::BucketLeftToOthers => {
+                "The functions leave half of Auto Scaling's bucket to others, hour by hour."
+            }
+        }
+    }
+}

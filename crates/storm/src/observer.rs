@@ -1,0 +1,464 @@
+//! Watches a storm from AWS's side: the moments of the lab and the state of its world. Of the functions it sees only
+//! their runs and which of their calls were disturbed. This module follows the moments, `life` holds the facts of
+//! each instance, `rules` checks the invariants, and `templates` those of the launch template.
+
+mod life;
+mod rules;
+mod templates;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use lifecycle_lab::autoscaling::Transition;
+use lifecycle_lab::ec2::InstanceState;
+use lifecycle_lab::faults::EventFault;
+use lifecycle_lab::run_command::Ping;
+use lifecycle_lab::{Call, Lab, Moment, Run, RunError, Sight, What};
+use serde_json::Value;
+
+use crate::backups::BACKUP;
+use crate::effect::{is_disturbed, is_throttle};
+use crate::invariant::Invariant;
+use crate::recording::Recording;
+use crate::scene::{BLOG, IMAGE_SWEEP, MAX_IMAGES_PER_HOUR};
+use crate::tally::Tally;
+use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
+
+/// Lambda's attempts at an event; after the last one it is only kept.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// What the account's people mean to be true.
+pub(crate) struct Scene {
+    /// Resources of the services, and the minimum and the maximum that they were registered with.
+    pub(crate) services: Vec<(String, (u32, u32))>,
+    /// Variables of ami-snapshotter's configuration that are not its own.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
+}
+
+/// Something that must not be.
+pub(crate) struct Violation {
+    /// What, in a sentence.
+    pub(crate) what: String,
+    /// The instance that it is about, if it is about one.
+    pub(crate) instance: Option<String>,
+    /// Everything that was seen of the instance, a line for each moment.
+    pub(crate) history: Vec<String>,
+}
+
+/// A run that is under way, or a sweep that was.
+#[derive(Debug, Clone)]
+struct RunSeen {
+    function: String,
+    started: DateTime<Utc>,
+    ended: Option<DateTime<Utc>>,
+    /// Whether no call that the function made in that time was disturbed.
+    undisturbed: bool,
+    /// Whether, besides, it ended well.
+    clean: bool,
+}
+
+/// What is remembered of the launch template.
+#[derive(Default)]
+struct TemplateSeen {
+    /// Since when backups are available.
+    available: BTreeMap<String, DateTime<Utc>>,
+    /// When an operator last changed the template by hand.
+    touched: Option<DateTime<Utc>>,
+}
+
+/// Follows one account.
+pub(crate) struct Observer {
+    lab: Lab,
+    scene: Scene,
+    lives: BTreeMap<String, Life>,
+    /// Instances whose life is over.
+    gone: BTreeSet<String>,
+    /// The instances that images were made of, and that commands were sent to.
+    instances_of: BTreeMap<String, String>,
+    groups: BTreeMap<String, Group>,
+    runs: BTreeMap<String, RunSeen>,
+    template: TemplateSeen,
+    /// Sweeps that have ended.
+    sweeps: Vec<RunSeen>,
+    /// The hour, counted from 1970, and the calls of functions to Auto Scaling in it.
+    hour: (i64, u64),
+    tally: Tally,
+    violations: Vec<Violation>,
+    /// What a page will show of the account, if there will be one.
+    pub(crate) recording: Option<Recording>,
+}
+
+impl Observer {
+    pub(crate) fn new(lab: &Lab, scene: Scene) -> Self {
+        Self {
+            lab: lab.clone(),
+            scene,
+            lives: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            instances_of: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            template: TemplateSeen::default(),
+            sweeps: Vec::new(),
+            hour: (0, 0),
+            tally: Tally::default(),
+            violations: Vec::new(),
+            recording: None,
+        }
+    }
+
+    /// Whether the instance was seen before.
+    pub(crate) fn knows(&self, instance: &str) -> bool {
+        self.lives.contains_key(instance) || self.gone.contains(instance)
+    }
+
+    /// The end: what was counted, and what did not hold.
+    pub(crate) fn finish(&mut self, lab_time: TimeDelta, failures: usize) -> (Tally, Vec<Violation>) {
+        self.check_variables();
+        for life in std::mem::take(&mut self.lives).into_values() {
+            self.violate_of(Invariant::ComesToItsEnd, &life, format!("{} is still there", life.id));
+        }
+        self.tally.lab_time = lab_time;
+        self.tally.bucket = self.lab.world(|world| {
+            let bucket = world.autoscaling.bucket.as_ref();
+            bucket.map_or((0, 0), |bucket| (bucket.served + bucket.refused, bucket.refused))
+        });
+        self.tally.failures = failures as u64;
+        (std::mem::take(&mut self.tally), std::mem::take(&mut self.violations))
+    }
+
+    /// Takes in what happened.
+    pub(crate) fn see(&mut self, moment: &Moment) {
+        let at = moment.at;
+        if let What::Seen(Sight::Image { image, .. }) = &moment.what
+            && !self.instances_of.contains_key(image)
+        {
+            let source = self
+                .lab
+                .world(|world| world.ec2.image(image).and_then(|image| image.source_instance.clone()));
+            self.instances_of.insert(image.clone(), source.unwrap_or_default());
+        }
+        let concerned = self.concerned(&moment.what);
+        if let Some(recording) = &mut self.recording {
+            recording.see(moment, &concerned, &self.lab);
+        }
+        for id in concerned {
+            let reachable = self.lab.world(|world| world.run_command.ping(&id) == Ping::Online);
+            if let Some(life) = self.lives.get_mut(&id) {
+                life.note(at, &life::line(&moment.what));
+                if !reachable && let Some(hold) = life.hold.as_mut().filter(|hold| !hold.unreachable) {
+                    hold.unreachable = true;
+                    life.note(at, "its agent can't be reached");
+                }
+            }
+        }
+        match &moment.what {
+            What::Seen(sight) => self.sight(at, sight),
+            What::Faulted(fault, event) => self.faulted(*fault, event),
+            What::Called(call) => self.called(at, call),
+            What::Started(run) => {
+                let function = run.function.clone();
+                let seen = RunSeen { function, started: at, ended: None, undisturbed: true, clean: true };
+                self.runs.insert(run.request_id.clone(), seen);
+            }
+            What::Throttled { function, .. } => {
+                *self.tally.no_room.entry(function.clone()).or_default() += 1;
+            }
+            What::Ended(run, result) => self.ended(at, run, result),
+            What::Sent(_) | What::Logged { .. } => {}
+        }
+    }
+
+    fn sight(&mut self, at: DateTime<Utc>, sight: &Sight) {
+        match sight {
+            Sight::State { group, instance, state } => self.state(at, group, instance, state),
+            Sight::Activity(activity) if activity.status == "Failed" => {
+                let why = activity.message.as_deref().unwrap_or_default();
+                let what = format!("a launch of {} failed at {at}: {why}", activity.group);
+                self.violate(Invariant::LaunchSucceeds, what);
+            }
+            Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
+                let Some(life) = self.lives.get_mut(&activity.instance) else { return };
+                if life.cause != activity.cause {
+                    life.cause.clone_from(&activity.cause);
+                    let state =
+                        self.lab.world(|world| world.ec2.instance(&activity.instance).map(|one| one.state));
+                    life.reclaimed = state == Some(InstanceState::ShuttingDown);
+                }
+            }
+            Sight::Command { instance, command, status } => {
+                self.instances_of.insert(command.clone(), instance.clone());
+                let Some(life) = self.lives.get_mut(instance) else { return };
+                let first = || CommandSeen { sent: at, statuses: Vec::new() };
+                life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
+            }
+            Sight::TemplateVersion { version, state, .. } => self.see_version(*version, state),
+            Sight::TemplateDefault { version, .. } => self.see_default(*version),
+            Sight::Image { image, name, state } if name.starts_with(BACKUP) => {
+                self.see_backup(at, image, state);
+            }
+            Sight::Image { image, state, .. } => {
+                let id = self.instances_of.get(image).cloned().unwrap_or_default();
+                let Some(life) = self.lives.get_mut(&id) else {
+                    if *state != "pending" {
+                        *self.tally.images.entry("ended after the instance").or_default() += 1;
+                    }
+                    return;
+                };
+                let made = !life.images.contains_key(image);
+                let seen =
+                    life.images.entry(image.clone()).or_insert(ImageSeen { made: at, state, since: at });
+                (seen.state, seen.since) = (state, at);
+                if made && let Some(group) = self.groups.get_mut(&life.group) {
+                    let an_hour_ago = at - TimeDelta::hours(1);
+                    if group.images.iter().filter(|made| **made > an_hour_ago).count() >= MAX_IMAGES_PER_HOUR
+                    {
+                        *self.tally.limits.entry("an image beyond MAX_IMAGES_PER_HOUR").or_default() += 1;
+                    }
+                    group.images.push(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn state(&mut self, at: DateTime<Utc>, group: &str, id: &str, state: &'static str) {
+        self.see_groups(at, group);
+        let Some(mut life) = self.lives.remove(id).or_else(|| {
+            (!self.gone.contains(id)).then(|| {
+                self.tally.instances += 1;
+                self.check(Invariant::LaunchSucceeds);
+                let mut life = Life::new(id, group);
+                life.note(at, &format!("in {group}: {state}"));
+                life
+            })
+        }) else {
+            return;
+        };
+        if let Some(hold) = life.hold.take_if(|hold| hold.over.is_some()) {
+            self.judge(&life, &hold);
+        }
+        if let Some(hold) = &mut life.hold {
+            hold.over = Some(at);
+        }
+        if state.ends_with(":Wait") {
+            life.hold = self.hold(id);
+            life.held |= life.hold.as_ref().is_some_and(|hold| !hold.launching);
+        }
+        match state {
+            "InService" => (life.served, life.held) = (true, false),
+            "Warmed:Running" => self.returned(&mut life),
+            _ => {}
+        }
+        life.state = state;
+        if state.ends_with("Terminated") {
+            self.bury(&life);
+            self.gone.insert(id.to_owned());
+        } else {
+            self.lives.insert(id.to_owned(), life);
+        }
+    }
+
+    /// The wait that the instance has just begun; its groups have one hook for each transition.
+    fn hold(&self, id: &str) -> Option<Hold> {
+        self.lab.world(|world| {
+            let wait = world.autoscaling.instance(id)?.waits.values().next()?;
+            Some(Hold {
+                hook: wait.hook.name.clone(),
+                token: wait.token.clone(),
+                launching: wait.hook.transition == Transition::Launching,
+                since: wait.started,
+                beat: wait.started,
+                timeout: TimeDelta::from_std(wait.hook.heartbeat_timeout).unwrap_or(TimeDelta::MAX),
+                global: TimeDelta::from_std(wait.hook.global_timeout()).unwrap_or(TimeDelta::MAX),
+                over: None,
+                completed: None,
+                unreachable: world.run_command.ping(id) != Ping::Online,
+                refused: false,
+                disturbed: false,
+                lost: false,
+                given_up: false,
+            })
+        })
+    }
+
+    /// Notices groups that have come or gone.
+    fn see_groups(&mut self, at: DateTime<Utc>, group: &str) {
+        let Self { lab, groups, .. } = self;
+        lab.world(|world| {
+            if let Some(found) = world.autoscaling.group(group) {
+                groups.entry(group.to_owned()).or_insert_with(|| Group::new(found.created));
+            }
+            for (name, group) in groups.iter_mut().filter(|(_, group)| group.gone.is_none()) {
+                if world.autoscaling.group(name).is_none() {
+                    group.gone = Some(at);
+                }
+            }
+        });
+    }
+
+    fn faulted(&mut self, fault: EventFault, event: &Value) {
+        *self.tally.events.entry(format!("{fault:?}")).or_default() += 1;
+        if fault == EventFault::Lost
+            && let Some(hold) = self.hold_of(event)
+        {
+            hold.lost = true;
+        }
+    }
+
+    /// The wait of a lifecycle event, if it is the instance's present or last one.
+    fn hold_of(&mut self, event: &Value) -> Option<&mut Hold> {
+        let life = self.lives.get_mut(event["detail"]["EC2InstanceId"].as_str()?)?;
+        let token = event["detail"]["LifecycleActionToken"].as_str()?;
+        life.hold.as_mut().filter(|hold| hold.token == token)
+    }
+
+    fn called(&mut self, at: DateTime<Utc>, call: &Call) {
+        if call.caller == "operator" {
+            return self.touched(at, call);
+        }
+        let disturbed = is_disturbed(call.outcome);
+        let (all, throttled) = self.tally.calls.entry(call.caller.clone()).or_default();
+        *all += 1;
+        *throttled += u64::from(is_throttle(call.outcome));
+        if disturbed {
+            for run in self.runs.values_mut().filter(|run| run.function == call.caller) {
+                run.undisturbed = false;
+            }
+            if [ami_snapshotter::NAME, IMAGE_SWEEP].contains(&call.caller.as_str()) {
+                for hold in self.lives.values_mut().filter_map(|life| life.hold.as_mut()) {
+                    hold.disturbed = true;
+                }
+            }
+        }
+        if call.service == "autoscaling" {
+            self.count_call(at);
+        }
+        let took_effect = call.outcome.took_effect();
+        if call.action == "UpdateFunctionConfiguration" && took_effect {
+            self.check_variables();
+        }
+        let parameter = |name| call.parameter(name).unwrap_or_default().to_owned();
+        let Some(life) = self.lives.get_mut(&parameter("InstanceId")) else { return };
+        let Some(hold) = &mut life.hold else { return };
+        match call.action.as_str() {
+            "CompleteLifecycleAction" if took_effect && hold.over.is_none_or(|over| over == at) => {
+                let result = parameter("LifecycleActionResult");
+                hold.completed = Some(Completion { at, result });
+            }
+            "RecordLifecycleActionHeartbeat" if took_effect => hold.beat = at,
+            "CreateImage" if !took_effect => {
+                // A passing failure is no refusal: another attempt can succeed.
+                let denied =
+                    matches!(call.outcome.error_code(), Some("AccessDenied" | "UnauthorizedOperation"));
+                hold.refused |= denied || !disturbed;
+            }
+            _ => {}
+        }
+    }
+
+    fn ended(&mut self, at: DateTime<Utc>, run: &Run, result: &Result<Value, RunError>) {
+        let (all, failed) = self.tally.runs.entry(run.function.clone()).or_default();
+        *all += 1;
+        *failed += u64::from(result.is_err());
+        let Some(mut seen) = self.runs.remove(&run.request_id) else { return };
+        seen.ended = Some(at);
+        seen.clean = seen.undisturbed && result.is_ok();
+        if run.function.ends_with("sweep") {
+            if run.function == IMAGE_SWEEP && seen.clean {
+                self.see_groups(at, "");
+                self.tell_groups(seen.started);
+            }
+            let waiting = self.lives.values_mut().filter(|life| life.hold.is_some());
+            for life in waiting.filter(|life| life.group.starts_with(BLOG) == (run.function == IMAGE_SWEEP)) {
+                let disturbed = if seen.clean { "" } else { ", disturbed" };
+                life.note(at, &format!("{} ends{disturbed}: {}", run.function, life::answer(result)));
+            }
+            self.sweeps.push(seen);
+            return;
+        }
+        if run.function == ecs_scheduler::NAME && seen.clean {
+            self.check_services(seen.started, at);
+        }
+        if run.function == lt_ami_refresher::NAME {
+            self.check_template(at, &seen, run, result);
+        }
+        if result.is_err()
+            && !seen.undisturbed
+            && run.attempt == MAX_ATTEMPTS
+            && let Some(hold) = self.hold_of(&run.payload)
+        {
+            hold.given_up = true;
+        }
+        let detail = &run.payload["detail"];
+        let launched =
+            detail["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING" && result.is_ok();
+        if launched
+            && let Some(group) =
+                detail["AutoScalingGroupName"].as_str().and_then(|name| self.groups.get_mut(name))
+        {
+            group.told.get_or_insert(at);
+        }
+    }
+
+    /// A sweep that was not disturbed saw every group of which an instance was launching all the while.
+    fn tell_groups(&mut self, since: DateTime<Utc>) {
+        for life in self.lives.values() {
+            let launching = life
+                .hold
+                .as_ref()
+                .is_some_and(|hold| hold.launching && hold.over.is_none() && hold.since < since);
+            if launching && let Some(group) = self.groups.get_mut(&life.group) {
+                group.told.get_or_insert(since);
+            }
+        }
+    }
+
+    /// The instances that something is about.
+    fn concerned(&self, what: &What) -> Vec<String> {
+        let of_detail = |event: &Value| {
+            let detail = &event["detail"];
+            let direct = ["EC2InstanceId", "instance-id"].into_iter().find_map(|key| detail[key].as_str());
+            let image =
+                detail["ImageId"].as_str().and_then(|image| self.instances_of.get(image).map(String::as_str));
+            direct.or(image).map(str::to_owned).into_iter().collect()
+        };
+        match what {
+            What::Seen(Sight::State { instance, .. } | Sight::Command { instance, .. }) => {
+                vec![instance.clone()]
+            }
+            What::Seen(Sight::Activity(activity)) => vec![activity.instance.clone()],
+            What::Seen(Sight::Image { image, .. }) => {
+                self.instances_of.get(image).cloned().into_iter().collect()
+            }
+            What::Sent(event) | What::Faulted(_, event) => of_detail(event),
+            What::Started(run) | What::Ended(run, _) => of_detail(&run.payload),
+            What::Throttled { payload, .. } => of_detail(payload),
+            What::Called(call) => life::instances_in(&call.parameters),
+            What::Seen(_) | What::Logged { .. } => Vec::new(),
+        }
+    }
+
+    /// Counts that it was looked whether this holds.
+    fn check(&mut self, invariant: Invariant) {
+        self.tally.checks.entry(invariant).or_default().0 += 1;
+    }
+
+    fn violate(&mut self, invariant: Invariant, what: String) {
+        self.tally.checks.entry(invariant).or_default().1 += 1;
+        self.violations.push(Violation { what, instance: None, history: Vec::new() });
+    }
+
+    fn violate_of(&mut self, invariant: Invariant, life: &Life, what: String) {
+        self.violate(invariant, what);
+        if let Some(violation) = self.violations.last_mut() {
+            violation.instance = Some(life.id.clone());
+            violation.history.clone_from(&life.history);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.keep(&life.id);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Checks the invariants at the end of a wait or of an instance, from AWS's side. Each exception has its reason: a
+//! gap in AWS itself, or a limit in the functions' documents.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
+
+use super::Observer;
+use super::life::{Group, Hold, Life};
+use crate::invariant::Invariant;
+use crate::scene::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, MAX_IMAGES_PER_HOUR};
+use crate::tally::Latency;
+
+/// Runs that come together find nothing of each other yet: AWS has no client token for commands, so they may
+/// send one each. Longer apart than this, the second one should have seen the first.
+const TOGETHER: TimeDelta = TimeDelta::seconds(2);
+
+/// Undisturbed sweeps within a hook's timeout after which nothing may be left to time out: one starts the
+/// work, the other finds it running or done.
+const MIN_SWEEPS: usize = 2;
+
+/// Calls of functions to Auto Scaling in an hour: half of what the bucket of heavy faults, two calls a second,
+/// refills in that time.
+pub(super) const MAX_CALLS_PER_HOUR: u64 = 3_600;
+
+/// Words of AWS in the causes of deaths that ami-snapshotter's `SKIP_CAUSES` names; all others count as
+/// unexpected.
+const PLANNED: [&str; 4] =
+    ["a user request", "a scheduled action", "an instance refresh", "the maximum instance lifetime"];
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Continued,
+    Abandoned,
+    BrokenOff,
+    LeftToTimeOut,
+    TimedOut,
+}
+
+impl End {
+    fn of(hold: &Hold, over: DateTime<Utc>, left_alone: bool) -> Self {
+        match &hold.completed {
+            Some(completion) if completion.result == "CONTINUE" => Self::Continued,
+            Some(_) => Self::Abandoned,
+            None if over - hold.beat < hold.timeout && over - hold.since < hold.global => Self::BrokenOff,
+            None if left_alone => Self::LeftToTimeOut,
+            None => Self::TimedOut,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Continued => "CONTINUE",
+            Self::Abandoned => "ABANDON",
+            Self::BrokenOff => "broken off by AWS",
+            Self::LeftToTimeOut => "timed out, as it should",
+            Self::TimedOut => "timed out",
+        }
+    }
+}
+
+impl Observer {
+    /// A wait is over: was it answered, rightly and in time?
+    pub(super) fn judge(&mut self, life: &Life, hold: &Hold) {
+        let over = hold.over.unwrap_or(hold.since);
+        let left_alone = hold.launching && life.group.starts_with(BLOG);
+        let end = End::of(hold, over, left_alone);
+        *self.tally.actions.entry((hold.hook.clone(), end.as_str())).or_default() += 1;
+        if let Some(completion) = &hold.completed {
+            self.tally.took(
+                match (hold.launching, life.group.starts_with(APPS)) {
+                    (true, _) => Latency::LaunchFromEvent,
+                    (false, true) => Latency::DrainFromEvent,
+                    (false, false) => Latency::DeathFromEvent,
+                },
+                hold.since,
+                completion.at,
+            );
+        }
+        if left_alone {
+            self.check(Invariant::LaunchLeftToHook);
+            if hold.completed.is_some() {
+                self.accuse(
+                    Invariant::LaunchLeftToHook,
+                    life,
+                    "its launching action was completed, and should be left to the hook",
+                );
+            }
+        }
+        match (hold.launching, life.group.starts_with(APPS)) {
+            (true, true) => self.judge_launch(life, hold, end),
+            (false, true) => self.judge_drain(life, hold, end),
+            (false, false) => self.judge_death(life, hold, end),
+            (true, false) => {}
+        }
+    }
+
+    fn judge_launch(&mut self, life: &Life, hold: &Hold, end: End) {
+        self.check(Invariant::LaunchAnswered);
+        if hold.completed.is_some() {
+            self.check(Invariant::RecordedLaunchGoesOn);
+        }
+        match end {
+            End::Abandoned => self.accuse(
+                Invariant::RecordedLaunchGoesOn,
+                life,
+                "its launch was recorded and yet abandoned",
+            ),
+            // Nobody else looks after launches: without its event nothing can answer.
+            End::TimedOut if hold.lost => self.limit("launch timed out: its event was lost"),
+            End::TimedOut if hold.given_up => self.limit("launch timed out: the last attempt was disturbed"),
+            End::TimedOut => {
+                self.accuse(
+                    Invariant::LaunchAnswered,
+                    life,
+                    "its launch was left to time out, although its event was delivered",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn judge_drain(&mut self, life: &Life, hold: &Hold, end: End) {
+        let over = hold.over.unwrap_or(hold.since);
+        let sent: Vec<_> = life.commands.values().filter(|command| command.sent >= hold.since).collect();
+        if let Some(first) = sent.iter().map(|command| command.sent).min() {
+            self.check(Invariant::OneDrain);
+            let apart = sent.iter().any(|command| command.sent - first > TOGETHER);
+            match sent.len() {
+                1 => {}
+                _ if apart => self.accuse(Invariant::OneDrain, life, "its commands were sent twice"),
+                _ => self.limit("commands sent twice, by runs that came together"),
+            }
+        }
+        self.check(Invariant::DeathAnswered);
+        let Some(completion) = &hold.completed else {
+            if end == End::TimedOut {
+                self.judge_timeout(life, hold, over, DRAIN_SWEEP);
+            }
+            return;
+        };
+        self.check(Invariant::NoneWithoutDrain);
+        self.check(Invariant::DrainEnds);
+        // Unreachable agents go by ON_UNREACHABLE: nothing was sent, or nothing was delivered.
+        if sent.is_empty() && !hold.unreachable {
+            self.accuse(
+                Invariant::NoneWithoutDrain,
+                life,
+                "it was let go without a drain, although its agent was there",
+            );
+        }
+        let runs = |status| status == "InProgress" || status == "Pending" && !hold.unreachable;
+        if !sent.is_empty() && sent.iter().all(|command| runs(command.status_at(completion.at))) {
+            self.accuse(Invariant::DrainEnds, life, "it was let go while its drain was running");
+        }
+        if let Some(ended) = sent.iter().filter_map(|command| command.ended()).min() {
+            self.tally.took(Latency::DrainFromCommand, ended, completion.at);
+        }
+    }
+
+    fn judge_death(&mut self, life: &Life, hold: &Hold, end: End) {
+        let over = hold.over.unwrap_or(hold.since);
+        let made: Vec<_> = life.images.values().filter(|image| image.made >= hold.since).collect();
+        self.check(Invariant::OneImage);
+        self.check(Invariant::DeathAnswered);
+        if made.len() > 1 {
+            self.accuse(Invariant::OneImage, life, "more than one image was made of its death");
+        }
+        if end == End::TimedOut {
+            self.judge_timeout(life, hold, over, IMAGE_SWEEP);
+            return;
+        }
+        let Some(completion) = &hold.completed else { return };
+        if let Some(image) = made.first().filter(|image| image.state != "pending") {
+            self.tally.took(Latency::DeathFromImage, image.since, completion.at);
+        }
+        let expected = PLANNED.iter().any(|words| life.cause.contains(words));
+        if expected {
+            self.check(Invariant::PlannedLeavesNone);
+        } else {
+            self.check(Invariant::DeathLeavesImage);
+            self.check(Invariant::ImageReady);
+        }
+        match (made.first(), self.no_image_because(life, hold, over)) {
+            // A cause that can't be read counts as unexpected, and another run may have read it.
+            (Some(_), _) if expected && hold.disturbed => {
+                self.limit("an image of a planned death: disturbed");
+            }
+            (Some(_), _) if expected => {
+                self.accuse(
+                    Invariant::PlannedLeavesNone,
+                    life,
+                    "its death was planned, and yet there is an image",
+                );
+            }
+            (None, _) if expected => {}
+            // Where there may be none, nobody need wait for it.
+            (Some(image), None) if !image.ready_at(completion.at) => {
+                self.accuse(Invariant::ImageReady, life, "it was let go before its image was ready");
+            }
+            (Some(_), _) => {}
+            (None, Some(why)) => self.limit(why),
+            (None, None) => self.accuse(
+                Invariant::DeathLeavesImage,
+                life,
+                "nobody expected its death, and there is no image of it",
+            ),
+        }
+    }
+
+    /// Why there may be no image of an unexpected death.
+    fn no_image_because(&self, life: &Life, hold: &Hold, over: DateTime<Utc>) -> Option<&'static str> {
+        let group = self.groups.get(&life.group)?;
+        if hold.refused {
+            return Some("no image: EC2 refused it");
+        }
+        // The function counted some seconds before it completed, with AWS's throttles in between.
+        let within = |made: DateTime<Utc>| made > over - TimeDelta::minutes(61) && made <= over;
+        let recent = group.images.iter().filter(|made| within(**made)).count();
+        let own = life.images.values().filter(|image| within(image.made)).count();
+        if recent - own >= MAX_IMAGES_PER_HOUR {
+            return Some("no image: MAX_IMAGES_PER_HOUR");
+        }
+        let later = |other: &&Group| other.created > group.created && other.created <= over;
+        let blog: BTreeMap<_, _> = self.groups.iter().filter(|(name, _)| name.starts_with(BLOG)).collect();
+        for other in blog.into_values().filter(later) {
+            match other.gone {
+                None => return Some("no image: another group has taken over"),
+                Some(gone) if gone > hold.since => return Some("no image: another group has taken over"),
+                // Until a sweep has seen that the group is gone, it counts as the one in service.
+                Some(gone) if !self.swept(IMAGE_SWEEP, gone, hold.since, 1) => {
+                    return Some("no image: a roll-back that no sweep has seen");
+                }
+                Some(_) => {}
+            }
+        }
+        if group.told.is_none_or(|told| told > hold.since) {
+            return Some("no image: nothing could tell of its group");
+        }
+        None
+    }
+
+    /// Nobody answered in time: could somebody have done it?
+    fn judge_timeout(&mut self, life: &Life, hold: &Hold, over: DateTime<Utc>, sweep: &str) {
+        if self.swept(sweep, hold.beat, over, MIN_SWEEPS) {
+            self.accuse(
+                Invariant::DeathAnswered,
+                life,
+                "its action was left to time out, although sweeps saw it undisturbed",
+            );
+        } else {
+            self.limit("death timed out: no two undisturbed sweeps");
+        }
+    }
+
+    /// Whether so many undisturbed sweeps lay between these times.
+    fn swept(&self, sweep: &str, from: DateTime<Utc>, to: DateTime<Utc>, times: usize) -> bool {
+        let all = self.sweeps.iter().rev().take_while(|run| run.started > from);
+        let within =
+            all.filter(|run| run.function == sweep && run.clean && run.ended.is_some_and(|ended| ended < to));
+        within.count() >= times
+    }
+
+    /// An instance is in the warm pool, perhaps after it has served.
+    pub(super) fn returned(&mut self, life: &mut Life) {
+        if life.served {
+            self.check(Invariant::DeathHeld);
+        }
+        if life.served && !life.held {
+            self.accuse(
+                Invariant::DeathHeld,
+                life,
+                "it returned to the warm pool without waiting for its hook",
+            );
+        }
+        life.served = false;
+    }
+
+    /// A life is over.
+    pub(super) fn bury(&mut self, life: &Life) {
+        for command in life.commands.values() {
+            let last = command.statuses.last().map_or("Pending", |(_, status)| *status);
+            *self.tally.commands.entry(last).or_default() += 1;
+        }
+        for image in life.images.values().filter(|image| image.state != "pending") {
+            *self.tally.images.entry(image.state).or_default() += 1;
+        }
+        self.check(Invariant::ComesToItsEnd);
+        // No hook holds a Spot instance that EC2 takes back.
+        if life.served && !life.reclaimed {
+            self.check(Invariant::DeathHeld);
+            if !life.held {
+                self.accuse(Invariant::DeathHeld, life, "it died without waiting for its hook");
+            }
+        }
+    }
+
+    /// Every variable of somebody else's must still be there.
+    pub(super) fn check_variables(&mut self) {
+        let lost = self.lab.world(|world| {
+            let found = world.functions.get(ami_snapshotter::NAME);
+            let lost = self.scene.variables.iter().find(|(name, value)| {
+                found.and_then(|found| found.variables.get(*name)).is_none_or(|found| found != value)
+            });
+            lost.map(|(name, _)| *name)
+        });
+        self.check(Invariant::VariablesSurvive);
+        if let Some(name) = lost {
+            let what = format!("the variable {name} of {} was lost", ami_snapshotter::NAME);
+            self.violate(Invariant::VariablesSurvive, what);
+        }
+    }
+
+    /// After an undisturbed run of ecs-scheduler every service is as its hours say.
+    pub(super) fn check_services(&mut self, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let on = |time: DateTime<Utc>| {
+            !matches!(time.weekday(), Weekday::Sat | Weekday::Sun) && (9..18).contains(&time.hour())
+        };
+        if on(from) != on(to) {
+            return;
+        }
+        for (resource, awake) in self.scene.services.clone() {
+            let target = self.lab.world(|world| {
+                world.scalable_targets.target(&resource).map(|target| (target.min, target.max))
+            });
+            let expected = if on(from) { awake } else { (0, 0) };
+            self.check(Invariant::ServicesKeepHours);
+            if target != Some(expected) {
+                let what = format!("{resource} is {target:?} and should be {expected:?} at {to}");
+                self.violate(Invariant::ServicesKeepHours, what);
+            }
+        }
+    }
+
+    /// In the long run, the functions leave AWS's bucket to others too.
+    pub(super) fn count_call(&mut self, at: DateTime<Utc>) {
+        let hour = at.timestamp().div_euclid(3_600);
+        if self.hour.0 != hour {
+            self.check(Invariant::BucketLeftToOthers);
+            self.hour = (hour, 0);
+        }
+        self.hour.1 += 1;
+        if self.hour.1 == MAX_CALLS_PER_HOUR + 1 {
+            let what = format!("more than {MAX_CALLS_PER_HOUR} calls to Auto Scaling in the hour of {at}");
+            self.violate(Invariant::BucketLeftToOthers, what);
+        }
+    }
+
+    fn limit(&mut self, what: &'static str) {
+        *self.tally.limits.entry(what).or_default() += 1;
+    }
+
+    fn accuse(&mut self, invariant: Invariant, life: &Life, what: &str) {
+        self.violate_of(invariant, life, format!("{}: {what}", life.id));
+    }
+}

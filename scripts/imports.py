@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""The import rules: which crate may depend on which, which file may mention what, and no circle of modules.
+
+Reads `cargo metadata` for both of Lambda's architectures, and the sources as text. Prints each violation.
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+from functions import ROOT, functions
+
+PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
+
+FUNCTIONS = set(functions())
+
+# Services whose actions AWS checks on the caller's behalf: no function calls them.
+ON_BEHALF = {"ecs", "iam"}
+
+
+def called(function):
+    """The services that a function may call: those of the policy `function` in its template's role."""
+    template = ROOT / f"infra/{function}.yaml"
+    text = template.read_text() if template.exists() else ""
+    policy = "".join(re.findall(r"PolicyName: function\n(.*?)PolicyName: runtime", text, re.DOTALL))
+    # Condition keys stand in quotes.
+    actions = re.findall(r'(?<![\w:/"-])([a-z0-9-]+):[A-Z]\w+', re.sub(r"#.*", "", policy))
+    return {service.replace("-", "") for service in actions} - ON_BEHALF
+
+
+# The SDK crates that each crate calls; a crate without a row may use any.
+SDK = {
+    "lambda-kit": set(),
+    "lifecycle-core": {"autoscaling"},
+    **{function: called(function) for function in FUNCTIONS},
+}
+
+# What each of our crates may depend on of ours.
+CORE = {"lambda-kit", "lifecycle-core"}
+LAB = CORE | {"lifecycle-lab"}
+OURS = {
+    "lambda-kit": set(),
+    "lifecycle-core": {"lambda-kit"},
+    # One that does not call Auto Scaling compiles nothing of it.
+    **{function: CORE if "autoscaling" in SDK[function] else {"lambda-kit"} for function in FUNCTIONS},
+    # It knows AWS, not us.
+    "lifecycle-lab": set(),
+    "testkit": LAB,
+    "fleet": LAB | FUNCTIONS,
+    "fleet-sim": LAB | FUNCTIONS | {"fleet"},
+    "storm": LAB | FUNCTIONS | {"fleet"},
+}
+# And in tests besides.
+OF_TESTS = {name: {"lifecycle-lab", "testkit"} for name in OURS} | {"lifecycle-lab": set()}
+
+# Words, and the only files that may mention them.
+MENTIONS = {
+    "aws_config": r"crates/[^/]+/src/main\.rs",
+    "lambda_runtime": r"crates/([^/]+/src/main\.rs|lambda-kit/src/runtime(\.rs|/.+))",
+}
+
+# Lines that are enough for wiring.
+MAX_MAIN = 30
+
+# The lab's state is one whole: its modules may name one another.
+ONE_WHOLE = ("lifecycle-lab", "aws")
+
+# The lab's folders, each of which may name the ones after it only.
+FOLDERS = ("host", "wire", "aws")
+
+
+def main():
+    crates = metadata()
+    violations = [
+        *(line for name in sorted(crates) for line in of_crate(name, crates)),
+        *of_files(sorted(crates)),
+        *(line for name in sorted(crates) for line in circles(name)),
+    ]
+    for violation in violations:
+        print(f"error: {violation}")
+    if violations:
+        sys.exit(f"{len(violations)} violation(s).")
+    print("All hold for:", *sorted(crates))
+
+
+# --- Crates. -------------------------------------------------------------------------------------------
+
+
+def metadata():
+    """Each of our crates: its direct dependencies by kind, and `all`, what a build of it compiles."""
+    command = ["cargo", "metadata", "--locked", "--format-version=1"]
+    for platform in PLATFORMS:
+        command += ["--filter-platform", platform]
+    answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
+    if answer.returncode:
+        sys.exit("cargo metadata failed.")
+    told = json.loads(answer.stdout)
+    packages = {package["id"]: package for package in told["packages"]}
+    edges = {}
+    for node in told["resolve"]["nodes"]:
+        normal = [one["pkg"] for one in node["deps"] if any(kind["kind"] is None for kind in one["dep_kinds"])]
+        edges[node["id"]] = set(normal)
+    crates = {}
+    for member in told["workspace_members"]:
+        kinds = {"normal": set(), "build": set(), "dev": set()}
+        # As they are declared: cargo overlooks a program that is depended on.
+        for dependency in packages[member]["dependencies"]:
+            kinds[dependency["kind"] or "normal"].add(dependency["name"])
+        compiled = {packages[package]["name"] for package in reach(member, edges)}
+        crates[packages[member]["name"]] = kinds | {"all": compiled}
+    return crates
+
+
+def of_crate(name, crates):
+    if name not in OURS:
+        yield f"crates/{name} is unknown to scripts/imports.py: add it to the rules"
+        return
+    found = crates[name]
+    for kind in ("normal", "build", "dev"):
+        allowed = OURS[name] | (OF_TESTS[name] if kind == "dev" else set())
+        for other in sorted(found[kind] & crates.keys() - allowed):
+            yield f"{name} depends on {other} ({kind}); of ours it may: {listed(allowed)}"
+    if name in SDK:
+        for crate in sdk_crates(found["normal"]) - SDK[name]:
+            yield f"{name} depends on aws-sdk-{crate}; it may call: {listed(SDK[name])}"
+        # STS comes with aws-config; SSO only with a feature left on.
+        allowed = set().union(*(SDK[one] for one in OURS[name] | {name})) | ({"sts"} if name in FUNCTIONS else set())
+        for crate in sdk_crates(found["all"]) - sdk_crates(found["normal"]) - allowed:
+            yield f"aws-sdk-{crate} comes into {name}: cargo tree -p {name} -e normal -i aws-sdk-{crate}"
+    if name in FUNCTIONS:
+        if not found["normal"] & CORE:
+            yield f"{name} depends neither on lambda-kit nor on lifecycle-core"
+        # aws-lc costs 45 to 60 ms of CPU at the first handshake.
+        for crate in sorted(found["all"] & {"aws-lc-rs", "aws-lc-sys"}):
+            yield f"{crate} comes into {name}: cargo tree -p {name} -e normal -i {crate}"
+
+
+def sdk_crates(names):
+    return {name.removeprefix("aws-sdk-") for name in names if name.startswith("aws-sdk-")}
+
+
+def listed(names):
+    return ", ".join(sorted(names)) or "none"
+
+
+# --- Files. --------------------------------------------------------------------------------------------
+
+
+def of_files(crates):
+    for path in sources(crates):
+        name = path.relative_to(ROOT).as_posix()
+        for word, allowed in MENTIONS.items():
+            if re.search(rf"\b{word}\b", path.read_text()) and not re.fullmatch(allowed, name):
+                yield f"{name} mentions {word}"
+    for function in FUNCTIONS & set(crates):
+        lines = len((ROOT / f"crates/{function}/src/main.rs").read_text().splitlines())
+        if lines > MAX_MAIN:
+            yield f"crates/{function}/src/main.rs has {lines} lines: {MAX_MAIN} are enough for wiring"
+
+
+def sources(crates):
+    return sorted(path for name in crates for path in (ROOT / "crates" / name / "src").rglob("*.rs"))
+
+
+# --- Modules. ------------------------------------------------------------------------------------------
+
+
+def circles(crate):
+    """Modules that import one another, each circle with the imports that close it. A library and its program are
+    two crates, and tests may name what they test."""
+    src = ROOT / "crates" / crate / "src"
+    texts = {}
+    for path in sources([crate]):
+        parts = path.relative_to(src).with_suffix("").parts
+        if parts == ("main",) and (src / "lib.rs").exists():
+            continue
+        parts = () if parts in (("lib",), ("main",)) else parts[:-1] if parts[-1] == "mod" else parts
+        texts[parts] = plain(path.read_text())
+    uses = {module: dict(imported(module, text, texts)) for module, text in texts.items()}
+    edges = {}
+    for module, text in texts.items():
+        named = [*uses[module].values(), *mentioned(module, text, texts)]
+        for path in named:
+            target = resolve(path, texts, uses)
+            if target is not None and whole(crate, target) != whole(crate, module):
+                edges.setdefault(whole(crate, module), set()).add(whole(crate, target))
+    if crate == ONE_WHOLE[0]:
+        rank = {folder: at for at, folder in enumerate(FOLDERS)}
+        for module in sorted(edges):
+            for other in sorted(edges[module]):
+                if module and other and rank[other[0]] < rank[module[0]]:
+                    yield f"{label(module)} of {crate} names {label(other)}: {' -> '.join(FOLDERS)} is the only way"
+    seen = set()
+    for module in sorted(edges):
+        circle = {other for other in reach(module, edges) if module in reach(other, edges)}
+        if module in seen or not circle:
+            continue
+        seen |= circle
+        arrows = ", ".join(f"{label(a)} -> {label(b)}" for a in sorted(circle) for b in sorted(edges[a] & circle))
+        yield f"modules of {crate} import one another: {arrows}"
+
+
+def plain(text):
+    """The code without comments, visibilities and the tests at its end."""
+    text = re.sub(r"//.*|pub\(in [\w:]+\)", "", text)
+    return re.split(r"#\[cfg\(test\)\]\s*mod \w+ \{", text)[0]
+
+
+def imported(module, text, texts):
+    """What `use` brings into a module: the name that it has there, and its path from the crate's root."""
+    for tree in re.findall(r"\buse\s+([^;]+);", text):
+        for path in flat("".join(re.sub(r"\s+as\s+", "@", tree).split())):
+            path, _, alias = path.partition("@")
+            parts = absolute(module, path.split("::"), texts)
+            if parts is not None:
+                yield alias or parts[-1], parts
+
+
+def mentioned(module, text, texts):
+    """Paths that stand in the code itself: `crate::a::b`, `super::a`, or a child's name and what is in it."""
+    for path in re.findall(r"(?<![\w:])(?:\w+::)+\w+", text):
+        parts = absolute(module, path.split("::"), texts)
+        if parts is not None:
+            yield parts
+
+
+def flat(tree):
+    """`a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`."""
+    before, brace, rest = tree.partition("{")
+    if not brace:
+        return [tree.removesuffix("::self")]
+    items, depth, item = [], 0, ""
+    for character in rest[: rest.rindex("}")]:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            items.append(item)
+            item = ""
+        else:
+            item += character
+    return [path for item in [*items, item] if item for path in flat(before + item)]
+
+
+def absolute(module, parts, texts):
+    """A path from the crate's root; `None` for another crate's."""
+    if parts[0] == "crate":
+        return tuple(parts[1:])
+    if parts[0] in ("self", "super"):
+        while parts and parts[0] in ("self", "super"):
+            module = module[: len(module) - (parts[0] == "super")]
+            parts = parts[1:]
+        return (*module, *parts)
+    return (*module, *parts) if (*module, parts[0]) in texts else None
+
+
+def resolve(path, texts, uses, depth=0):
+    """The module that defines what a path names, through re-exports."""
+    module = ()
+    for at, part in enumerate(path):
+        if (*module, part) in texts:
+            module = (*module, part)
+            continue
+        through = uses[module].get(part)
+        if through is not None and depth < 9:
+            return resolve((*through, *path[at + 1 :]), texts, uses, depth + 1)
+        break
+    return module
+
+
+def whole(crate, module):
+    return module[:1] if (crate, *module[:1]) == ONE_WHOLE else module
+
+
+def label(module):
+    return "::".join(module) or "the root"
+
+
+def reach(start, edges):
+    """What can be reached from a node; itself only by a circle."""
+    reached, todo = set(), [start]
+    while todo:
+        for other in edges.get(todo.pop(), ()):
+            if other not in reached:
+                reached.add(other)
+                todo.append(other)
+    return reached
+
+
+if __name__ == "__main__":
+    main()
