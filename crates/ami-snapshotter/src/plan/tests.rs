@@ -123,13 +123,13 @@ fn shown(step: Step) -> String {
 
 /// Compares what is decided in each row with the table.
 fn check<'a>(rows: impl IntoIterator<Item = Row<'a>>, table: Expect) {
-    let mut told = String::new();
+    let mut text = String::new();
     for (what, set, observed) in rows {
         let config = Config::parse(&Variables::from_iter(set)).unwrap();
         let set = set.map_or(String::new(), |(name, value)| format!(" [{name}={value}]"));
-        writeln!(told, "{what}{set}\n    {}", shown(decide(&observed, &config, now()))).unwrap();
+        writeln!(text, "{what}{set}\n    {}", shown(decide(&observed, &config, now()))).unwrap();
     }
-    table.assert_eq(&told);
+    table.assert_eq(&text);
 }
 
 #[test]
@@ -400,11 +400,11 @@ fn an_image_that_was_taken_before_settles_its_wait() {
         ("ready", "ready, found", Standing::Ready),
         ("failed", "failed, found", Standing::Failed),
     ];
-    let rows = standings.into_iter().flat_map(|(told, found_so, standing)| {
+    let rows = standings.into_iter().flat_map(|(of_event, of_sweep, standing)| {
         ["available", "requested", "timeout"].into_iter().flat_map(move |complete_on| {
             let set = Some((COMPLETE_ON, complete_on));
             let event = Observed { earlier_images: Some(vec![own(standing)]), ..terminates() };
-            [(told, set, event), (found_so, set, found(60, vec![own(standing)]))]
+            [(of_event, set, event), (of_sweep, set, found(60, vec![own(standing)]))]
         })
     });
     check(
