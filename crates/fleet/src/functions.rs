@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::list::FUNCTIONS;
+use crate::runtime::sdk_config;
 use crate::template::Template;
 use chrono::SecondsFormat;
 use lambda_kit::{Configuration, Function, Invocation, Output, Running, Variables};
@@ -60,7 +61,8 @@ pub fn deploy<F: Function + Send + Sync + 'static>(
     variables: &Variables,
 ) -> anyhow::Result<()> {
     let config = F::Config::parse(variables)?;
-    let running = Arc::new(Running::<F>::new(config, &lab.sdk_config(name), Output::Channel(lab.pipe(name))));
+    let running =
+        Arc::new(Running::<F>::new(config, &sdk_config(lab, name), Output::Channel(lab.pipe(name))));
     let clock = lab.clone();
     let code = Code::handler(move |payload, limit| {
         let (running, invocation) = (running.clone(), Invocation::new(clock.now(), limit));
