@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lambda_kit::config::{self, Names, Parser, digits, duration, list, names, truth};
-use lambda_kit::{Configuration, Error, Variables};
+use lambda_kit::Configuration;
+use lambda_kit::config::{Names, Parser, digits, duration, list, names, truth};
 use lifecycle_core::ActionResult;
 
 use crate::cause::Cause;
@@ -33,6 +33,9 @@ pub const IMAGE_RETENTION: &str = "IMAGE_RETENTION";
 pub const AUTO_SCALING_GROUPS: &str = "AUTO_SCALING_GROUPS";
 /// Variable: hooks that the sweep may act on.
 pub const LIFECYCLE_HOOKS: &str = "LIFECYCLE_HOOKS";
+
+/// The causes that are planned by default.
+const DEFAULT_SKIP_CAUSES: &str = "instance-refresh,scheduled-action,user-request,max-lifetime";
 
 /// What completes the action of an unplanned termination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,23 +74,19 @@ pub struct Config {
 }
 
 impl Configuration for Config {
-    fn parse(variables: &Variables) -> Result<Self, Error> {
-        let mut parser = Parser::new(variables);
-        let planned =
-            [Cause::InstanceRefresh, Cause::ScheduledAction, Cause::UserRequest, Cause::MaxLifetime];
-        let config = Self {
-            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
-            no_reboot: parser.get(NO_REBOOT, true, truth),
-            complete_on: parser.get(COMPLETE_ON, CompleteOn::Available, complete_on),
-            complete_launch: parser.get(COMPLETE_LAUNCH, false, truth),
-            skip_causes: parser.get(SKIP_CAUSES, planned.into(), causes),
-            on_failure: parser.get(ON_FAILURE, ActionResult::Continue, str::parse),
-            max_images_per_hour: parser.get(MAX_IMAGES_PER_HOUR, 10, count),
-            image_retention: parser.get(IMAGE_RETENTION, None, |text| retention(text).map(Some)),
-            groups: parser.get(AUTO_SCALING_GROUPS, Names::default(), names),
-            hooks: parser.get(LIFECYCLE_HOOKS, None, |text| list(text).map(Some)),
-        };
-        parser.finish(config)
+    fn read(parser: &mut Parser<'_>) -> Self {
+        Self {
+            function: parser.function(NAME),
+            no_reboot: parser.get(NO_REBOOT, "true", truth),
+            complete_on: parser.get(COMPLETE_ON, "available", complete_on),
+            complete_launch: parser.get(COMPLETE_LAUNCH, "false", truth),
+            skip_causes: parser.get(SKIP_CAUSES, DEFAULT_SKIP_CAUSES, causes),
+            on_failure: parser.get(ON_FAILURE, "CONTINUE", str::parse),
+            max_images_per_hour: parser.get(MAX_IMAGES_PER_HOUR, "10", count),
+            image_retention: parser.optional(IMAGE_RETENTION, retention),
+            groups: parser.optional(AUTO_SCALING_GROUPS, names).unwrap_or_default(),
+            hooks: parser.optional(LIFECYCLE_HOOKS, list),
+        }
     }
 
     fn function(&self) -> &str {

@@ -28,6 +28,7 @@ mod retention;
 mod work;
 
 use aws_types::SdkConfig;
+use lambda_kit::calls::CountCalls;
 use lambda_kit::event::Event;
 use lambda_kit::runtime::with_timeouts_and_retries;
 use lambda_kit::{Answer, Error, Function, Invocation, Output, Payload};
@@ -51,12 +52,14 @@ pub struct Context {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Message;
 
     fn new(config: Config, sdk: &SdkConfig, output: Output) -> Self {
         let sdk = &with_timeouts_and_retries(sdk);
-        let ec2 = aws_sdk_ec2::Client::new(sdk);
+        let ec2 = aws_sdk_ec2::config::Builder::from(sdk).interceptor(CountCalls).build();
+        let ec2 = aws_sdk_ec2::Client::from_conf(ec2);
         Self { work: Work::new(config, sdk, ec2.clone(), output), retention: Retention::new(ec2) }
     }
 
@@ -82,7 +85,7 @@ impl Context {
                 self.image_changed(event.detail()?, invocation).await
             }
             Message::Reconcile => reconcile::reconcile(&self.work, &self.retention, invocation).await,
-            Message::Test => Ok(Answer::ignored("a hook's test notification")),
+            Message::Notice(reason) => Ok(Answer::ignored(reason)),
             other => Err(Error::UnsupportedEvent(format!(
                 "{NAME} handles lifecycle actions, state changes of images and scheduled runs, not {other}; correct the \
                  rule or the hook that sent it"

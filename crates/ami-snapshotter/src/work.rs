@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use aws_types::SdkConfig;
 use chrono::{DateTime, Utc};
-use lambda_kit::{Answer, Error, Invocation, Output, metrics};
+use lambda_kit::calls::CountCalls;
+use lambda_kit::{Answer, Error, Invocation, Output};
 use lifecycle_core::outcome::{ALREADY_FINISHED, COMPLETED};
 use lifecycle_core::pending::{Activity, Asgs, Found, MAX_WAIT_AGE};
 use lifecycle_core::reconcile::Did;
-use lifecycle_core::{Actions, Reconciler, Wait};
+use lifecycle_core::{Actions, Reconciler, Transition, Wait};
 use tracing::{debug, error, warn};
 
 use crate::cause::Termination;
@@ -60,12 +61,19 @@ pub(crate) struct Done {
 
 impl Work {
     pub(crate) fn new(config: Config, sdk: &SdkConfig, ec2: aws_sdk_ec2::Client, output: Output) -> Self {
-        let autoscaling = aws_sdk_autoscaling::Client::new(sdk);
+        let autoscaling = aws_sdk_autoscaling::config::Builder::from(sdk).interceptor(CountCalls).build();
+        let autoscaling = aws_sdk_autoscaling::Client::from_conf(autoscaling);
+        let lambda = aws_sdk_lambda::config::Builder::from(sdk).interceptor(CountCalls).build();
         let (asgs, actions) = (Asgs::new(autoscaling.clone()), Actions::new(autoscaling.clone()));
         Self {
             output,
-            reconciler: Reconciler::new(asgs.clone(), actions.clone(), config.hooks.clone()),
-            current: Current::new(aws_sdk_lambda::Client::new(sdk), asgs.clone(), &config.function),
+            reconciler: Reconciler::new(
+                asgs.clone(),
+                actions.clone(),
+                config.hooks.clone(),
+                Transition::Terminating,
+            ),
+            current: Current::new(aws_sdk_lambda::Client::from_conf(lambda), asgs.clone(), &config.function),
             images: Images::new(ec2, &config.function, config.no_reboot),
             autoscaling,
             asgs,
@@ -189,7 +197,7 @@ impl Work {
             }
             Step::End(end) => {
                 if let Some(alarm) = &end.alarm {
-                    self.raise(alarm, &end, wait, invocation);
+                    self.raise(alarm, &end, wait);
                 }
                 let did = self.end(&end.ending, case).await?;
                 return Ok(Some((end, did)));
@@ -216,7 +224,7 @@ impl Work {
 
     /// Reports a problem. An image that could not be made is an error in log and metric, although the event is
     /// answered.
-    fn raise(&self, alarm: &Alarm, end: &End, wait: &Wait, invocation: &Invocation) {
+    fn raise(&self, alarm: &Alarm, end: &End, wait: &Wait) {
         match alarm {
             Alarm::Skipped => {
                 let reason = end.reason.as_deref().unwrap_or_default();
@@ -232,10 +240,6 @@ impl Work {
                     "{}: no image could be made, so ON_FAILURE decides: {why}",
                     wait.instance
                 );
-                let metric = metrics::count(&self.config.function, name, invocation);
-                if let Err(error) = self.output.line(&metric) {
-                    error!(%error, "the metric could not be written to standard output");
-                }
             }
         }
     }

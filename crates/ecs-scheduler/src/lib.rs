@@ -33,6 +33,7 @@ use std::time::Duration;
 use aws_types::SdkConfig;
 use futures::StreamExt;
 use futures::stream;
+use lambda_kit::calls::CountCalls;
 use lambda_kit::runtime::with_timeouts_and_retries;
 use lambda_kit::{Answer, Error, Function, Invocation, Outcome, Output, Payload, Received};
 use serde::Serialize;
@@ -96,11 +97,14 @@ struct TargetResult {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Order;
 
     fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
-        let client = aws_sdk_applicationautoscaling::Client::new(&with_timeouts_and_retries(sdk));
+        let settings = aws_sdk_applicationautoscaling::config::Builder::from(&with_timeouts_and_retries(sdk));
+        let client =
+            aws_sdk_applicationautoscaling::Client::from_conf(settings.interceptor(CountCalls).build());
         Self { targets: Targets::new(client, &config), config }
     }
 

@@ -8,7 +8,7 @@ use crate::list::FUNCTIONS;
 use crate::runtime::sdk_config;
 use crate::template::Template;
 use chrono::SecondsFormat;
-use lambda_kit::{Configuration, Function, Invocation, Output, Running, Variables};
+use lambda_kit::{Function, Invocation, Output, Running, Variables};
 use lifecycle_lab::{ACCOUNT, Code, FunctionError, Lab, REGION, running_function};
 use serde_json::json;
 use tracing::field::{Field, Visit};
@@ -60,9 +60,9 @@ pub fn deploy<F: Function + Send + Sync + 'static>(
     time_limit: Duration,
     variables: &Variables,
 ) -> anyhow::Result<()> {
-    let config = F::Config::parse(variables)?;
-    let running =
-        Arc::new(Running::<F>::new(config, &sdk_config(lab, name), Output::Channel(lab.pipe(name))));
+    let running = Running::<F>::new(variables, &sdk_config(lab, name), Output::Channel(lab.pipe(name)))?;
+    running.set_arn(&format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"));
+    let running = Arc::new(running);
     let clock = lab.clone();
     let code = Code::handler(move |payload, limit| {
         let (running, invocation) = (running.clone(), Invocation::new(clock.now(), limit));

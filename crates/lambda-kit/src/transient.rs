@@ -1,5 +1,9 @@
-//! Which errors of AWS pass, so that the same call can succeed a moment later. What the functions repeat themselves goes
-//! by it; within one call, the SDK's own classes decide.
+//! Which errors of AWS pass. Every call of every function goes by this table: [`is_transient`] errors can succeed a
+//! moment later and are repeated within the run; [`is_expired`] ones can succeed in a later run only, which has other
+//! credentials. Within one call, the SDK's own classes decide.
+//!
+//! Codes: the common errors of the services' API references, and
+//! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -7,6 +11,45 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// The codes of Auto Scaling and Application Auto Scaling while another update runs, which ends within moments.
 const CONTENTIONS: [&str; 2] = ["ResourceContention", "ConcurrentUpdateException"];
+
+/// The codes of a throttle that do not begin with `Throttl`.
+const THROTTLES: [&str; 9] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "TooManyRequestsException",
+];
+
+/// The codes of 5xx answers, should one come with another status, and of requests that took too long.
+const PASSING: [&str; 8] = [
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "InternalServiceException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "Unavailable",
+];
+
+/// The codes of credentials that have expired or are not valid yet, and of signatures that are too old or too new.
+/// EC2 names the former `AuthFailure` or `RequestExpired`.
+const EXPIRED: [&str; 9] = [
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
 
 /// Whether a retry can succeed.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
@@ -18,7 +61,7 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) 
         }
         SdkError::ServiceError(answer) => {
             answer.raw().status().is_server_error()
-                || error.code().is_some_and(|code| CONTENTIONS.contains(&code))
+                || error.code().is_some_and(|code| CONTENTIONS.contains(&code) || PASSING.contains(&code))
                 || is_throttle(error)
         }
         _ => true,
@@ -29,6 +72,13 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) 
 pub fn is_throttle<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     error.raw_response().is_some_and(|answer| answer.status().as_u16() == 429)
         || error.code().is_some_and(|code| {
-            code.starts_with("Throttl") || ["RequestLimitExceeded", "RequestThrottled"].contains(&code)
+            let code = code.rsplit_once('.').map_or(code, |(_, code)| code);
+            code.starts_with("Throttl") || THROTTLES.contains(&code)
         })
+}
+
+/// Whether AWS did not accept the credentials or the signature because of its time. Lambda gives the next run new
+/// ones.
+pub fn is_expired<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.code().is_some_and(|code| EXPIRED.contains(&code))
 }

@@ -25,9 +25,10 @@
 //! ```
 
 use aws_types::SdkConfig;
-use lambda_kit::config::{self, Parser};
+use lambda_kit::calls::CountCalls;
+use lambda_kit::config::Parser;
 use lambda_kit::runtime::with_timeouts_and_retries;
-use lambda_kit::{Answer, Configuration, Error, Function, Invocation, Output, Payload, Variables};
+use lambda_kit::{Answer, Configuration, Error, Function, Invocation, Output, Payload};
 use lifecycle_core::{ActionResult, Actions, LifecycleAction, Message, Transition, event};
 use serde_json::{Value, json};
 use tracing::error;
@@ -52,13 +53,8 @@ pub struct Config {
 }
 
 impl Configuration for Config {
-    fn parse(variables: &Variables) -> Result<Self, Error> {
-        let mut parser = Parser::new(variables);
-        let config = Self {
-            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
-            on_failure: parser.get(ON_FAILURE, ActionResult::Abandon, str::parse),
-        };
-        parser.finish(config)
+    fn read(parser: &mut Parser<'_>) -> Self {
+        Self { function: parser.function(NAME), on_failure: parser.get(ON_FAILURE, "ABANDON", str::parse) }
     }
 
     fn function(&self) -> &str {
@@ -76,11 +72,13 @@ pub struct Context {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Message;
 
     fn new(config: Config, sdk: &SdkConfig, output: Output) -> Self {
-        let client = aws_sdk_autoscaling::Client::new(&with_timeouts_and_retries(sdk));
+        let settings = aws_sdk_autoscaling::config::Builder::from(&with_timeouts_and_retries(sdk));
+        let client = aws_sdk_autoscaling::Client::from_conf(settings.interceptor(CountCalls).build());
         Self { output, config, actions: Actions::new(client) }
     }
 
@@ -92,7 +90,7 @@ impl Function for Context {
         // Accept: launching actions only.
         let action = match message {
             Message::Action(action) if action.transition == Transition::Launching => action,
-            Message::Test => return Ok(Answer::ignored("a hook's test notification")),
+            Message::Notice(reason) => return Ok(Answer::ignored(reason)),
             other => {
                 return Err(Error::UnsupportedEvent(format!(
                     "{NAME} handles launching lifecycle actions, not {other}; correct the rule or the hook that sent it"

@@ -29,6 +29,7 @@ fn action() -> impl Strategy<Value = LifecycleAction> {
                 metadata,
                 origin,
                 destination,
+                action: Some("Launch".to_owned()),
                 event_id: Some("id".to_owned()),
                 account: Some("123456789012".to_owned()),
                 region: None,
@@ -197,6 +198,7 @@ fn example() -> LifecycleAction {
         metadata: None,
         origin: None,
         destination: None,
+        action: None,
         event_id: None,
         account: None,
         region: None,
@@ -263,5 +265,60 @@ fn other_events_are_told_apart_from_nonsense() {
         "a notification \"autoscaling:EC2_INSTANCE_LAUNCH\""
     );
     assert_eq!(message(json!({ "action": "reconcile" })).unwrap(), Message::Reconcile);
-    assert_eq!(message(json!({ "Event": "autoscaling:TEST_NOTIFICATION" })).unwrap(), Message::Test);
+    let notice = |value| matches!(message(value).unwrap(), Message::Notice(_));
+    assert!(notice(json!({ "Event": "autoscaling:TEST_NOTIFICATION" })));
+    assert!(notice(json!({ "Type": "SubscriptionConfirmation", "Message": "You have chosen to subscribe" })));
+}
+
+#[test]
+fn the_same_event_is_read_through_every_envelope() {
+    let event = sample();
+    let action = message(event.clone()).unwrap();
+    let in_sqs =
+        |body: &Value| json!({ "messageId": "m", "eventSource": "aws:sqs", "body": body.to_string() });
+    let notification = json!({ "Type": "Notification", "Message": event.to_string() });
+    let sns = json!({ "Records": [{ "EventSource": "aws:sns", "Sns": notification }] });
+    let failed = |payload: &Value| json!({ "requestContext": { "condition": "RetriesExhausted" }, "requestPayload": payload });
+    for alone in [event.clone(), notification.clone(), sns.clone(), failed(&event), failed(&sns)] {
+        let Payload::One(received) = read(alone.clone()).unwrap() else { panic!("{alone}") };
+        assert_eq!(received.message.unwrap(), action, "{alone}");
+        assert_eq!(received.origin.account.as_deref(), Some("123456789012"), "{alone}");
+    }
+    let batch = [in_sqs(&event), in_sqs(&notification), in_sqs(&failed(&event)), in_sqs(&failed(&sns))];
+    for payload in [json!({ "Records": batch }), json!(batch)] {
+        let Payload::Batch(messages) = read(payload).unwrap() else { panic!("no batch") };
+        assert_eq!(messages.len(), 4);
+        for (id, received) in messages {
+            assert_eq!((id.as_str(), received.message.unwrap()), ("m", action.clone()));
+        }
+    }
+}
+
+#[test]
+fn a_name_longer_than_aws_allows_is_refused_before_it_reaches_a_log() {
+    let mut event = sample();
+    event["detail"]["AutoScalingGroupName"] = "x".repeat(256).into();
+    let error = message(event).unwrap_err().chain();
+    assert_eq!(error, "detail.AutoScalingGroupName: has more than 255 characters");
+}
+
+#[test]
+fn only_a_replaced_root_volume_lets_the_instance_live_on() {
+    for (kind, origin, destination, lives_on) in [
+        ("ReplaceRootVolume", "AutoScalingGroup", "AutoScalingGroup", true),
+        ("ReplaceRootVolume", "AutoScalingGroup", "EC2", false),
+        ("Terminate", "AutoScalingGroup", "AutoScalingGroup", false),
+        ("Launch", "EC2", "AutoScalingGroup", false),
+    ] {
+        let mut event = sample();
+        event["detail"]["Action"] = kind.into();
+        event["detail"]["Origin"] = origin.into();
+        event["detail"]["Destination"] = destination.into();
+        let Message::Action(action) = message(event).unwrap() else { panic!("not an action") };
+        assert_eq!((action.action.as_deref(), action.replaces_root_volume()), (Some(kind), lives_on));
+    }
+}
+
+fn sample() -> Value {
+    serde_json::from_str(include_str!("../../../events/launch-logger/launch.json")).unwrap()
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use lambda_kit::config::{self, Names, Parser, duration_within, list, names};
-use lambda_kit::{Configuration, Error, Variables};
+use lambda_kit::Configuration;
+use lambda_kit::config::{Names, Parser, duration_within, list, names};
 use lifecycle_core::ActionResult;
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// The name of the crate, the binary and the template.
 pub const NAME: &str = "terminate-drainer";
@@ -72,30 +74,39 @@ pub struct Config {
 }
 
 impl Configuration for Config {
-    fn parse(variables: &Variables) -> Result<Self, Error> {
-        let mut parser = Parser::new(variables);
-        let result = |text: &str| text.parse().map(Some);
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let commands = parser.get(DRAIN_COMMANDS, "systemctl stop application", commands);
+        // The commands may hold secrets.
+        let sha256 = Sha256::digest(commands.join("\n"));
+        let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        parser.describe(DRAIN_COMMANDS, json!({ "count": commands.len(), "sha256": sha256 }));
         let config = Self {
-            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
-            commands: parser.get(DRAIN_COMMANDS, vec!["systemctl stop application".to_owned()], commands),
-            document: parser.get(SSM_DOCUMENT, "AWS-RunShellScript".to_owned(), document),
+            function: parser.function(NAME),
+            commands,
+            document: parser.get(SSM_DOCUMENT, "AWS-RunShellScript", document),
             drain_timeout: parser.get(
                 DRAIN_TIMEOUT,
-                Duration::from_secs(55 * 60),
+                "55m",
                 duration_within(Duration::from_secs(1), MAX_DRAIN_TIMEOUT),
             ),
             delivery_timeout: parser.get(
                 DELIVERY_TIMEOUT,
-                Duration::from_secs(120),
+                "2m",
                 duration_within(MIN_DELIVERY_TIMEOUT, MAX_DELIVERY_TIMEOUT),
             ),
-            wait: parser.get(WAIT, WaitMode::Event, wait_mode),
-            on_failure: parser.get(ON_FAILURE, None, result),
-            on_unreachable: parser.get(ON_UNREACHABLE, None, result),
-            groups: parser.get(AUTO_SCALING_GROUPS, Names::default(), names),
-            hooks: parser.get(LIFECYCLE_HOOKS, None, |text| list(text).map(Some)),
+            wait: parser.get(WAIT, "event", wait_mode),
+            on_failure: parser.optional(ON_FAILURE, str::parse),
+            on_unreachable: parser.optional(ON_UNREACHABLE, str::parse),
+            groups: parser.optional(AUTO_SCALING_GROUPS, names).unwrap_or_default(),
+            hooks: parser.optional(LIFECYCLE_HOOKS, list),
         };
-        parser.finish(config)
+        if config.on_failure.is_none() {
+            parser.describe(ON_FAILURE, "CONTINUE when terminating, ABANDON when launching");
+        }
+        if config.on_unreachable.is_none() {
+            parser.describe(ON_UNREACHABLE, format!("as {ON_FAILURE}"));
+        }
+        config
     }
 
     fn function(&self) -> &str {

@@ -52,6 +52,7 @@ use std::time::Duration;
 use aws_sdk_autoscaling::types::LifecycleHook;
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
+use lambda_kit::calls::CountCalls;
 use lambda_kit::event::Event;
 use lambda_kit::runtime::with_timeouts_and_retries;
 use lambda_kit::{Answer, Error, Function, Invocation, Output, Payload};
@@ -119,18 +120,26 @@ impl From<Completion> for Effect {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Message;
 
     fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
         let sdk = &with_timeouts_and_retries(sdk);
-        let autoscaling = aws_sdk_autoscaling::Client::new(sdk);
+        let autoscaling = aws_sdk_autoscaling::config::Builder::from(sdk).interceptor(CountCalls).build();
+        let autoscaling = aws_sdk_autoscaling::Client::from_conf(autoscaling);
+        let ssm = aws_sdk_ssm::config::Builder::from(sdk).interceptor(CountCalls).build();
         let (asgs, actions) = (Asgs::new(autoscaling.clone()), Actions::new(autoscaling.clone()));
         Self {
-            reconciler: Reconciler::new(asgs.clone(), actions.clone(), config.hooks.clone()),
+            reconciler: Reconciler::new(
+                asgs.clone(),
+                actions.clone(),
+                config.hooks.clone(),
+                Transition::Terminating,
+            ),
             asgs,
             actions,
-            commands: Commands::new(aws_sdk_ssm::Client::new(sdk), &config.function),
+            commands: Commands::new(aws_sdk_ssm::Client::from_conf(ssm), &config.function),
             checked: Arc::default(),
             autoscaling,
             config,
@@ -157,7 +166,7 @@ impl Context {
                 self.finish(event.detail()?, invocation).await
             }
             Message::Reconcile => self.reconcile(invocation).await,
-            Message::Test => Ok(Answer::ignored("a hook's test notification")),
+            Message::Notice(reason) => Ok(Answer::ignored(reason)),
             other => Err(Error::UnsupportedEvent(format!(
                 "{NAME} handles lifecycle actions, status changes of commands and scheduled runs, not {other}; correct \
                  the rule or the hook that sent it"
@@ -288,7 +297,8 @@ impl Context {
         let first = self.checked().insert(key);
         let is_this = |hook: &&LifecycleHook| hook.lifecycle_hook_name() == Some(&wait.hook);
         let timers = HookTimers::of(hooks.iter().find(is_this)?);
-        let acted_on = hooks_to_act_on(&hooks, self.config.hooks.as_deref(), transition);
+        let acted_on =
+            hooks_to_act_on(&hooks, self.config.hooks.as_deref(), &Transition::Terminating, transition);
         let reconciled = self.config.groups.contain(&wait.group) && acted_on.iter().any(is_this);
         let limit = invocation.elapsed() + invocation.time_left();
         for conflict in timers::conflicts(timers, &self.config, limit, reconciled).iter().filter(|_| first) {
