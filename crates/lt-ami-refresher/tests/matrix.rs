@@ -35,8 +35,8 @@ enum Shape {
     Names,
 }
 
-/// Plays the matrix; the news of the backup comes as often as each of `deliveries` says. Answers how many stories met
-/// their fault, after having seen that each action met one.
+/// Plays the matrix; the news of the backup comes as often as each of `deliveries` says. Returns how many
+/// stories met their fault, after having seen that each action met one.
 fn check(shape: Shape, deliveries: &[usize]) -> usize {
     let mut met = BTreeSet::new();
     let mut stories = 0;
@@ -67,7 +67,7 @@ fn check(shape: Shape, deliveries: &[usize]) -> usize {
     stories
 }
 
-/// Answers the actions that met a fault.
+/// Returns the actions that met a fault.
 async fn tell(shape: Shape, nth: u64, fault: CallFault, deliveries: usize, story: &str) -> BTreeSet<String> {
     let scene = Scene::with(|scene| match shape {
         Shape::Ids => scene.data(),
