@@ -110,12 +110,12 @@ fn completed_on_requested_each_termination_has_exactly_one_image() {
 fn whatever_befalls_two_launches_the_younger_group_is_stored_and_every_other_variable_survives() {
     let launches = [None, Some(EventFault::Doubled), Some(EventFault::Delayed)];
     let stories = launches.iter().flat_map(|launch| [0, 4].map(|update| (*launch, update)));
-    let met = stories.map(|(launch, update)| check(|fault| tell_launches(launch, update, fault)));
+    let met = stories.map(|(launch, update)| check(|fault| play_launches(launch, update, fault)));
     assert_eq!(met.sum::<usize>(), 496);
 }
 
 /// Plays two launches that interleave. Returns their calls.
-async fn tell_launches(
+async fn play_launches(
     launch: Option<EventFault>,
     update: u64,
     fault: Option<(u64, CallFault)>,

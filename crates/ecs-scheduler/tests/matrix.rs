@@ -54,7 +54,7 @@ fn check(story: &Story) -> [usize; 2] {
 fn play(story: &Story, doubled: bool, fault: Option<(u64, CallFault)>) -> Vec<String> {
     let name = format!("{}, call {fault:?}, doubled: {doubled}", story.evening);
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(tell(story, fault, doubled, &name))
+    runtime.block_on(play_story(story, fault, doubled, &name))
 }
 
 #[test]
@@ -73,7 +73,12 @@ fn by_converging_no_memory_is_lost_and_one_run_heals_everything() {
 
 /// Plays an evening and a morning of which the nth call meets a fault. Returns the calls. Whatever that left
 /// behind, the next night is as good as the first.
-async fn tell(story: &Story, fault: Option<(u64, CallFault)>, doubled: bool, name: &str) -> Vec<String> {
+async fn play_story(
+    story: &Story,
+    fault: Option<(u64, CallFault)>,
+    doubled: bool,
+    name: &str,
+) -> Vec<String> {
     let scene = Scene::afternoon().await;
     scene.deploy(&[("WORKING_HOURS", "MON-FRI 09:00-18:00")]);
     if let Some((nth, fault)) = fault {

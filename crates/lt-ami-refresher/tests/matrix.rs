@@ -46,7 +46,7 @@ fn check(shape: Shape, deliveries: &[usize]) -> usize {
                 let story = format!("{shape:?}, call {nth} {fault:?}, told {deliveries} times");
                 // A runtime of its own, so that nothing of one story goes on in the next.
                 let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-                met.extend(runtime.block_on(tell(shape, nth, fault, deliveries, &story)));
+                met.extend(runtime.block_on(play_story(shape, nth, fault, deliveries, &story)));
                 stories += 1;
             }
         }
@@ -68,7 +68,13 @@ fn check(shape: Shape, deliveries: &[usize]) -> usize {
 }
 
 /// Returns the actions that met a fault.
-async fn tell(shape: Shape, nth: u64, fault: CallFault, deliveries: usize, story: &str) -> BTreeSet<String> {
+async fn play_story(
+    shape: Shape,
+    nth: u64,
+    fault: CallFault,
+    deliveries: usize,
+    story: &str,
+) -> BTreeSet<String> {
     let scene = Scene::with(|scene| match shape {
         Shape::Ids => scene.data(),
         Shape::Names => scene.bare().security_groups("web"),
