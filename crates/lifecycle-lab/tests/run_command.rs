@@ -55,7 +55,7 @@ impl Scene {
         Self { ssm: Client::from_conf(config), ids, moments, lab }
     }
 
-    /// Runs a command on the first instance; answers the command's id.
+    /// Runs a command on the first instance. Returns the command's id.
     async fn send(&self) -> String {
         id(self.order().send().await.unwrap())
     }

@@ -21,7 +21,7 @@ fn takes(seconds: u64) -> Script {
     Script { duration: Duration::from_secs(seconds), ..Script::default() }
 }
 
-/// Waits until a run with such an event ends; answers its outcome.
+/// Waits until a run with such an event ends. Returns its outcome.
 async fn outcome_of(kind: &str, moments: &mut UnboundedReceiver<Moment>) -> Value {
     let ended = async {
         loop {

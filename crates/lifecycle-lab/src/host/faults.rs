@@ -1,4 +1,4 @@
-//! Faults on request: faults of calls and of events by name, scripted one by one or by probability from a seed.
+//! Faults of calls and events: scripted one by one, or drawn by probability from a seed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
@@ -10,32 +10,32 @@ use crate::aws::error::ApiError;
 use crate::aws::scalable_targets;
 use crate::aws::world::{ACCOUNT, uuid};
 
-/// What can happen to a call to AWS.
+/// A fault of a call to AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallFault {
     /// AWS's shared token bucket is empty.
     Throttle,
-    /// HTTP 500 `InternalFailure`, or what the service calls it.
+    /// HTTP 500 `InternalFailure`, or the service's own name for it.
     ServerError,
-    /// HTTP 500 `ResourceContention`: another update of the group is pending. Of Application Auto Scaling
-    /// 400 `ConcurrentUpdateException`, but not of its actions for tags. Others have nothing like it, and
-    /// play the call.
+    /// Another update of the resource is pending. Auto Scaling answers HTTP 500 `ResourceContention`.
+    /// Application Auto Scaling answers 400 `ConcurrentUpdateException`, except for its tag actions. All
+    /// other actions have no such error, and run the call.
     Contention,
-    /// HTTP 403 `AccessDenied`, or what the service calls it.
+    /// HTTP 403 `AccessDenied`, or the service's own name for it.
     AccessDenied,
     /// AWS never answers.
     Hang,
     /// The connection is cut before the call takes effect.
     CutBefore,
-    /// The connection is cut after it took effect: the answer is lost.
+    /// The connection is cut after the call took effect: the answer is lost.
     CutAfter,
     /// The calling function is killed before the call takes effect.
     KillBefore,
-    /// The calling function is killed after it took effect.
+    /// The calling function is killed after the call took effect.
     KillAfter,
 }
 
-/// What can happen to an event on its way to one target.
+/// A fault of an event on its way to one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventFault {
     /// It never arrives.
@@ -102,7 +102,7 @@ impl FromStr for Chaos {
     }
 }
 
-/// Decides what goes wrong next.
+/// Decides which fault comes next.
 #[derive(Debug)]
 pub struct Faults {
     random: StdRng,
@@ -126,7 +126,7 @@ impl Faults {
         }
     }
 
-    /// From now on, faults by probability: of the calls of functions, and of all events.
+    /// Sets the faults by probability from now on, for the calls of functions and for all events.
     pub fn chaos(&mut self, chaos: Chaos) {
         self.chaos = chaos;
     }
@@ -151,7 +151,7 @@ impl Faults {
         self.event_scripts.entry(detail_type.to_owned()).or_default().extend(faults);
     }
 
-    /// What happens to a call. `nth` counts the calls of that function.
+    /// The fault of a call. `nth` counts the calls of that function, from 1.
     pub(crate) fn of_call(&mut self, function: Option<&str>, nth: u64, action: &str) -> Option<CallFault> {
         if let Some(fault) = function.and_then(|function| self.kills.remove(&(function.to_owned(), nth))) {
             return Some(fault);
@@ -171,12 +171,12 @@ impl Faults {
         scripted.or_else(|| draw(&mut self.random, &self.chaos.events))
     }
 
-    /// An id for what happens outside the world: a run, a message.
+    /// An id for something outside AWS's state: a run or a message.
     pub(crate) fn uuid(&mut self) -> String {
         uuid(&mut self.random)
     }
 
-    /// A factor between 0 and 1 for how long something takes.
+    /// A random factor between 0 and 1, for the duration of something.
     pub(crate) fn share(&mut self) -> f64 {
         self.random.random()
     }
@@ -187,7 +187,7 @@ fn draw<F: Copy>(random: &mut StdRng, probabilities: &BTreeMap<F, f64>) -> Optio
 }
 
 impl CallFault {
-    /// The error that AWS answers instead of playing the call, for faults that are answers.
+    /// The error with which AWS answers instead of running the call. `None` for faults that are not answers.
     pub(crate) fn answer(self, caller: &str, service: &str, action: &str) -> Option<ApiError> {
         let denied = || {
             format!(
