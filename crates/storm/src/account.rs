@@ -9,6 +9,7 @@ use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use fleet::functions;
 use fleet::operator;
+use fleet::runtime::sdk_config;
 use lambda_kit::Variables;
 use lifecycle_lab::autoscaling::Bucket;
 use lifecycle_lab::ecs::Scheduling;
@@ -127,7 +128,7 @@ impl Account {
     }
 
     async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
-        let operator = Client::new(&lab.sdk_config("operator"));
+        let operator = Client::new(&sdk_config(lab, "operator"));
         // Each group lives through some ten times its size; so few at once keep a storm light.
         let largest = (self.instances / 15).clamp(2, 40);
         let apps = (self.instances / 50).clamp(1, 5);
@@ -157,7 +158,7 @@ impl Account {
                 put_pool(lab, &operator, &group, family.largest, reuse).await;
             }
         }
-        let targets = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
+        let targets = aws_sdk_applicationautoscaling::Client::new(&sdk_config(lab, "operator"));
         lab.world(|world| {
             world.add_cluster(CLUSTER);
             SERVICES.iter().try_for_each(|(name, min, _)| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
+use fleet::runtime::sdk_config;
 use lifecycle_lab::Lab;
 use lifecycle_lab::ec2::{Image, ImageScript, ImageState};
 use rand::rngs::StdRng;
@@ -59,7 +60,7 @@ impl Backups {
             let servers = ["x86_64", "arm64"].map(|architecture| world.add_instance(architecture, tags()));
             (servers, world.add_image(image))
         });
-        let ec2 = Client::new(&lab.sdk_config("operator"));
+        let ec2 = Client::new(&sdk_config(lab, "operator"));
         let first = RequestLaunchTemplateData::builder().image_id(image).instance_type(TYPES[0].clone());
         let create = ec2.create_launch_template().launch_template_name(SHOP);
         create.launch_template_data(first.build()).send().await?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::{InstanceReusePolicy, WarmPoolState};
 use chrono::{DateTime, Utc};
+use fleet::runtime::sdk_config;
 use lifecycle_lab::ec2::ImageScript;
 use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Lab, World, scenarios};
@@ -147,7 +148,7 @@ impl Weather {
     ) -> Self {
         Self {
             lab: lab.clone(),
-            operator: Client::new(&lab.sdk_config("operator")),
+            operator: Client::new(&sdk_config(lab, "operator")),
             random: StdRng::seed_from_u64(seed ^ 0x57_0a14),
             instances,
             families,
