@@ -29,8 +29,10 @@ pub struct Delays {
     /// From the start of an instance until its launching hooks begin; each instance takes up to half
     /// as long again.
     pub boot: Duration,
-    /// From a `…:Proceed` state to the next state.
+    /// From a `…:Proceed` state to the next state, where the instance lives on.
     pub proceed: Duration,
+    /// From `Terminating:Proceed` until EC2 has terminated the instance; each takes up to half as long again.
+    pub shutdown: Duration,
     /// From `Terminating` until the terminating hooks begin: deregistration from the load balancer and
     /// connection draining.
     pub deregistration: Duration,
@@ -38,6 +40,8 @@ pub struct Delays {
     pub react: Duration,
     /// From an instance's failure until a health check notices.
     pub health_check: Duration,
+    /// From `SetInstanceHealth` until the group acts on it.
+    pub user_health_check: Duration,
     /// From the start of a wait until `CompleteLifecycleAction` accepts it.
     pub acceptance: Duration,
     /// Pause before a launch after the second launch in a row that a hook abandoned; it doubles with
@@ -81,9 +85,11 @@ impl Default for Delays {
         Self {
             boot: Duration::from_secs(20),
             proceed: Duration::from_secs(2),
+            shutdown: Duration::from_secs(21),
             deregistration: Duration::from_secs(5),
             react: Duration::from_secs(3),
             health_check: Duration::from_secs(45),
+            user_health_check: Duration::from_secs(15),
             acceptance: Duration::ZERO,
             launch_backoff: Duration::from_secs(30),
             task_start: Duration::from_secs(30),
@@ -95,7 +101,7 @@ impl Default for Delays {
             command_visible: Duration::from_millis(500),
             command_listed: Duration::ZERO,
             activity_visible: Duration::ZERO,
-            group_deletion: Duration::from_secs(2),
+            group_deletion: Duration::from_secs(5),
             image: Duration::from_secs(180),
             image_visible: Duration::from_millis(500),
             function_update: Duration::from_secs(3),

@@ -80,6 +80,13 @@ impl InstanceState {
     }
 }
 
+impl Instance {
+    /// Its subnet.
+    pub(crate) fn subnet(&self) -> Option<&str> {
+        self.launch.subnet.as_deref()
+    }
+}
+
 impl Ec2 {
     /// The instance of this id, if EC2 still knows it.
     pub fn instance(&self, id: &str) -> Option<&Instance> {
@@ -92,6 +99,20 @@ impl Ec2 {
         if let Some(instance) = living {
             instance.state = state;
             instance.ended = (state == InstanceState::Terminated).then_some(now);
+        }
+    }
+
+    /// Takes a tag from an instance.
+    pub(crate) fn untag(&mut self, id: &str, key: &str) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.tags.remove(key);
+        }
+    }
+
+    /// Gives an instance a root volume of this image. It is rebooted for it.
+    pub(crate) fn renew_root_volume(&mut self, id: &str, image: &str) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.image = image.to_owned();
         }
     }
 
