@@ -62,11 +62,19 @@ pub struct Delays {
     /// From `SendCommand`, or an agent's return, until the agent has the command; and from
     /// `CancelCommand` until it has stopped it.
     pub command_delivery: Duration,
-    /// From `SendCommand` until `GetCommandInvocation` finds it.
+    /// From `SendCommand` until `GetCommandInvocation` finds it. The error for it is documented; in every recording
+    /// the invocation was there at once.
     pub command_visible: Duration,
-    /// From `SendCommand` until `ListCommands` and `ListCommandInvocations` find it. AWS calls all of
-    /// Run Command eventually consistent, but gives a time for nothing.
+    /// From `SendCommand` until `ListCommands` and `ListCommandInvocations` find it: about a second in public
+    /// reports. AWS calls all of Run Command eventually consistent, but gives a time for nothing.
     pub command_listed: Duration,
+    /// From the start of an instance until its agent registers; each agent takes up to twice as long.
+    pub agent_registration: Duration,
+    /// From the last ping of an agent until AWS says `ConnectionLost`. More than 84 seconds were recorded, and a
+    /// healthy agent pings every five minutes.
+    pub connection_lost: Duration,
+    /// How much longer a page of a list takes than another call (`List…`, `Describe…`).
+    pub page: Duration,
     /// From the start of a scaling activity until `DescribeScalingActivities` finds it.
     pub activity_visible: Duration,
     /// From `DeleteAutoScalingGroup` until a group without instances is gone; meanwhile its status is
@@ -98,8 +106,11 @@ impl Default for Delays {
             capacity_alarm_low: Duration::from_secs(15 * 60),
             target_update: Duration::ZERO,
             command_delivery: Duration::from_secs(1),
-            command_visible: Duration::from_millis(500),
-            command_listed: Duration::ZERO,
+            command_visible: Duration::ZERO,
+            command_listed: Duration::from_secs(1),
+            agent_registration: Duration::from_secs(20),
+            connection_lost: Duration::from_secs(600),
+            page: Duration::ZERO,
             activity_visible: Duration::ZERO,
             group_deletion: Duration::from_secs(5),
             image: Duration::from_secs(180),

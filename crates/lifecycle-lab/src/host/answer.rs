@@ -43,7 +43,9 @@ impl Lab {
             let function = (caller.name != OPERATOR).then_some(caller.name.as_str());
             (faults.of_call(function, nth, &request.action), faults.share())
         };
-        tokio::time::sleep(LATENCY.mul_f64(1.0 + slowness)).await;
+        let list = request.action.starts_with("List") || request.action.starts_with("Describe");
+        let longer = if list { self.world(|world| world.delays.page) } else { Duration::ZERO };
+        tokio::time::sleep(LATENCY.mul_f64(1.0 + slowness) + longer).await;
 
         let end = |outcome: Outcome| {
             self.record(Call {

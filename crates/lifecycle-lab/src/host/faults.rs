@@ -33,7 +33,47 @@ pub enum CallFault {
     KillBefore,
     /// The calling function is killed after the call took effect.
     KillAfter,
+    /// AWS refuses the call with this code, for example `InvalidDocument`, and AWS's text where one is known.
+    Refused(&'static str),
 }
+
+/// Refusals that do not come by themselves, with AWS's texts from its documentation or public logs.
+const REFUSALS: [(&str, &str); 14] = [
+    ("AMIQuotaExceeded", "You have reached your quota of AMIs."),
+    ("AuthFailure", "AWS was not able to validate the provided access credentials"),
+    (
+        "ConcurrentCreateImageNoRebootLimitExceeded",
+        "The maximum number of concurrent CreateImage requests for the instance has been reached. Wait for the \
+         current CreateImage requests to complete, and then retry your request.",
+    ),
+    (
+        "ConcurrentSnapshotLimitExceeded",
+        "Maximum allowed in-progress snapshots for a single volume exceeded.",
+    ),
+    ("ExpiredToken", "The security token included in the request is expired"),
+    ("ExpiredTokenException", "The security token included in the request is expired"),
+    ("InvalidAMIID.NotFound", "The image id does not exist"),
+    ("InvalidDocument", "The specified SSM document doesn't exist."),
+    ("InvalidInstanceId", "Instances not in a valid state for account"),
+    (
+        "PendingSnapshotLimitExceeded",
+        "You've reached the limit on the number of Amazon EBS snapshots that you can have in the pending state.",
+    ),
+    ("RequestExpired", "Request has expired."),
+    (
+        "SnapshotCreationPerVolumeRateExceeded",
+        "The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep \
+         interval between requests.",
+    ),
+    (
+        "SnapshotLimitExceeded",
+        "You've reached the limit on the number of Amazon EBS snapshots that you can create.",
+    ),
+    (
+        "UnsupportedPlatformType",
+        "The document doesn't support the platform type of the given managed node IDs.",
+    ),
+];
 
 /// A fault of an event on its way to one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,7 +148,7 @@ pub struct Faults {
     random: StdRng,
     chaos: Chaos,
     scripts: BTreeMap<String, VecDeque<CallFault>>,
-    denied: Vec<String>,
+    standing: BTreeMap<String, CallFault>,
     kills: BTreeMap<(String, u64), CallFault>,
     event_scripts: BTreeMap<String, VecDeque<EventFault>>,
 }
@@ -120,7 +160,7 @@ impl Faults {
             random: StdRng::seed_from_u64(seed ^ 0xfa_017),
             chaos: Chaos::default(),
             scripts: BTreeMap::new(),
-            denied: Vec::new(),
+            standing: BTreeMap::new(),
             kills: BTreeMap::new(),
             event_scripts: BTreeMap::new(),
         }
@@ -138,7 +178,15 @@ impl Faults {
 
     /// Every call of `action` is refused with `AccessDenied`.
     pub fn deny(&mut self, action: &str) {
-        self.denied.push(action.to_owned());
+        self.always(action, Some(CallFault::AccessDenied));
+    }
+
+    /// Every call of `action` from now on meets this fault, if it meets no other; `None` ends that.
+    pub fn always(&mut self, action: &str, fault: Option<CallFault>) {
+        match fault {
+            Some(fault) => self.standing.insert(action.to_owned(), fault),
+            None => self.standing.remove(action),
+        };
     }
 
     /// The `n`-th call (from 1) that `function` makes meets this fault.
@@ -159,8 +207,8 @@ impl Faults {
         if let Some(fault) = self.scripts.get_mut(action).and_then(VecDeque::pop_front) {
             return Some(fault);
         }
-        if self.denied.iter().any(|denied| denied == action) {
-            return Some(CallFault::AccessDenied);
+        if let Some(fault) = self.standing.get(action) {
+            return Some(*fault);
         }
         function?;
         draw(&mut self.random, &self.chaos.calls)
@@ -198,6 +246,10 @@ impl CallFault {
         };
         let with = |status, code, message: &str| ApiError { status, code, message: message.to_owned() };
         match (service, self) {
+            (_, Self::Refused(code)) => {
+                let text = REFUSALS.iter().find(|(known, _)| *known == code).map_or("", |(_, text)| text);
+                Some(with(if code == "AuthFailure" { 401 } else { 400 }, code, text))
+            }
             ("ec2", Self::Throttle) => Some(with(503, "RequestLimitExceeded", "Request limit exceeded.")),
             ("ec2", Self::ServerError) => Some(with(500, "InternalError", "An internal error has occurred")),
             ("ec2", Self::AccessDenied) => {

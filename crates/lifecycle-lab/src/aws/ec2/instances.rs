@@ -30,6 +30,8 @@ pub struct Instance {
     pub tags: Tags,
     /// When it was launched.
     pub launched: DateTime<Utc>,
+    /// Since when it runs: its launch, or its last start.
+    pub runs_since: DateTime<Utc>,
     /// Its Availability Zone.
     pub zone: String,
     /// How often it was rebooted for the sake of an image.
@@ -97,6 +99,9 @@ impl Ec2 {
     pub(crate) fn set_state(&mut self, id: &str, state: InstanceState, now: DateTime<Utc>) {
         let living = self.instances.get_mut(id).filter(|one| one.state != InstanceState::Terminated);
         if let Some(instance) = living {
+            if instance.state == InstanceState::Stopped && state == InstanceState::Running {
+                instance.runs_since = now;
+            }
             instance.state = state;
             instance.ended = (state == InstanceState::Terminated).then_some(now);
         }
@@ -153,6 +158,7 @@ impl World {
             state: InstanceState::Running,
             tags: mem::take(&mut launch.tags),
             launched: self.now(),
+            runs_since: self.now(),
             zone: zone.to_owned(),
             reboots: 0,
             launch,
