@@ -17,8 +17,11 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::prelude::*;
 
-/// launch-logger's time limit, ten seconds: one slow answer of AWS and a second attempt.
-const LAUNCH_LOGGER_TIMEOUT: Duration = Duration::from_secs(10);
+/// launch-logger's time limit, half a minute: enough for a sweep that finds hundreds of launches.
+const LAUNCH_LOGGER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The template's schedule of launch-logger's sweep.
+const LAUNCH_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// ami-snapshotter's time limit, half a minute: enough for a slow `CreateImage` and the look after it.
 const AMI_SNAPSHOTTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,11 +78,14 @@ pub fn deploy<F: Function + Send + Sync + 'static>(
     Ok(())
 }
 
-/// Deploys launch-logger with its defaults, and its rule for these groups and hooks.
+/// Deploys launch-logger with its rule for these groups and hooks, and with its sweep.
 pub fn deploy_launch_logger(lab: &Lab, groups: &str, hooks: &str) -> anyhow::Result<()> {
-    let name = launch_logger::NAME;
-    deploy::<launch_logger::Context>(lab, name, LAUNCH_LOGGER_TIMEOUT, &Variables::default())?;
-    add_rules(lab, name, name, &answering_for(groups, hooks))
+    use launch_logger::{AUTO_SCALING_GROUPS, Context, LIFECYCLE_HOOKS, NAME};
+
+    let variables = [(AUTO_SCALING_GROUPS, groups), (LIFECYCLE_HOOKS, hooks)].into_iter().collect();
+    deploy::<Context>(lab, NAME, LAUNCH_LOGGER_TIMEOUT, &variables)?;
+    lab.schedule(LAUNCH_SWEEP_INTERVAL, NAME, json!({ "action": "reconcile" }));
+    add_rules(lab, NAME, NAME, &answering_for(groups, hooks))
 }
 
 /// Deploys ami-snapshotter without a rule. What it remembers is in the configuration of the function of its own name.

@@ -29,8 +29,8 @@ pub(crate) enum Invariant {
     BucketLeftToOthers,
     SweepCostsWhatWaits,
     ForeignLeftAlone,
-    FailureTold,
-    NothingElseTold,
+    FailureReported,
+    NothingElseReported,
 }
 
 impl Invariant {
@@ -61,8 +61,8 @@ impl Invariant {
         Self::BucketLeftToOthers,
         Self::SweepCostsWhatWaits,
         Self::ForeignLeftAlone,
-        Self::FailureTold,
-        Self::NothingElseTold,
+        Self::FailureReported,
+        Self::NothingElseReported,
     ];
 
     /// It in a sentence.
@@ -100,9 +100,9 @@ impl Invariant {
                 "The functions leave half of Auto Scaling's bucket to others, hour by hour."
             }
             Self::SweepCostsWhatWaits => "The calls of a sweep are bounded by the waits that it finds.",
-            Self::ForeignLeftAlone => "Nothing is changed that belongs to others, or that does not wait.",
-            Self::FailureTold => "Each failure is told.",
-            Self::NothingElseTold => "Nothing is told as a failure that is none.",
+            Self::ForeignLeftAlone => "No function changes what belongs to others, or an instance that does not wait.",
+            Self::FailureReported => "Each failure is reported.",
+            Self::NothingElseReported => "Only failures are reported as failures.",
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Watches a storm from AWS's side: the moments of the lab and the state of its world. Of the functions it sees only
 //! their runs and which of their calls were disturbed. This module follows the moments, `life` holds the facts of
-//! each instance, `rules` checks the invariants, `work` those of waits, sweeps and of what belongs to others, `telling`
-//! those of the failures that are told, and `templates` those of the launch template.
+//! each instance, `rules` checks the invariants, `work` those of waits, sweeps and of what belongs to others, `failures`
+//! those of the reported failures, and `templates` those of the launch template.
 
 mod life;
 mod rules;
-mod telling;
+mod failures;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -21,14 +21,14 @@ use lifecycle_lab::run_command::Ping;
 use lifecycle_lab::{Call, Lab, Moment, Run, RunError, Sight, What, World};
 use serde_json::Value;
 
-use crate::backups::BACKUP;
+use crate::backups::BACKUP_PREFIX;
 use crate::effect::{is_disturbed, is_throttle};
 use crate::invariant::Invariant;
 use crate::recording::Recording;
 use crate::scene::{IMAGE_SWEEP, MAX_IMAGES_PER_HOUR, is_foreign};
 use crate::tally::Tally;
 use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
-use telling::Telling;
+use failures::Reports;
 
 /// Lambda's attempts at an event; after the last one it is only kept.
 const MAX_ATTEMPTS: u32 = 3;
@@ -90,7 +90,7 @@ pub(crate) struct Observer {
     groups: BTreeMap<String, Group>,
     runs: BTreeMap<String, RunSeen>,
     template: TemplateSeen,
-    telling: Telling,
+    reports: Reports,
     /// When a call of each function was last disturbed.
     disturbed: BTreeMap<String, DateTime<Utc>>,
     /// Sweeps that have ended.
@@ -114,7 +114,7 @@ impl Observer {
             groups: BTreeMap::new(),
             runs: BTreeMap::new(),
             template: TemplateSeen::default(),
-            telling: Telling::default(),
+            reports: Reports::default(),
             disturbed: BTreeMap::new(),
             sweeps: Vec::new(),
             hour: (0, 0),
@@ -132,7 +132,7 @@ impl Observer {
     /// The end: what was counted, and what did not hold.
     pub(crate) fn finish(&mut self, lab_time: TimeDelta, failures: usize) -> (Tally, Vec<Violation>) {
         self.check_variables();
-        self.settle_tellings(DateTime::<Utc>::MAX_UTC);
+        self.settle_reports(DateTime::<Utc>::MAX_UTC);
         for life in std::mem::take(&mut self.lives).into_values() {
             self.violate_of(Invariant::ComesToItsEnd, &life, format!("{} is still there", life.id));
         }
@@ -148,7 +148,7 @@ impl Observer {
     /// Takes in what happened.
     pub(crate) fn see(&mut self, moment: &Moment) {
         let at = moment.at;
-        self.settle_tellings(at);
+        self.settle_reports(at);
         if let What::Seen(Sight::Image { image, .. }) = &moment.what
             && !self.instances_of.contains_key(image)
         {
@@ -228,7 +228,7 @@ impl Observer {
             }
             Sight::TemplateVersion { version, state, .. } => self.see_version(*version, state),
             Sight::TemplateDefault { version, .. } => self.see_default(*version),
-            Sight::Image { image, name, state } if name.starts_with(BACKUP) => {
+            Sight::Image { image, name, state } if name.starts_with(BACKUP_PREFIX) => {
                 self.see_backup(at, image, state);
             }
             Sight::Image { image, state, .. } => {
@@ -432,7 +432,7 @@ impl Observer {
         seen.ended = Some(at);
         seen.clean = seen.undisturbed && result.is_ok();
         if !seen.clean {
-            self.telling.disturbed(at, &run.request_id);
+            self.reports.disturbed(at, &run.request_id);
         }
         if run.function.ends_with("sweep") {
             self.see_groups(at, "");
@@ -480,7 +480,7 @@ impl Observer {
             What::Started(run) | What::Ended(run, _) => of_detail(&run.payload),
             What::Throttled { payload, .. } => of_detail(payload),
             What::Called(call) => life::instances_in(&call.parameters),
-            What::Logged { line, .. } if telling::is_failure(line) => {
+            What::Logged { line, .. } if failures::is_failure(line) => {
                 life::instances_in(std::slice::from_ref(line))
             }
             What::Seen(_) | What::Logged { .. } => Vec::new(),

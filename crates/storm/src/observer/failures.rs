@@ -1,5 +1,5 @@
-//! Checks that each failure is told, by a line that is the metric `Failures`, and that nothing else is. Only a run that
-//! nothing disturbed must tell: one that was killed can't.
+//! Checks that each failure is reported, by a line that is the metric `Failures`, and nothing else. A run that was
+//! disturbed need not report: it may have been killed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -28,40 +28,40 @@ const WORDS: [&str; 13] = [
     "tag-doubtful",
 ];
 
-/// A run tells at its end: within the longest time limit of a sweep, and a moment.
+/// A run reports at its end: within the longest time limit of a sweep, and a moment.
 const LONGEST_RUN: TimeDelta = TimeDelta::seconds(130);
 
-/// What was told, and what must be.
+/// The reports so far, and the expected ones.
 #[derive(Default)]
-pub(super) struct Telling {
-    /// Lines about instances.
-    told: VecDeque<Told>,
+pub(super) struct Reports {
+    /// Failures by instance.
+    seen: VecDeque<Seen>,
     expected: VecDeque<Expected>,
     /// Runs that were disturbed, or failed, and when they ended.
     disturbed: VecDeque<(DateTime<Utc>, String)>,
-    /// What may be told of instances that are gone, and since when they are.
+    /// The failures of instances that are gone, and when they went.
     epitaphs: BTreeMap<String, (DateTime<Utc>, BTreeSet<&'static str>)>,
 }
 
-struct Told {
+struct Seen {
     at: DateTime<Utc>,
     word: &'static str,
     instance: String,
 }
 
-/// A failure of which a line must tell.
+/// A failure that a line must report.
 struct Expected {
-    /// The words, of which one must be told.
+    /// One of these words is expected.
     words: &'static [&'static str],
     from: DateTime<Utc>,
     due: DateTime<Utc>,
     instance: String,
     history: Vec<String>,
-    /// The runs that could tell.
+    /// The runs that can report it.
     runs: BTreeSet<String>,
 }
 
-impl Telling {
+impl Reports {
     /// A run ended that was disturbed.
     pub(super) fn disturbed(&mut self, at: DateTime<Utc>, run: &str) {
         self.disturbed.push_back((at, run.to_owned()));
@@ -79,50 +79,50 @@ impl Observer {
         if !is_failure(line) {
             return;
         }
-        self.check(Invariant::NothingElseTold);
+        self.check(Invariant::NothingElseReported);
         let fields: Value = serde_json::from_str(line).unwrap_or_default();
         let word = fields["failure"].as_str().unwrap_or_default();
         let Some(word) = WORDS.into_iter().find(|known| *known == word) else {
-            let what = format!("{function} told a failure that has no word: {line}");
-            return self.violate(Invariant::NothingElseTold, what);
+            let what = format!("{function} reported a failure without a known word: {line}");
+            return self.violate(Invariant::NothingElseReported, what);
         };
-        *self.tally.told.entry(word).or_default() += 1;
+        *self.tally.reported.entry(word).or_default() += 1;
         let instances = life::instances_in(&[line.to_owned()]);
         for instance in &instances {
-            self.telling.told.push_back(Told { at, word, instance: instance.clone() });
+            self.reports.seen.push_back(Seen { at, word, instance: instance.clone() });
         }
         let recently = |disturbed: &DateTime<Utc>| at - *disturbed <= LONGEST_RUN;
-        // What nobody can be sure of while AWS fails is told, and may be.
+        // While AWS fails, a run may report what it could not do.
         if self.disturbed.get(function).is_some_and(recently) && !is_of_work(word) {
             return;
         }
         let may = instances.iter().any(|id| match self.lives.get(id) {
-            Some(life) => self.may_be_told(life, at).contains(word),
-            None => self.telling.epitaphs.get(id).is_some_and(|(_, words)| words.contains(word)),
+            Some(life) => self.reportable(life, at).contains(word),
+            None => self.reports.epitaphs.get(id).is_some_and(|(_, words)| words.contains(word)),
         });
         if !may {
-            let what = format!("{function} told a failure that is none: {line}");
+            let what = format!("{function} reported a failure that is none: {line}");
             match instances.first().and_then(|id| self.lives.remove(id)) {
                 Some(life) => {
-                    self.violate_of(Invariant::NothingElseTold, &life, what);
+                    self.violate_of(Invariant::NothingElseReported, &life, what);
                     self.lives.insert(life.id.clone(), life);
                 }
-                None => self.violate(Invariant::NothingElseTold, what),
+                None => self.violate(Invariant::NothingElseReported, what),
             }
         }
     }
 
-    /// A wait was completed: which failure must be told, if any?
-    pub(super) fn expect_telling(&mut self, life: &Life, hold: &Hold) {
+    /// A wait was completed: which failure must be reported, if any?
+    pub(super) fn expect_report(&mut self, life: &Life, hold: &Hold) {
         let Some(completion) = &hold.completed else { return };
         let words = match life.group.starts_with(APPS) {
             _ if hold.launching => None,
             true => failure_of_drain(life, hold, completion.at),
             false => self.failure_of_death(life, hold, completion.at),
         };
-        self.check(Invariant::FailureTold);
+        self.check(Invariant::FailureReported);
         if let Some(words) = words {
-            self.telling.expected.push_back(Expected {
+            self.reports.expected.push_back(Expected {
                 words,
                 from: hold.since,
                 due: completion.at + LONGEST_RUN,
@@ -133,10 +133,10 @@ impl Observer {
         }
     }
 
-    /// Judges what should have been told by now.
-    pub(super) fn settle_tellings(&mut self, now: DateTime<Utc>) {
-        while let Some(expected) = self.telling.expected.pop_front_if(|expected| expected.due < now) {
-            let Telling { told, disturbed, .. } = &self.telling;
+    /// Judges the failures that should be reported by now.
+    pub(super) fn settle_reports(&mut self, now: DateTime<Utc>) {
+        while let Some(expected) = self.reports.expected.pop_front_if(|expected| expected.due < now) {
+            let Reports { seen, disturbed, .. } = &self.reports;
             let is_told = told.iter().any(|told| {
                 told.instance == expected.instance
                     && told.at >= expected.from
@@ -146,32 +146,32 @@ impl Observer {
                 continue;
             }
             if disturbed.iter().any(|(_, run)| expected.runs.contains(run)) {
-                self.limit("a failure that was not told: the run was disturbed");
+                self.limit("a failure without a report: disturbed");
                 continue;
             }
             let what =
-                format!("{}: its failure was not told ({})", expected.instance, expected.words.join(" or "));
-            self.violate_with(Invariant::FailureTold, &expected.instance, expected.history, what);
+                format!("{}: its failure was not reported ({})", expected.instance, expected.words.join(" or "));
+            self.violate_with(Invariant::FailureReported, &expected.instance, expected.history, what);
         }
         // Nothing waits for longer than this.
         let old = now.checked_sub_signed(TimeDelta::days(3)).unwrap_or(now);
         let lately = now.checked_sub_signed(TimeDelta::hours(1)).unwrap_or(now);
-        let Telling { told, disturbed, epitaphs, .. } = &mut self.telling;
-        while told.pop_front_if(|told| told.at < old).is_some() {}
+        let Reports { seen, disturbed, epitaphs, .. } = &mut self.reports;
+        while seen.pop_front_if(|seen| seen.at < old).is_some() {}
         while disturbed.pop_front_if(|(at, _)| *at < lately).is_some() {}
         if epitaphs.len() > MAX_EPITAPHS {
             epitaphs.retain(|_, (gone, _)| *gone >= lately);
         }
     }
 
-    /// The instance is gone; a run can still tell of it.
-    pub(super) fn remember_what_may_be_told(&mut self, at: DateTime<Utc>, life: &Life) {
-        let words = self.may_be_told(life, at);
-        self.telling.epitaphs.insert(life.id.clone(), (at, words));
+    /// The instance is gone; a run can still report its failure.
+    pub(super) fn remember_reportable(&mut self, at: DateTime<Utc>, life: &Life) {
+        let words = self.reportable(life, at);
+        self.reports.epitaphs.insert(life.id.clone(), (at, words));
     }
 
     /// The failures of an instance's work so far.
-    fn may_be_told(&self, life: &Life, at: DateTime<Utc>) -> BTreeSet<&'static str> {
+    fn reportable(&self, life: &Life, at: DateTime<Utc>) -> BTreeSet<&'static str> {
         let mut words = BTreeSet::new();
         let failed = life.commands.values().any(|command| match command.ended() {
             Some(ended) => command.status_at(ended) != "Success",
