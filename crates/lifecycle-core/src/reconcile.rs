@@ -235,9 +235,17 @@ impl Reconciler {
     /// # Errors
     /// As [`Actions::heartbeat`].
     pub async fn keep_alive(&self, found: &Found, invocation: &Invocation) -> Result<Did, Error> {
-        if !self.is_due(found, invocation.now()) {
-            return Ok(Did::Waits);
+        match self.is_due(found, invocation.now()) {
+            true => self.prolong(found, invocation).await,
+            false => Ok(Did::Waits),
         }
+    }
+
+    /// Sends a heartbeat now.
+    ///
+    /// # Errors
+    /// As [`Actions::heartbeat`].
+    pub async fn prolong(&self, found: &Found, invocation: &Invocation) -> Result<Did, Error> {
         Ok(match self.actions.heartbeat(&found.wait, invocation).await? {
             Completion::Completed => {
                 self.memory().heartbeats.insert(found.wait.clone(), invocation.now());
