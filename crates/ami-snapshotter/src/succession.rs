@@ -133,22 +133,25 @@ mod tests {
             .build()
     }
 
-    fn of_stack(group: AutoScalingGroup, stack: &str, logical_id: &str) -> AutoScalingGroup {
+    fn of_stack(mut group: AutoScalingGroup, stack: &str, logical_id: &str) -> AutoScalingGroup {
         let tag = |key: &str, value: &str| TagDescription::builder().key(key).value(value).build();
-        let tags = vec![tag(STACK_ID, stack), tag(LOGICAL_ID, logical_id)];
-        AutoScalingGroup { tags: Some(tags), ..group }
+        group.tags = Some(vec![tag(STACK_ID, stack), tag(LOGICAL_ID, logical_id)]);
+        group
     }
 
-    fn emptied(group: AutoScalingGroup) -> AutoScalingGroup {
-        AutoScalingGroup { desired_capacity: Some(0), ..group }
+    fn emptied(mut group: AutoScalingGroup) -> AutoScalingGroup {
+        group.desired_capacity = Some(0);
+        group
     }
 
-    fn going(group: AutoScalingGroup) -> AutoScalingGroup {
-        AutoScalingGroup { status: Some("Delete in progress".to_owned()), ..group }
+    fn going(mut group: AutoScalingGroup) -> AutoScalingGroup {
+        group.status = Some("Delete in progress".to_owned());
+        group
     }
 
-    fn idle(group: AutoScalingGroup) -> AutoScalingGroup {
-        AutoScalingGroup { instances: None, ..group }
+    fn idle(mut group: AutoScalingGroup) -> AutoScalingGroup {
+        group.instances = None;
+        group
     }
 
     fn stored(names: &[&str]) -> Vec<String> {

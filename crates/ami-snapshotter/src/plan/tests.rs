@@ -112,7 +112,8 @@ fn replaced(observed: Observed) -> Observed {
 
 /// A group that is being deleted, and a cause that names neither a request nor a failure.
 fn deleted(cause: &str) -> Observed {
-    let going = AutoScalingGroup { status: Some("Delete in progress".to_owned()), ..group("web", 0) };
+    let mut going = group("web", 0);
+    going.status = Some("Delete in progress".to_owned());
     let activity = Activity { id: "a".to_owned(), began: ago(9), transition: None, cause: cause.to_owned() };
     let termination = Some(Termination::of(Some(activity)));
     Observed { groups: groups(vec![going]), termination, ..terminates_in_service() }
