@@ -88,14 +88,14 @@ pub(crate) async fn play(seed: u64, view: View) -> anyhow::Result<()> {
     let mut timeline = Timeline::follow(&lab, view);
     show_logs(&lab)?;
     let operator = Client::new(&lab.sdk_config("operator"));
-    let told = async {
+    let played = async {
         launches(&lab, &operator, &mut timeline).await?;
         scale_in(&lab, &operator, &mut timeline).await?;
         deaths::deaths(&lab, &operator, &mut timeline).await
     };
-    let told = told.await;
+    let played = played.await;
     timeline.finish();
-    told?;
+    played?;
 
     timeline.headline(&figures(&lab));
     if view == View::Brief {

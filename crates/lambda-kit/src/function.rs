@@ -2,6 +2,7 @@
 //! this path. Each message is handled alone, within the deadline, and writes one line to standard output.
 
 use std::future::Future;
+use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use aws_types::SdkConfig;
@@ -205,7 +206,9 @@ impl<F: Function> Running<F> {
         let line = metrics::line(&self.name, &result, about, calls, time, invocation);
         for line in warnings.chain([line]) {
             if let Err(error) = self.output.line(&line) {
-                error!(%error, "the line about the event could not be written to standard output");
+                error!(%error, "a line could not be written to standard output, and follows on standard error");
+                // Lambda logs both, and the line stays a metric.
+                let _ = writeln!(io::stderr(), "{line}");
             }
         }
         result

@@ -45,12 +45,13 @@ pub(crate) fn line(
         metrics.push(json!({ "Name": "EventToCompletion", "Unit": "Milliseconds" }));
         line["EventToCompletion"] = (invocation.now() - time).num_milliseconds().max(0).into();
     }
-    line["_aws"] = metadata("outcome", metrics, invocation);
+    line["_aws"] = metadata(json!([["function", "outcome"]]), metrics, invocation);
     line
 }
 
 /// The line about one failure: a warning that is the metric `Failures`, a count of one with the dimensions `function`
-/// and `failure`. With its level and time, Lambda keeps it where the function's log level is WARN.
+/// and `failure`, and with `function` alone, which one alarm can watch for all words. With its level and time, Lambda
+/// keeps it where the function's log level is WARN.
 pub(crate) fn warning(function: &str, warning: &Warning, invocation: &Invocation) -> Value {
     let mut line = Value::from(warning.about.clone());
     line["timestamp"] = invocation.now().to_rfc3339_opts(SecondsFormat::Millis, true).into();
@@ -60,16 +61,16 @@ pub(crate) fn warning(function: &str, warning: &Warning, invocation: &Invocation
     line["failure"] = warning.failure.as_str().into();
     line["Failures"] = 1.into();
     let metrics = vec![json!({ "Name": "Failures", "Unit": "Count" })];
-    line["_aws"] = metadata("failure", metrics, invocation);
+    line["_aws"] = metadata(json!([["function", "failure"], ["function"]]), metrics, invocation);
     line
 }
 
-fn metadata(dimension: &str, metrics: Vec<Value>, invocation: &Invocation) -> Value {
+fn metadata(dimensions: Value, metrics: Vec<Value>, invocation: &Invocation) -> Value {
     json!({
         "Timestamp": invocation.now().timestamp_millis(),
         "CloudWatchMetrics": [{
             "Namespace": NAMESPACE,
-            "Dimensions": [["function", dimension]],
+            "Dimensions": dimensions,
             "Metrics": metrics,
         }],
     })

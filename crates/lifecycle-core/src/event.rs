@@ -19,6 +19,10 @@ use crate::{ActionToken, Wait};
 /// The longest name of a group or a hook.
 const MAX_NAME_CHARS: usize = 255;
 
+/// The largest batch of SQS and of EventBridge Pipes. Each message writes a log line, so a larger batch, which nobody
+/// sends, would make a log much longer than itself.
+const MAX_BATCH_MESSAGES: usize = 10_000;
+
 /// The direction of the instance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
@@ -145,12 +149,20 @@ impl fmt::Display for Message {
 /// # Errors
 /// [`Error::InvalidPayload`] if the outermost envelope can't be read.
 pub fn read(payload: Value) -> Result<Payload<Message>, Error> {
+    if let Some(failed) = failed_payload(&payload) {
+        return in_field("requestPayload", read(failed));
+    }
     let is_sns = |record: &Value| record.get("EventSource").is_some_and(|source| source == "aws:sns");
     let batch: Batch = match payload.get("Records").and_then(Value::as_array) {
-        _ if payload.is_array() => Batch { records: strict(payload)? },
+        None if payload.as_array().is_some_and(|records| !records.is_empty()) => {
+            Batch { records: strict(payload)? }
+        }
         Some(records) if !records.iter().any(is_sns) => strict(payload)?,
         _ => return Ok(Payload::One(received(open(payload)))),
     };
+    if batch.records.len() > MAX_BATCH_MESSAGES {
+        return Err(invalid(".", format!("a batch of more than {MAX_BATCH_MESSAGES} messages")));
+    }
     let messages = batch.records.into_iter().map(|record| {
         let content = in_field("body", nested(&record.body));
         (record.message_id, received(content))
@@ -188,12 +200,11 @@ fn received(content: Result<Value, Error>) -> Received<Message> {
 }
 
 /// Opens the envelopes around one event or hook notification: SNS (alone, as Lambda delivers it, or in a queue) and the
-/// record of a failure queue, whose `requestPayload` is the event of the failed run.
+/// record of a failure queue.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
 fn open(value: Value) -> Result<Value, Error> {
-    let is_failure = value.get("requestContext").is_some();
-    if let Some(payload) = value.get("requestPayload").filter(|_| is_failure) {
-        return in_field("requestPayload", open(payload.clone()));
+    if let Some(failed) = failed_payload(&value) {
+        return in_field("requestPayload", open(failed));
     }
     if let Some(records) = value.get("Records").and_then(Value::as_array) {
         let [record] = records.as_slice() else {
@@ -208,6 +219,13 @@ fn open(value: Value) -> Result<Value, Error> {
         }
         _ => Ok(value),
     }
+}
+
+/// The payload of the failed run, if `value` is a record of a failure queue. A run that Lambda never started has no
+/// `responseContext`.
+fn failed_payload(value: &Value) -> Option<Value> {
+    value.get("requestContext")?;
+    value.get("requestPayload").cloned()
 }
 
 /// Opens a JSON text inside an envelope.

@@ -336,12 +336,17 @@ impl Round {
         for (group, handled) in done {
             match handled {
                 Ok(Handled { did, warning }) => {
-                    *self.done.entry(did).or_default() += 1;
+                    self.count(did);
                     self.warnings.extend(warning);
                 }
                 Err(error) => self.failed.push((group, error)),
             }
         }
+    }
+
+    /// Counts a wait that needs no call.
+    pub fn count(&mut self, did: Did) {
+        *self.done.entry(did).or_default() += 1;
     }
 
     /// Tells a failure.

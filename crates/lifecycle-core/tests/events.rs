@@ -19,9 +19,9 @@ fn name() -> impl Strategy<Value = String> {
 
 fn action() -> impl Strategy<Value = LifecycleAction> {
     let names = (name(), name(), name(), name());
-    let extras = (option::of(".{0,60}"), option::of(name()), option::of(name()));
+    let extras = (option::of(".{0,60}"), option::of(name()), option::of(name()), option::of(name()));
     (any::<bool>(), names, extras, 0i64..4_000_000_000_000).prop_map(
-        |(launching, (group, hook, instance, token), (metadata, origin, destination), time)| {
+        |(launching, (group, hook, instance, token), (metadata, origin, destination, action), time)| {
             LifecycleAction {
                 transition: if launching { Transition::Launching } else { Transition::Terminating },
                 wait: Wait { group, hook, instance, token: Some(ActionToken::from(token)) },
@@ -29,7 +29,7 @@ fn action() -> impl Strategy<Value = LifecycleAction> {
                 metadata,
                 origin,
                 destination,
-                action: Some("Launch".to_owned()),
+                action,
                 event_id: Some("id".to_owned()),
                 account: Some("123456789012".to_owned()),
                 region: None,
@@ -49,6 +49,7 @@ fn fields(action: &LifecycleAction) -> Value {
         "NotificationMetadata": action.metadata,
         "Origin": action.origin,
         "Destination": action.destination,
+        "Action": action.action,
     })
 }
 
@@ -88,6 +89,16 @@ fn sqs_batch(bodies: &[Value]) -> Value {
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
+/// What EventBridge Pipes delivers: the records of a batch.
+fn piped(body: &Value) -> Value {
+    sqs_batch(std::slice::from_ref(body))["Records"].clone()
+}
+
+/// A record of the failure queue.
+fn failed(payload: &Value) -> Value {
+    json!({ "requestContext": { "condition": "RetriesExhausted" }, "requestPayload": payload })
+}
+
 /// Every message of a payload.
 fn open(payload: Value) -> Result<Vec<Result<Message, Error>>, Error> {
     Ok(match read(payload)? {
@@ -106,6 +117,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("Event".to_owned()),
         Just("LifecycleTransition".to_owned()),
         Just("EventSource".to_owned()),
+        Just("requestContext".to_owned()),
+        Just("requestPayload".to_owned()),
         "\\PC{0,5}",
     ];
     let text = prop_oneof![
@@ -142,6 +155,11 @@ proptest! {
             sqs_batch(std::slice::from_ref(&notification)),
             sqs_batch(&[in_sns(&notification)]),
             sqs_batch(&[in_sns(&event)]),
+            piped(&event),
+            piped(&in_sns(&notification)),
+            failed(&event),
+            failed(&piped(&notification)),
+            sqs_batch(&[failed(&sns_record(&event))]),
         ] {
             let messages = open(payload).unwrap();
             prop_assert_eq!(messages.len(), 1);
@@ -234,6 +252,11 @@ fn what_is_no_event_is_refused_with_the_path_of_its_field() {
     refused(json!({ "Records": [{ "messageId": "1" }] }), "body: not a text");
     refused(json!({ "Records": [{ "body": "{}" }] }), "Records[0].messageId: missing");
     refused(json!({ "Records": [{ "EventSource": "aws:sns" }] }), "Records[0].Sns: missing");
+    refused(json!([{ "body": "{}" }]), "[0].messageId: missing");
+    refused(failed(&json!({ "a": 1 })), ".: neither an event nor a hook notification; its fields are: a");
+    refused(failed(&json!({ "Records": [{ "body": "{}" }] })), "requestPayload.Records[0].messageId: missing");
+    let many = vec![json!({ "messageId": "m" }); 10_001];
+    refused(json!({ "Records": many }), ".: a batch of more than 10000 messages");
 }
 
 #[test]
@@ -278,7 +301,6 @@ fn the_same_event_is_read_through_every_envelope() {
         |body: &Value| json!({ "messageId": "m", "eventSource": "aws:sqs", "body": body.to_string() });
     let notification = json!({ "Type": "Notification", "Message": event.to_string() });
     let sns = json!({ "Records": [{ "EventSource": "aws:sns", "Sns": notification }] });
-    let failed = |payload: &Value| json!({ "requestContext": { "condition": "RetriesExhausted" }, "requestPayload": payload });
     for alone in [event.clone(), notification.clone(), sns.clone(), failed(&event), failed(&sns)] {
         let Payload::One(received) = read(alone.clone()).unwrap() else { panic!("{alone}") };
         assert_eq!(received.message.unwrap(), action, "{alone}");

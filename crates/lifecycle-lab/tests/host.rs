@@ -209,7 +209,7 @@ async fn a_message_that_a_function_reports_as_failed_comes_again_and_is_kept_at_
     assert_eq!((failure.error, failure.attempts), (RunError::MessagesFailed(failed), 3));
 }
 
-/// Describes groups once and answers how that went.
+/// Describes groups once. Returns the result.
 async fn describe(lab: &Lab, caller: &str) -> String {
     let config = lab.sdk_config(caller).into_builder().retry_config(RetryConfig::disabled()).build();
     let call = Client::new(&config).describe_auto_scaling_groups().send();

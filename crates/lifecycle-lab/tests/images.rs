@@ -55,7 +55,7 @@ impl Scene {
         self.ec2.create_image().instance_id(&self.ids[0]).name(name).no_reboot(true)
     }
 
-    /// Makes an image of the first instance; answers its id.
+    /// Makes an image of the first instance. Returns its id.
     async fn image(&self, name: &str) -> String {
         self.order(name).send().await.unwrap().image_id.unwrap()
     }
@@ -92,7 +92,7 @@ impl Scene {
         self.lab.sleep(Duration::from_secs(seconds)).await;
     }
 
-    /// Sends the first instance on its way out; answers when it is in this state.
+    /// Terminates the first instance, and waits until it is in this state.
     async fn terminate(&self, state: &str) {
         let terminate = self.autoscaling.terminate_instance_in_auto_scaling_group();
         let terminate = terminate.instance_id(&self.ids[0]).should_decrement_desired_capacity(true);

@@ -47,8 +47,8 @@ impl Kind {
     ];
 }
 
-/// What a mark says. The ids in it are left out: the same texts come again and again, and are written once.
-pub(crate) fn told(what: &What) -> Option<(Kind, String)> {
+/// The kind and the text of a mark. The text has no ids, so equal texts recur and are stored once.
+pub(crate) fn describe(what: &What) -> Option<(Kind, String)> {
     let (kind, mut text) = in_full(what)?;
     if let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS) {
         text.truncate(end);

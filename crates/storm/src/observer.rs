@@ -18,7 +18,7 @@ use lifecycle_lab::run_command::Ping;
 use lifecycle_lab::{Call, Lab, Moment, Run, RunError, Sight, What};
 use serde_json::Value;
 
-use crate::backups::BACKUP;
+use crate::backups::BACKUP_PREFIX;
 use crate::effect::{is_disturbed, is_throttle};
 use crate::invariant::Invariant;
 use crate::recording::Recording;
@@ -196,7 +196,7 @@ impl Observer {
             }
             Sight::TemplateVersion { version, state, .. } => self.see_version(*version, state),
             Sight::TemplateDefault { version, .. } => self.see_default(*version),
-            Sight::Image { image, name, state } if name.starts_with(BACKUP) => {
+            Sight::Image { image, name, state } if name.starts_with(BACKUP_PREFIX) => {
                 self.see_backup(at, image, state);
             }
             Sight::Image { image, state, .. } => {

@@ -10,7 +10,7 @@ use lifecycle_lab::ec2::{Device, Image, ImageState};
 use crate::scene::*;
 
 impl Scene {
-    /// The group follows `$Latest` into a version from which nothing can be launched; answers what the
+    /// The group follows `$Latest` into a version from which nothing can be launched. Returns what the
     /// scaling activity says.
     async fn failure(&self, subnet: Option<&str>, data: RequestLaunchTemplateDataBuilder) -> String {
         let id = self.template(self.data()).await;

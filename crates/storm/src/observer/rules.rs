@@ -11,21 +11,20 @@ use crate::invariant::Invariant;
 use crate::scene::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, MAX_IMAGES_PER_HOUR};
 use crate::tally::Latency;
 
-/// Runs that come together find nothing of each other yet: AWS has no client token for commands, so they may
-/// send one each. Longer apart than this, the second one should have seen the first.
-const TOGETHER: TimeDelta = TimeDelta::seconds(2);
+/// Longest time between two commands for one wait that counts as a race. Run Command has no client token, so
+/// two simultaneous runs can each send a command. A later run must find the first command.
+const MAX_RACE: TimeDelta = TimeDelta::seconds(2);
 
-/// Undisturbed sweeps within a hook's timeout after which nothing may be left to time out: one starts the
-/// work, the other finds it running or done.
+/// Undisturbed sweeps within a hook's timeout that exclude a timeout: the first starts the work, the second
+/// finds it running or done.
 const MIN_SWEEPS: usize = 2;
 
 /// Calls of functions to Auto Scaling in an hour: half of what the bucket of heavy faults, two calls a second,
 /// refills in that time.
 pub(super) const MAX_CALLS_PER_HOUR: u64 = 3_600;
 
-/// Words of AWS in the causes of deaths that ami-snapshotter's `SKIP_CAUSES` names; all others count as
-/// unexpected.
-const PLANNED: [&str; 4] =
+/// AWS's words for the causes in ami-snapshotter's `SKIP_CAUSES`. All other causes count as unexpected.
+const PLANNED_CAUSES: [&str; 4] =
     ["a user request", "a scheduled action", "an instance refresh", "the maximum instance lifetime"];
 
 /// How a wait ended.
@@ -126,7 +125,7 @@ impl Observer {
         let sent: Vec<_> = life.commands.values().filter(|command| command.sent >= hold.since).collect();
         if let Some(first) = sent.iter().map(|command| command.sent).min() {
             self.check(Invariant::OneDrain);
-            let apart = sent.iter().any(|command| command.sent - first > TOGETHER);
+            let apart = sent.iter().any(|command| command.sent - first > MAX_RACE);
             match sent.len() {
                 1 => {}
                 _ if apart => self.accuse(Invariant::OneDrain, life, "its commands were sent twice"),
@@ -175,7 +174,7 @@ impl Observer {
         if let Some(image) = made.first().filter(|image| image.state != "pending") {
             self.tally.took(Latency::DeathFromImage, image.since, completion.at);
         }
-        let expected = PLANNED.iter().any(|words| life.cause.contains(words));
+        let expected = PLANNED_CAUSES.iter().any(|words| life.cause.contains(words));
         if expected {
             self.check(Invariant::PlannedLeavesNone);
         } else {
