@@ -34,7 +34,7 @@ fn play<T>(story: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(story)
 }
 
-/// Every call that a story makes without a fault meets every fault. Answers how many stories met theirs.
+/// Every call that a story makes without a fault meets every fault. Returns how many stories met theirs.
 fn check<S: Future<Output = Vec<String>>>(story: impl Fn(Option<(u64, CallFault)>) -> S) -> usize {
     let mut met = 0;
     for nth in 1..=play(story(None)).len() {
@@ -110,12 +110,12 @@ fn completed_on_requested_each_termination_has_exactly_one_image() {
 fn whatever_befalls_two_launches_the_younger_group_is_stored_and_every_other_variable_survives() {
     let launches = [None, Some(EventFault::Doubled), Some(EventFault::Delayed)];
     let stories = launches.iter().flat_map(|launch| [0, 4].map(|update| (*launch, update)));
-    let met = stories.map(|(launch, update)| check(|fault| tell_launches(launch, update, fault)));
+    let met = stories.map(|(launch, update)| check(|fault| play_launches(launch, update, fault)));
     assert_eq!(met.sum::<usize>(), 496);
 }
 
-/// Plays two launches that interleave; answers their calls.
-async fn tell_launches(
+/// Plays two launches that interleave. Returns their calls.
+async fn play_launches(
     launch: Option<EventFault>,
     update: u64,
     fault: Option<(u64, CallFault)>,
@@ -138,8 +138,8 @@ async fn tell_launches(
     calls
 }
 
-/// Each question is asked three times by the SDK.
-fn why_is_not_told(scene: &Scene, fault: CallFault, questions: usize) {
+/// Makes the cause unreadable for this many calls. The SDK tries each call three times.
+fn cause_is_unreadable(scene: &Scene, fault: CallFault, questions: usize) {
     scene.lab.faults().script("DescribeScalingActivities", vec![fault; 3 * questions]);
 }
 
@@ -148,15 +148,15 @@ fn a_planned_termination_whose_cause_is_readable_only_later_gets_no_image() {
     for fault in [Throttle, ServerError, CutAfter] {
         play(async {
             let scene = Setting::default().scene().await;
-            why_is_not_told(&scene, fault, 1);
+            cause_is_unreadable(&scene, fault, 1);
             scene.lab.world(|world| world.expire_lifetime(&scene.instance));
             let waited = scene.released(Duration::from_secs(7_200)).await.unwrap();
             assert!((0..10).contains(&waited), "{fault:?}: {waited}: {:#?}", scene.calls());
             assert!(scene.images().is_empty(), "{fault:?}: {:#?}", scene.calls());
             assert_eq!(scene.completions(), ["CONTINUE"], "{fault:?}");
-            let untold =
+            let unread =
                 |call: &&String| call.starts_with("DescribeScalingActivities") && !call.ends_with(": ok");
-            assert_eq!(scene.calls().iter().filter(untold).count(), 3, "{fault:?}: {:#?}", scene.calls());
+            assert_eq!(scene.calls().iter().filter(unread).count(), 3, "{fault:?}: {:#?}", scene.calls());
         });
     }
 }
@@ -166,7 +166,7 @@ fn a_cause_that_aws_does_not_tell_within_the_run_is_unknown() {
     for fault in [Throttle, ServerError, CutAfter] {
         play(async {
             let scene = Setting::default().scene().await;
-            why_is_not_told(&scene, fault, 20);
+            cause_is_unreadable(&scene, fault, 20);
             scene.lab.world(|world| world.expire_lifetime(&scene.instance));
             let waited = scene.released(Duration::from_secs(7_200)).await.unwrap();
             assert!((180..260).contains(&waited), "{fault:?}: {waited}: {:#?}", scene.calls());

@@ -171,7 +171,7 @@ async fn a_run_that_is_out_of_time_says_which_targets_are_left() {
     assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(JOBS).as_str()), ("2/6", "0/0"));
 }
 
-/// Registers this many services of one task each; answers their resources.
+/// Registers this many services of one task each. Returns their resources.
 async fn add_services(scene: &Scene, count: usize) -> Vec<String> {
     let names: Vec<_> = (0..count).map(|number| format!("s{number}")).collect();
     let mut resources = Vec::new();
@@ -183,7 +183,7 @@ async fn add_services(scene: &Scene, count: usize) -> Vec<String> {
     resources
 }
 
-/// Stops these targets; answers how the run ended.
+/// Stops these targets. Returns how the run ended.
 async fn stop(scene: &Scene, resources: &[String]) -> String {
     let played = play(scene, &[("RESOURCE_IDS", &resources.join(","))], sample("stop")).await;
     let is_end = |line: &&str| line.starts_with("answer: ") || line.starts_with("TargetsFailed: ");

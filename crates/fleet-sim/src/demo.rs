@@ -88,14 +88,14 @@ pub(crate) async fn play(seed: u64, view: View) -> anyhow::Result<()> {
     let mut timeline = Timeline::follow(&lab, view);
     show_logs(&lab)?;
     let operator = Client::new(&lab.sdk_config("operator"));
-    let told = async {
+    let played = async {
         launches(&lab, &operator, &mut timeline).await?;
         scale_in(&lab, &operator, &mut timeline).await?;
         deaths::deaths(&lab, &operator, &mut timeline).await
     };
-    let told = told.await;
+    let played = played.await;
     timeline.finish();
-    told?;
+    played?;
 
     timeline.headline(&figures(&lab));
     if view == View::Brief {
@@ -201,6 +201,8 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
     hook(operator, SHOP, "drain", "TERMINATING", SHOP_HEARTBEAT, "CONTINUE").await?;
     desire(operator, SHOP, 6).await?;
     reach(lab, "six instances in service", WAIT_TIMEOUT, |world| in_service(world) == 6).await?;
+    // By then their agents have registered.
+    lab.sleep(Duration::from_secs(60)).await;
 
     // Auto Scaling takes the oldest instance first, so the last of these goes last.
     let ids: Vec<String> =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::list::FUNCTIONS;
+use crate::runtime::sdk_config;
 use crate::template::Template;
 use chrono::SecondsFormat;
 use lambda_kit::{Function, Invocation, Output, Running, Variables};
@@ -62,7 +63,7 @@ pub fn deploy<F: Function + Send + Sync + 'static>(
     time_limit: Duration,
     variables: &Variables,
 ) -> anyhow::Result<()> {
-    let running = Running::<F>::new(variables, &lab.sdk_config(name), Output::Channel(lab.pipe(name)))?;
+    let running = Running::<F>::new(variables, &sdk_config(lab, name), Output::Channel(lab.pipe(name)))?;
     running.set_arn(&format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"));
     let running = Arc::new(running);
     let clock = lab.clone();

@@ -1,6 +1,6 @@
 //! Which errors of AWS pass. Every call of every function goes by this table: [`is_transient`] errors can succeed a
-//! moment later and are repeated within the run; [`is_expired`] ones can succeed in a later run only, which has other
-//! credentials. Within one call, the SDK's own classes decide.
+//! moment later and are repeated within the run; [`is_expired`] and [`is_busy`] ones can succeed in a later run only, which
+//! has other credentials, or comes after the end of other work. Within one call, the SDK's own classes decide.
 //!
 //! Codes: the common errors of the services' API references, and
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
@@ -51,6 +51,14 @@ const EXPIRED: [&str; 9] = [
     "UnrecognizedClientException",
 ];
 
+/// The codes of EC2's limits on images and snapshots under way. They end with the other work: a backup, for example.
+const BUSY: [&str; 4] = [
+    "ConcurrentCreateImageNoRebootLimitExceeded",
+    "ConcurrentSnapshotLimitExceeded",
+    "PendingSnapshotLimitExceeded",
+    "SnapshotCreationPerVolumeRateExceeded",
+];
+
 /// Whether a retry can succeed.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
@@ -82,6 +90,11 @@ pub fn is_expired<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) ->
     error.code().is_some_and(|code| EXPIRED.contains(&code))
 }
 
+/// Whether other work of the account has to end first.
+pub fn is_busy<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.code().is_some_and(|code| BUSY.contains(&code))
+}
+
 #[cfg(test)]
 mod tests {
     use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -97,15 +110,16 @@ mod tests {
         SdkError::service_error(ErrorMetadata::builder().code(code).build(), raw)
     }
 
-    /// Whether the error is transient, a throttle, and of expired credentials.
-    fn classes(error: &SdkError<ErrorMetadata, HttpResponse>) -> [bool; 3] {
-        [is_transient(error), is_throttle(error), is_expired(error)]
+    /// Whether the error is transient, a throttle, of expired credentials, and of other work of the account.
+    fn classes(error: &SdkError<ErrorMetadata, HttpResponse>) -> [bool; 4] {
+        [is_transient(error), is_throttle(error), is_expired(error), is_busy(error)]
     }
 
-    const PASSES: [bool; 3] = [true, false, false];
-    const THROTTLE: [bool; 3] = [true, true, false];
-    const NEXT_RUN: [bool; 3] = [false, false, true];
-    const STAYS: [bool; 3] = [false, false, false];
+    const PASSES: [bool; 4] = [true, false, false, false];
+    const THROTTLE: [bool; 4] = [true, true, false, false];
+    const NEXT_RUN: [bool; 4] = [false, false, true, false];
+    const OTHER_WORK: [bool; 4] = [false, false, false, true];
+    const STAYS: [bool; 4] = [false; 4];
 
     #[test]
     fn each_code_of_aws_has_its_class() {
@@ -147,6 +161,12 @@ mod tests {
             (403, "RequestTimeTooSkewed", NEXT_RUN),
             (403, "SignatureDoesNotMatch", NEXT_RUN),
             (400, "UnrecognizedClientException", NEXT_RUN),
+            (400, "ConcurrentCreateImageNoRebootLimitExceeded", OTHER_WORK),
+            (400, "ConcurrentSnapshotLimitExceeded", OTHER_WORK),
+            (400, "PendingSnapshotLimitExceeded", OTHER_WORK),
+            (400, "SnapshotCreationPerVolumeRateExceeded", OTHER_WORK),
+            (400, "AMIQuotaExceeded", STAYS),
+            (400, "SnapshotLimitExceeded", STAYS),
             (403, "AccessDenied", STAYS),
             (403, "UnauthorizedOperation", STAYS),
             (400, "ValidationError", STAYS),

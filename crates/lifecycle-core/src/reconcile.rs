@@ -242,13 +242,22 @@ impl Reconciler {
         if !self.is_due(found, invocation.now()) {
             return Ok(Did::Waits);
         }
-        Ok(match self.actions.heartbeat(&found.wait, invocation).await? {
-            Completion::Completed => {
-                self.memory().heartbeats.insert(found.wait.clone(), invocation.now());
-                Did::Heartbeat
-            }
+        Ok(match self.prolong(found, invocation).await? {
+            Completion::Completed => Did::Heartbeat,
             Completion::AlreadyFinished => Did::AlreadyFinished,
         })
+    }
+
+    /// Sends a heartbeat, and remembers its time.
+    ///
+    /// # Errors
+    /// As [`Actions::heartbeat`].
+    pub async fn prolong(&self, found: &Found, invocation: &Invocation) -> Result<Completion, Error> {
+        let completion = self.actions.heartbeat(&found.wait, invocation).await?;
+        if completion == Completion::Completed {
+            self.memory().heartbeats.insert(found.wait.clone(), invocation.now());
+        }
+        Ok(completion)
     }
 
     /// The answer of the run, after all waits.

@@ -19,7 +19,7 @@ fn lab() -> Lab {
     Lab::new(START.parse().unwrap(), 1)
 }
 
-/// Adds a function whose runs take so long; answers the seconds at which they began.
+/// Adds a function whose runs take so long. Returns the seconds at which they began.
 fn add(lab: &Lab, name: &str, takes: Duration) -> Arc<Mutex<Vec<i64>>> {
     let begun: Arc<Mutex<Vec<i64>>> = Arc::default();
     let (noted, clock) = (begun.clone(), lab.clone());

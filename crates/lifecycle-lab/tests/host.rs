@@ -209,7 +209,7 @@ async fn a_message_that_a_function_reports_as_failed_comes_again_and_is_kept_at_
     assert_eq!((failure.error, failure.attempts), (RunError::MessagesFailed(failed), 3));
 }
 
-/// Describes groups once and answers how that went.
+/// Describes groups once. Returns the result.
 async fn describe(lab: &Lab, caller: &str) -> String {
     let config = lab.sdk_config(caller).into_builder().retry_config(RetryConfig::disabled()).build();
     let call = Client::new(&config).describe_auto_scaling_groups().send();
@@ -345,7 +345,7 @@ async fn faults_of_events_leave_the_worlds_ids_alone() {
     }
     let faults = vec![EventFault::Doubled, EventFault::Lost];
     let (undisturbed, none) = ids(vec![]).await;
-    assert_eq!((undisturbed.len(), none), (2, vec![]), "two launches");
+    assert_eq!((undisturbed.len(), none), (4, vec![]), "two launches, two ends");
     assert_eq!(ids(faults.clone()).await, (undisturbed, faults));
 }
 

@@ -9,13 +9,14 @@ use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use fleet::functions;
 use fleet::operator;
+use fleet::runtime::sdk_config;
 use lambda_kit::Variables;
 use lifecycle_lab::autoscaling::Bucket;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::{Lab, Moment, Sight, What};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::backups::{Backups, PINNED, SHOP};
+use crate::backups::{Backups, PINNED_VERSION, SHOP};
 use crate::observer::{Observer, Scene, Violation};
 use crate::options::Faults;
 use crate::recording::{Lanes, Recording};
@@ -23,8 +24,8 @@ use crate::scene::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, KEEP_VERSIONS};
 use crate::tally::Tally;
 use crate::weather::{Family, Fate, Weather, put_pool};
 
-/// A Monday, two hours before the services' working hours, so that every storm of half a day sees them wake
-/// and sleep.
+/// A Monday, two hours before the services' working hours: in every storm of half a day, they wake and fall
+/// asleep.
 const START: &str = "2026-05-04T07:00:00Z";
 
 /// How often the sweeps and ecs-scheduler run.
@@ -39,7 +40,7 @@ const DRAINER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of all hooks but ami-snapshotter's, in seconds: three sweeps.
 const HEARTBEAT_TIMEOUT: i32 = 900;
 
-/// Longest drain and longest delivery, as terminate-drainer's variables say.
+/// terminate-drainer's variables: the longest drain and the longest delivery.
 const DRAIN_TIMEOUT: &str = "20m";
 const DELIVERY_TIMEOUT: &str = "2m";
 
@@ -54,15 +55,15 @@ const OTHER_VARIABLE: (&str, &str) = ("OWNER", "the people who run the blog");
 
 const CLUSTER: &str = "shop";
 
-/// The services, with the minimum and the maximum that they are registered with.
+/// The services, each with the minimum and the maximum of its scalable target.
 const SERVICES: [(&str, i32, i32); 3] = [("web", 3, 6), ("api", 2, 4), ("jobs", 1, 2)];
 
-/// When they shall be awake, in UTC; the observer has the same hours in its own words.
+/// The services' working hours, in UTC. The observer computes the same hours with code of its own.
 const HOURS: &str = "MON-FRI 09:00-18:00";
 
-/// After the storm, everything that still waits must come to its end: the longest drain, the longest image
-/// and all retries fit many times.
-const CALM: Duration = Duration::from_secs(24 * 3_600);
+/// Longest time after the storm in which all waits must end: many times the longest drain, the longest image
+/// and all retries.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 /// One part of the storm.
 pub(crate) struct Account {
@@ -114,9 +115,9 @@ impl Account {
             launched.fetch_add(now - told, Ordering::Relaxed);
             told = now;
         }
-        weather.settle(CALM).await;
+        weather.settle(SETTLE_TIMEOUT).await;
         // Whatever is left then is the observer's to tell.
-        lab.until(CALM, |world| world.autoscaling.instances().next().is_none()).await;
+        lab.until(SETTLE_TIMEOUT, |world| world.autoscaling.instances().next().is_none()).await;
         // Runs that are under way end, and what they did is seen.
         lab.sleep(SWEEP_INTERVAL * 2).await;
         lab.remove_functions();
@@ -127,7 +128,7 @@ impl Account {
     }
 
     async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
-        let operator = Client::new(&lab.sdk_config("operator"));
+        let operator = Client::new(&sdk_config(lab, "operator"));
         // Each group lives through some ten times its size; so few at once keep a storm light.
         let largest = (self.instances / 15).clamp(2, 40);
         let apps = (self.instances / 50).clamp(1, 5);
@@ -138,7 +139,7 @@ impl Account {
         for (n, family) in families.iter().enumerate() {
             let group = family.current();
             let version = match n % 2 {
-                _ if group.starts_with(BLOG) => PINNED.to_string(),
+                _ if group.starts_with(BLOG) => PINNED_VERSION.to_string(),
                 0 => "$Default".to_owned(),
                 _ => "$Latest".to_owned(),
             };
@@ -157,7 +158,7 @@ impl Account {
                 put_pool(lab, &operator, &group, family.largest, reuse).await;
             }
         }
-        let targets = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
+        let targets = aws_sdk_applicationautoscaling::Client::new(&sdk_config(lab, "operator"));
         lab.world(|world| {
             world.add_cluster(CLUSTER);
             SERVICES.iter().try_for_each(|(name, min, _)| {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::{InstanceReusePolicy, WarmPoolState};
 use chrono::{DateTime, Utc};
+use fleet::runtime::sdk_config;
 use lifecycle_lab::ec2::ImageScript;
 use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Lab, World, scenarios};
@@ -19,17 +20,17 @@ use tokio::task::JoinHandle;
 
 use crate::options::Faults;
 
-/// The weather changes after at least and at most so many seconds.
-const PAUSE: Range<u64> = 60..420;
+/// Shortest and longest pause between two changes of the weather, in seconds.
+const PAUSE_SECONDS: Range<u64> = 60..420;
 
-/// And after so many, as long as fewer instances were launched than should have been.
-const SHORT_PAUSE: Range<u64> = 10..60;
+/// The same, as long as fewer instances were launched than planned.
+const SHORT_PAUSE_SECONDS: Range<u64> = 10..60;
 
-/// After so long CloudFormation gives up on a group that it rolls back.
-const ROLL_BACK: Duration = Duration::from_secs(20 * 60);
+/// The time after which CloudFormation rolls back a group that does not succeed.
+const ROLL_BACK_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// An operator's pause before another attempt at what AWS throttled.
-const AGAIN: Duration = Duration::from_secs(20);
+/// An operator's pause before the retry of a throttled call.
+const RETRY_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Groups of which each replaces the one before it.
 pub(crate) struct Family {
@@ -147,7 +148,7 @@ impl Weather {
     ) -> Self {
         Self {
             lab: lab.clone(),
-            operator: Client::new(&lab.sdk_config("operator")),
+            operator: Client::new(&sdk_config(lab, "operator")),
             random: StdRng::seed_from_u64(seed ^ 0x57_0a14),
             instances,
             families,
@@ -172,7 +173,11 @@ impl Weather {
                 disturbance = self.play(*act).await;
             }
         }
-        let pause = self.random.random_range(if launched < 0.9 * wanted { SHORT_PAUSE } else { PAUSE });
+        let pause = self.random.random_range(if launched < 0.9 * wanted {
+            SHORT_PAUSE_SECONDS
+        } else {
+            PAUSE_SECONDS
+        });
         self.lab.sleep(Duration::from_secs(pause)).await;
         disturbance
     }
@@ -349,7 +354,7 @@ async fn replace(lab: &Lab, old: &str, new: &str) {
 
 /// A stack update fails and is rolled back.
 async fn roll_back(lab: Lab, old: String, new: String) {
-    let _ = scenarios::roll_back_group(&lab, &old, &new, ROLL_BACK).await;
+    let _ = scenarios::roll_back_group(&lab, &old, &new, ROLL_BACK_TIMEOUT).await;
     delete_one(&lab, &new, &old).await;
 }
 
@@ -357,7 +362,7 @@ async fn roll_back(lab: Lab, old: String, new: String) {
 async fn delete_one(lab: &Lab, loser: &str, other: &str) {
     let lives = |name: &str| lab.world(|world| world.autoscaling.group(name).is_some());
     while lives(loser) && lives(other) {
-        lab.sleep(AGAIN).await;
+        lab.sleep(RETRY_INTERVAL).await;
         let _ = scenarios::delete_group(lab, loser).await;
     }
 }
@@ -370,7 +375,7 @@ pub(crate) async fn put_pool(lab: &Lab, operator: &Client, group: &str, largest:
         put.instance_reuse_policy(policy).max_group_prepared_capacity(largest.div_ceil(2).cast_signed());
     let exists = || lab.world(|world| world.autoscaling.group(group).is_some());
     while exists() && put.clone().send().await.is_err() {
-        lab.sleep(AGAIN).await;
+        lab.sleep(RETRY_INTERVAL).await;
     }
 }
 
@@ -379,7 +384,7 @@ async fn delete_pool(lab: &Lab, operator: &Client, group: &str) {
     let delete = operator.delete_warm_pool().auto_scaling_group_name(group);
     let exists = || lab.world(|world| world.autoscaling.group(group).is_some());
     while exists() && delete.clone().send().await.is_err() {
-        lab.sleep(AGAIN).await;
+        lab.sleep(RETRY_INTERVAL).await;
     }
 }
 

@@ -80,8 +80,8 @@ fn without_faults_nothing_is_throttled_lost_or_timed_out() {
         assert!(!calm.contains(fault), "{calm}");
     }
     // What is not there is spelled as where it is.
-    for told in ["record: timed out", "Lost", "Doubled", "Delayed", "Reordered"] {
-        assert!(HEAVY.contains(told), "no {told} in:\n{}", *HEAVY);
+    for line in ["record: timed out", "Lost", "Doubled", "Delayed", "Reordered"] {
+        assert!(HEAVY.contains(line), "no {line} in:\n{}", *HEAVY);
     }
     assert!(throttled(&HEAVY) > 0.0, "{}", *HEAVY);
 }

@@ -32,7 +32,7 @@ const DELIVERIES: [(Option<EventFault>, Option<EventFault>); 7] = [
 ];
 
 /// Plays the matrix with this `WAIT`, and with names of this length for group and hook: every call that a story
-/// makes without a fault meets every fault. Answers how many stories met theirs.
+/// makes without a fault meets every fault. Returns how many stories met theirs.
 fn check(mode: &str, names: usize) -> usize {
     let mut met = 0;
     for deliveries in DELIVERIES {
@@ -54,7 +54,7 @@ fn check(mode: &str, names: usize) -> usize {
     met
 }
 
-/// Plays a story in which the nth call meets a fault; answers the function's calls.
+/// Plays a story in which the nth call meets a fault. Returns the function's calls.
 fn play(
     mode: &str,
     names: usize,

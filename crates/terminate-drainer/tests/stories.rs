@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{LIFECYCLE_EVENT, STATUS_EVENT, Setting, commands};
 use expect_test::{Expect, expect};
 use lifecycle_lab::faults::EventFault;
-use lifecycle_lab::run_command::{Expiry, Ping, Script};
+use lifecycle_lab::run_command::{Ping, Script};
 use lifecycle_lab::{Moment, What};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -21,7 +21,7 @@ fn takes(seconds: u64) -> Script {
     Script { duration: Duration::from_secs(seconds), ..Script::default() }
 }
 
-/// Waits until a run with such an event ends; answers its outcome.
+/// Waits until a run with such an event ends. Returns its outcome.
 async fn outcome_of(kind: &str, moments: &mut UnboundedReceiver<Moment>) -> Value {
     let ended = async {
         loop {
@@ -189,7 +189,6 @@ async fn a_command_that_was_never_delivered_goes_by_on_unreachable() {
 #[tokio::test(start_paused = true)]
 async fn a_command_that_stays_pending_after_its_delivery_timeout_is_given_up_by_the_sweep() {
     let scene = Setting::default().with("ON_UNREACHABLE", "ABANDON").swept().scene().await;
-    scene.lab.world(|world| world.run_command.expiry = Expiry::Total);
     let mut moments = scene.lab.observe();
     scene.scale_in().await;
     while !matches!(moments.recv().await.unwrap().what, What::Called(call) if call.action == "SendCommand") {}
@@ -351,7 +350,6 @@ async fn polling_completes_within_the_longest_pause_of_the_end() {
 async fn polling_gives_a_command_up_that_stays_pending_after_its_delivery_timeout() {
     let setting = Setting { time_limit: Duration::from_secs(900), ..Setting::default() };
     let scene = setting.with("WAIT", "poll").with("ON_UNREACHABLE", "ABANDON").scene().await;
-    scene.lab.world(|world| world.run_command.expiry = Expiry::Total);
     let mut moments = scene.lab.observe();
     scene.scale_in().await;
     while !matches!(moments.recv().await.unwrap().what, What::Called(call) if call.action == "SendCommand") {}

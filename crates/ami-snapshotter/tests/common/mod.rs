@@ -126,7 +126,7 @@ impl Scene {
         self.lab.world(|world| world.ec2.set_image_script(&self.instance, script));
     }
 
-    /// Lets the instance die, and waits until it waits; answers the event of its wait.
+    /// Fails the instance, and waits for its wait state. Returns the event of its wait.
     pub(crate) async fn termination(&self) -> Value {
         let mut moments = self.lab.observe();
         self.fail();

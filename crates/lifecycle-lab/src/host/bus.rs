@@ -8,7 +8,7 @@ use crate::aws::pattern::{Pattern, PatternError};
 /// Rules and subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Bus {
-    /// Each pattern with the function that it feeds.
+    /// Each pattern, with its target function.
     rules: Vec<(Pattern, String)>,
     subscriptions: Vec<Subscription>,
 }
@@ -40,14 +40,14 @@ impl Bus {
         rules.map(|(_, function)| function.clone()).collect()
     }
 
-    /// The functions behind a queue or a topic, and what they get its messages in.
+    /// The functions that read a queue or a topic, each with its envelope.
     pub(super) fn subscribers(&self, arn: &str) -> Vec<(String, Envelope)> {
         let subscriptions = self.subscriptions.iter().filter(|subscription| subscription.arn == arn);
         subscriptions.map(|one| (one.function.clone(), one.envelope)).collect()
     }
 }
 
-/// What a notification of a hook arrives in.
+/// The envelope in which a hook's notification arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Envelope {
     /// The hook notifies an SQS queue that the function reads.

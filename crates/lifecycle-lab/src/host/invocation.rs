@@ -1,5 +1,5 @@
-//! Invokes functions: single and asynchronous invocations with Lambda's retries and failure queue, schedules, and the
-//! output of functions.
+//! Invokes functions: single invocations, asynchronous ones with Lambda's retries and failure queue, and schedules.
+//! Collects what functions write.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,14 +23,14 @@ use super::moment::What;
 /// Lambda's pauses before the first and the second retry of an asynchronous invocation that failed.
 const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
 
-/// Lambda's first and its longest pause before it tries a throttled event again; from one to the other they
-/// grow exponentially. AWS does not say by which factor: here they double.
+/// Lambda's first and longest pause before it retries a throttled event. The pauses grow exponentially. AWS
+/// does not document the factor; here they double.
 const THROTTLE_RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5 * 60)];
 
-/// An event that has waited for so long is given up: the default of `MaximumEventAgeInSeconds`.
+/// Lambda gives up an event of this age: the default of `MaximumEventAgeInSeconds`.
 const MAX_EVENT_AGE: TimeDelta = TimeDelta::hours(6);
 
-/// The room that one run takes, until it is dropped.
+/// The concurrency that one run takes, until this is dropped.
 #[derive(Debug)]
 struct Room {
     lab: Lab,
@@ -44,8 +44,9 @@ impl Drop for Room {
 }
 
 impl Lab {
-    /// Adds a function, or replaces the one of this name; its processes end. A binary's variables are its
-    /// configuration's; a handler's are empty until [`World::set_variables`](crate::World::set_variables).
+    /// Adds a function, or replaces the function of this name and ends its processes. Its configuration gets
+    /// the variables of a binary. A handler has no variables until
+    /// [`World::set_variables`](crate::World::set_variables).
     pub fn add_function(&self, function: Function) {
         let variables = match &function.code {
             Code::Handler(_) => BTreeMap::new(),
@@ -57,11 +58,12 @@ impl Lab {
         functions.by_name.insert(function.name.clone(), Arc::new(function));
     }
 
-    /// Removes all functions. A handler that holds the lab which holds it keeps both for good: who plays many
-    /// labs ends each with this.
+    /// Removes all functions. A handler that owns a handle to its lab keeps both in memory. Call this at the
+    /// end of each lab if you run many of them.
     pub fn remove_functions(&self) {
         let removed = std::mem::take(&mut self.functions().by_name);
-        // Not while the lock is held: what handlers own may want it when it is dropped.
+        // After the lock is released, because something that a handler owns may take the lock when it is
+        // dropped.
         drop(removed);
     }
 
@@ -77,7 +79,7 @@ impl Lab {
         });
     }
 
-    /// What the failure queues hold.
+    /// The content of the failure queues.
     pub fn failures(&self) -> Vec<Failure> {
         self.functions().failures.clone()
     }
@@ -87,13 +89,13 @@ impl Lab {
         self.functions().logs.clone()
     }
 
-    /// Takes a line that a function wrote. Those of processes come here by themselves.
+    /// Records a line that a function wrote. The lab calls this for the output of processes.
     pub fn log(&self, function: &str, line: String) {
         self.notice(What::Logged { function: function.to_owned(), line: line.clone() });
         self.functions().logs.push(line);
     }
 
-    /// Where a handler writes its lines, which are logged at once.
+    /// A channel to which a handler writes its lines. Each is logged at once.
     pub fn pipe(&self, function: &str) -> UnboundedSender<String> {
         let (sender, mut lines) = unbounded_channel();
         let (lab, function) = (self.clone(), function.to_owned());
@@ -109,9 +111,9 @@ impl Lab {
         self.functions().failures.push(Failure { function: function.to_owned(), payload, error, attempts });
     }
 
-    /// An asynchronous invocation: run again after one and two minutes if it fails, then kept by the
-    /// failure queue. Where Lambda has no room for it, it waits, for six hours at most. Ends when the event is
-    /// dealt with.
+    /// Invokes a function asynchronously. An event that fails is retried after one and after two more
+    /// minutes, then goes to the failure queue. A throttled event waits for up to six hours. Returns when the
+    /// event is handled or kept.
     pub async fn invoke_async(&self, function: &str, payload: Value) {
         let queued = self.now();
         let mut attempt = 1;
@@ -138,7 +140,7 @@ impl Lab {
     /// Runs a function once. `attempt` counts from 1.
     ///
     /// # Errors
-    /// The function's own error, or why it gave no answer.
+    /// The function's own error, or the reason why it returned no answer.
     pub async fn invoke(&self, name: &str, payload: Value, attempt: u32) -> Result<Value, RunError> {
         let Some(room) = self.room_for(name) else {
             self.notice(What::Throttled { function: name.to_owned(), payload });
@@ -147,7 +149,7 @@ impl Lab {
         self.run(room, name, payload, attempt).await
     }
 
-    /// Runs a function once in the room that Lambda has for it.
+    /// Runs a function once. `_room` is its concurrency.
     async fn run(&self, _room: Room, name: &str, payload: Value, attempt: u32) -> Result<Value, RunError> {
         let function = self.functions().by_name.get(name).cloned();
         let Some(function) = function else {
@@ -182,7 +184,7 @@ impl Lab {
         result
     }
 
-    /// Starts a process that signs with an access key of its own, and has the lab as AWS.
+    /// Starts a process. It signs with an access key of its own, by which the lab recognizes its calls.
     async fn start_process(
         &self,
         function: &str,
@@ -206,19 +208,19 @@ impl Lab {
         Sandbox::start(function, path, environment, variables, kill, log).await
     }
 
-    /// Lets so many runs of all functions together be under way at once. AWS's default is 1,000, and less in
+    /// Limits the number of concurrent runs of all functions together. AWS's default is 1,000, and less in
     /// new accounts.
     pub fn limit_concurrency(&self, limit: u32) {
         self.functions().concurrency.limit = Some(limit);
     }
 
-    /// Reserves a part of the account's limit for a function: the others can't use it, and the function can't
-    /// use more. None at all stops the function.
+    /// Reserves a part of the account's limit for a function. Other functions can't use it, and the function
+    /// can't use more. 0 stops the function.
     pub fn reserve_concurrency(&self, function: &str, reserved: u32) {
         self.functions().concurrency.reserved.insert(function.to_owned(), reserved);
     }
 
-    /// Room for a run, if there is some.
+    /// The concurrency for a run. `None` if the run is throttled.
     fn room_for(&self, function: &str) -> Option<Room> {
         let room = self.functions().concurrency.enter(function);
         room.then(|| Room { lab: self.clone(), function: function.to_owned() })

@@ -4,13 +4,17 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but not in what they share")]
 
+mod answers;
 mod capacity;
 mod deletion;
 mod hooks;
 mod launches;
 mod pools;
+mod processes;
 mod protocol;
 mod replacements;
+mod retention;
+mod root_volumes;
 mod scene;
 mod terminations;
 mod waits;

@@ -22,9 +22,9 @@ use crate::scene::{DRAIN_SWEEP, IMAGE_SWEEP};
 use crate::tally::Tally;
 
 /// As the storm's hooks.
-const HEARTBEAT: i32 = 900;
+const HEARTBEAT_TIMEOUT: i32 = 900;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A group of one instance in a lab where nothing goes wrong but what a test adds.
 struct Stage {
@@ -50,7 +50,9 @@ impl Stage {
     async fn group(&self, name: &str) {
         operator::create(&self.operator, name, &["us-east-1a"]).await.unwrap();
         for (hook, transition) in [("in", "LAUNCHING"), ("out", "TERMINATING")] {
-            operator::hook(&self.operator, name, hook, transition, HEARTBEAT, "CONTINUE").await.unwrap();
+            operator::hook(&self.operator, name, hook, transition, HEARTBEAT_TIMEOUT, "CONTINUE")
+                .await
+                .unwrap();
         }
         operator::desire(&self.operator, name, 1).await.unwrap();
         self.lab.sleep(Duration::from_secs(1_200)).await;
@@ -107,7 +109,7 @@ impl Stage {
     ) {
         let code =
             Code::handler(move |payload, _| run(payload).map(|()| Ok(json!({ "outcome": "ignored" }))));
-        self.lab.add_function(Function { name: name.to_owned(), time_limit: LIMIT, code });
+        self.lab.add_function(Function { name: name.to_owned(), time_limit: TIME_LIMIT, code });
     }
 
     /// Every sweep says that all is well.
@@ -116,22 +118,26 @@ impl Stage {
         self.lab.schedule(Duration::from_secs(300), name, json!({}));
     }
 
-    /// What the observer says in the end, where the instance that is left is meant to be there.
+    /// The violations at the end of the storm. An instance that is left does not count as one.
     async fn accused(&self) -> Vec<String> {
         self.judged().await.0
     }
 
-    /// The same, and what it counted.
+    /// The same, and the counts.
     async fn judged(&self) -> (Vec<String>, Tally) {
         self.lab.sleep(Duration::from_secs(1)).await;
         self.observer.lock().unwrap().lives.clear();
-        self.told()
+        self.violations()
     }
 
-    fn told(&self) -> (Vec<String>, Tally) {
+    /// The violations at the end of the storm, and the counts.
+    fn violations(&self) -> (Vec<String>, Tally) {
         let (tally, violations) = self.observer.lock().unwrap().finish(chrono::TimeDelta::zero(), 0);
         for violation in violations.iter().filter(|one| one.what.starts_with("i-")) {
-            assert!(violation.history.iter().any(|line| line.ends_with("Pending")), "its history is told");
+            assert!(
+                violation.history.iter().any(|line| line.ends_with("Pending")),
+                "the history has the launch"
+            );
         }
         (violations.into_iter().map(|one| one.what).collect(), tally)
     }
@@ -148,7 +154,7 @@ fn check(accused: &[String], words: &str) {
 }
 
 fn drainer(lab: &Lab, name: &'static str, variables: &Variables) {
-    functions::deploy::<terminate_drainer::Context>(lab, name, LIMIT, variables).unwrap();
+    functions::deploy::<terminate_drainer::Context>(lab, name, TIME_LIMIT, variables).unwrap();
     add_rules(lab, terminate_drainer::NAME, name, &answering_for("app-*", "out")).unwrap();
 }
 
@@ -205,7 +211,7 @@ fn who_sends_the_commands_again_is_accused() {
         drainer(&stage.lab, terminate_drainer::NAME, &Variables::default());
         // Another function of the same code does not know the first one's commands.
         let other = [(FUNCTION_NAME, "other")].into_iter().collect();
-        functions::deploy::<terminate_drainer::Context>(&stage.lab, "other", LIMIT, &other).unwrap();
+        functions::deploy::<terminate_drainer::Context>(&stage.lab, "other", TIME_LIMIT, &other).unwrap();
         stage.group("app-1").await;
         let (lab, instance) = (stage.lab.clone(), stage.instance());
         tokio::spawn(async move {
@@ -291,10 +297,12 @@ fn who_fails_at_a_launch_is_accused_unless_the_last_attempt_was_disturbed() {
                 }
             });
             let name = launch_logger::NAME.to_owned();
-            stage.lab.add_function(Function { name, time_limit: LIMIT, code });
+            stage.lab.add_function(Function { name, time_limit: TIME_LIMIT, code });
             stage.at_launches(launch_logger::NAME);
             operator::create(&stage.operator, "app-1", &["us-east-1a"]).await.unwrap();
-            operator::hook(&stage.operator, "app-1", "in", "LAUNCHING", HEARTBEAT, "CONTINUE").await.unwrap();
+            operator::hook(&stage.operator, "app-1", "in", "LAUNCHING", HEARTBEAT_TIMEOUT, "CONTINUE")
+                .await
+                .unwrap();
             operator::desire(&stage.operator, "app-1", 1).await.unwrap();
             stage.lab.faults().chaos(chaos.parse().unwrap());
             stage.lab.sleep(Duration::from_secs(1_200)).await;
@@ -335,7 +343,7 @@ fn who_answers_a_launch_that_is_the_hooks_is_accused() {
 }
 
 #[test]
-fn a_death_that_no_hook_holds_is_told_unless_ec2_took_the_instance_back() {
+fn a_death_that_no_hook_holds_is_a_violation_unless_ec2_took_the_instance_back() {
     for (reclaimed, count) in [(false, 1), (true, 0)] {
         let accused = play(async {
             let stage = Stage::new(Vec::new()).await;
@@ -396,8 +404,8 @@ fn who_makes_an_image_of_a_planned_death_is_accused() {
 }
 
 #[test]
-fn an_instance_that_stays_and_a_bucket_that_is_emptied_are_told() {
-    let (told, _) = play(async {
+fn an_instance_that_stays_and_a_bucket_that_is_emptied_are_violations() {
+    let (violations, _) = play(async {
         let stage = Stage::new(Vec::new()).await;
         functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
         stage.group("app-1").await;
@@ -405,11 +413,11 @@ fn an_instance_that_stays_and_a_bucket_that_is_emptied_are_told() {
         for _ in 0..=super::rules::MAX_CALLS_PER_HOUR {
             stage.observer.lock().unwrap().count_call(now);
         }
-        stage.told()
+        stage.violations()
     });
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("more than 3600 calls to Auto Scaling in the hour"), "{told:?}");
-    assert!(told[1].contains("is still there"), "{told:?}");
+    assert_eq!(violations.len(), 2, "{violations:?}");
+    assert!(violations[0].contains("more than 3600 calls to Auto Scaling in the hour"), "{violations:?}");
+    assert!(violations[1].contains("is still there"), "{violations:?}");
 }
 
 #[test]
@@ -434,7 +442,7 @@ fn a_death_that_its_sweep_only_watches_is_accused_unless_sweeps_were_disturbed()
 }
 
 #[test]
-fn a_lost_variable_and_a_service_that_wakes_at_night_are_told() {
+fn a_lost_variable_and_a_service_that_wakes_at_night_are_violations() {
     let accused = play(async {
         let stage = Stage::new(vec![("OWNER", "us")]).await;
         stage

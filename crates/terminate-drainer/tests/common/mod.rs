@@ -59,7 +59,10 @@ impl Setting {
     /// A group with one instance in service, a hook, and the function deployed with the rules of its template.
     pub(crate) async fn scene(self) -> Scene {
         let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 1);
-        lab.world(|world| world.run_command.default_script = self.script.clone());
+        lab.world(|world| {
+            world.run_command.default_script = self.script.clone();
+            world.delays.agent_registration = Duration::ZERO;
+        });
         deploy(&lab, &self.variables, self.time_limit);
         if let Some(period) = self.sweep {
             lab.schedule(period, NAME, json!({ "action": "reconcile" }));

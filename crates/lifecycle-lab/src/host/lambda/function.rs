@@ -19,7 +19,7 @@ use crate::host::call::Caller;
 pub type Handler =
     Arc<dyn Fn(Value, Duration) -> BoxFuture<'static, Result<Value, FunctionError>> + Send + Sync>;
 
-/// What a function runs.
+/// The code of a function.
 pub enum Code {
     /// A handler in this process.
     Handler(Handler),
@@ -46,9 +46,9 @@ impl Code {
 pub struct Function {
     /// Its name.
     pub name: String,
-    /// What it runs.
+    /// Its code.
     pub code: Code,
-    /// A run longer than this is killed.
+    /// A longer run is killed.
     pub time_limit: Duration,
 }
 

@@ -12,21 +12,21 @@ use super::function::Handler;
 use super::run::{Run, RunError};
 
 tokio::task_local! {
-    /// The run whose handler is this task's: the function's name, and how to kill it.
+    /// The run of this task: the function's name, and the signal that kills the run.
     static RUN: (String, Arc<Notify>);
 }
 
-/// How to kill the handler that this task runs, if it runs one.
+/// The signal that kills the run of this task, if the task runs a handler.
 pub(in crate::host) fn current_kill() -> Option<Arc<Notify>> {
     RUN.try_with(|(_, kill)| kill.clone()).ok()
 }
 
-/// The function whose handler this task runs, if it runs one: for those who collect logs.
+/// The function whose handler this task runs, if it runs one. Collectors of logs use it.
 pub fn running_function() -> Option<String> {
     RUN.try_with(|(function, _)| function.clone()).ok()
 }
 
-/// Runs the handler until it answers, panics, is killed or reaches the time limit.
+/// Runs the handler until it returns, panics, is killed or reaches the time limit.
 pub(in crate::host) async fn handle(
     handler: &Handler,
     run: &Run,

@@ -12,13 +12,13 @@ pub struct Run {
     pub function: String,
     /// The request's id.
     pub request_id: String,
-    /// From 1; more than that is a retry.
+    /// The number of the attempt. 1 is the first attempt, higher numbers are retries.
     pub attempt: u32,
-    /// What it was invoked with.
+    /// The payload.
     pub payload: Value,
 }
 
-/// A function's answer to what it could not do.
+/// The error that a function returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionError {
@@ -35,31 +35,31 @@ impl FunctionError {
     }
 }
 
-/// Why a run or an event has no answer. It displays as in Lambda: `errorType: errorMessage`.
+/// The reason why a run or an event has no answer. It displays as in Lambda: `errorType: errorMessage`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {}", self.error_type(), self.error_message())]
 pub enum RunError {
-    /// The function answered with an error of its own, or its start did.
+    /// The function returned an error, in a run or at its start.
     Function(FunctionError),
     /// It was killed at one of its calls.
     Killed,
-    /// It reached its time limit, and was killed.
+    /// It was killed at its time limit.
     TimedOut(Duration),
-    /// Its process ended by itself, without an answer: the exit status.
+    /// Its process ended without an answer. Holds the exit status.
     Exited(String),
     /// Its handler panicked.
     Panicked,
     /// Its process could not be started.
     NotStarted(String),
-    /// Its answer is no JSON.
+    /// Its answer is not JSON.
     Unreadable(String),
     /// There is no function of this name.
     NotFound(String),
-    /// Lambda had no room for it.
+    /// Lambda throttled it.
     NoRoom,
-    /// Lambda had no room for it until the event was too old.
+    /// Lambda throttled it until the event was too old.
     TooOld,
-    /// It read a queue, and answered which messages failed.
+    /// It read a queue, and reported messages that failed.
     MessagesFailed(Value),
 }
 
@@ -113,10 +113,10 @@ impl RunError {
 pub struct Failure {
     /// The function.
     pub function: String,
-    /// What it was invoked with.
+    /// The payload.
     pub payload: Value,
-    /// How the last attempt ended.
+    /// The error of the last attempt.
     pub error: RunError,
-    /// How many there were.
+    /// The number of attempts.
     pub attempts: u32,
 }
