@@ -208,6 +208,12 @@ impl Names {
             || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 
+    /// Whether one prefix matches both names. A bare `*` connects nothing.
+    pub fn connect(&self, one: &str, other: &str) -> bool {
+        let prefixes = self.prefixes.iter().filter(|prefix| !prefix.is_empty());
+        prefixes.into_iter().any(|prefix| one.starts_with(prefix) && other.starts_with(prefix))
+    }
+
     /// The names, if there are no prefixes.
     pub fn whole(&self) -> Option<&[String]> {
         self.prefixes.is_empty().then_some(self.whole.as_slice())
@@ -274,6 +280,10 @@ mod tests {
         assert_eq!(some.whole(), None);
         assert_eq!(names("a,b").unwrap().whole(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert!(names("*").unwrap().contain("anything"));
+        assert!(names("web-*,api-*").unwrap().connect("web-1", "web-2"));
+        for some in ["*", "web-1,web-2", "web-1*,web-2*", "api-*"] {
+            assert!(!names(some).unwrap().connect("web-1", "web-2"), "{some}");
+        }
         let literal = Names::default().and(Some("we*".to_owned()));
         assert!(literal.contain("we*") && !literal.contain("web") && literal.whole().is_some());
         for text in ["", "a,", "a,,b", "a*b", "a**"] {

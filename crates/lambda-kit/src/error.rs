@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
-use crate::transient::{is_expired, is_transient};
+use crate::transient::{is_busy, is_expired, is_transient};
 
 /// Maximum of characters of a text from outside in a log line or in an error. Names of AWS resources have at most 255
 /// characters and stay whole.
@@ -90,8 +90,8 @@ impl Error {
         }
     }
 
-    /// Whether a later run can succeed: AWS throttled the call, failed with a 5xx, was busy with another update, did
-    /// not answer in time, or did not accept credentials that have expired.
+    /// Whether a later run can succeed: AWS throttled the call, failed with a 5xx, was busy with other work, did not
+    /// answer in time, or did not accept credentials that have expired.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
@@ -128,7 +128,7 @@ impl AwsFailure {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let transient = is_transient(error) || is_expired(error);
+        let transient = is_transient(error) || is_expired(error) || is_busy(error);
         let Some(service) = error.as_service_error() else {
             return Self { text: chain(error), transient };
         };

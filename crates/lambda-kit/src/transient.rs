@@ -1,6 +1,6 @@
 //! Which errors of AWS pass. Every call of every function goes by this table: [`is_transient`] errors can succeed a
-//! moment later and are repeated within the run; [`is_expired`] ones can succeed in a later run only, which has other
-//! credentials. Within one call, the SDK's own classes decide.
+//! moment later and are repeated within the run; [`is_expired`] and [`is_busy`] ones can succeed in a later run only, which
+//! has other credentials, or comes after the end of other work. Within one call, the SDK's own classes decide.
 //!
 //! Codes: the common errors of the services' API references, and
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
@@ -51,6 +51,14 @@ const EXPIRED: [&str; 9] = [
     "UnrecognizedClientException",
 ];
 
+/// The codes of EC2's limits on images and snapshots under way. They end with the other work: a backup, for example.
+const BUSY: [&str; 4] = [
+    "ConcurrentCreateImageNoRebootLimitExceeded",
+    "ConcurrentSnapshotLimitExceeded",
+    "PendingSnapshotLimitExceeded",
+    "SnapshotCreationPerVolumeRateExceeded",
+];
+
 /// Whether a retry can succeed.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
@@ -81,4 +89,9 @@ pub fn is_throttle<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -
 /// ones.
 pub fn is_expired<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     error.code().is_some_and(|code| EXPIRED.contains(&code))
+}
+
+/// Whether other work of the account has to end first.
+pub fn is_busy<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.code().is_some_and(|code| BUSY.contains(&code))
 }

@@ -101,6 +101,8 @@ async fn drains(parameters: &[(&str, &str)]) -> Played {
         scene.group(group, &[("terminate-drainer", TERMINATING, 3_600)]).await;
         scene.resize(group, 1).await;
         scene.until(|world| in_service(world, group) == 1).await;
+        // By then its agent has registered.
+        scene.lab.sleep(Duration::from_secs(60)).await;
         if group == "web" {
             let pool = scene.operator.put_warm_pool().auto_scaling_group_name("web").min_size(0);
             pool.max_group_prepared_capacity(0).send().await.unwrap();
