@@ -215,8 +215,9 @@ impl Observer {
                 let what = format!("a launch of {} failed at {at}: {why}", activity.group);
                 self.violate(Invariant::LaunchSucceeds, what);
             }
-            Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
+            Sight::Activity(activity) if !activity.description.starts_with("Launching") => {
                 let Some(life) = self.lives.get_mut(&activity.instance) else { return };
+                life.cancelled |= activity.status == "Cancelled";
                 if life.cause != activity.cause {
                     life.cause.clone_from(&activity.cause);
                     let state =

@@ -32,6 +32,8 @@ pub(super) struct Life {
     pub(super) unhooked: bool,
     /// Whether it was ever in a terminating hook.
     pub(super) waited: bool,
+    /// Whether an earlier termination of it was cancelled.
+    pub(super) cancelled: bool,
     /// Whether EC2 had begun to shut it down before Auto Scaling terminated it, as it does with Spot instances.
     pub(super) reclaimed: bool,
     pub(super) commands: BTreeMap<String, CommandSeen>,
@@ -178,6 +180,7 @@ impl Life {
             held: false,
             cause: String::new(),
             unhooked: false,
+            cancelled: false,
             waited: false,
             unreachable: false,
             refused: false,

@@ -165,7 +165,10 @@ impl Observer {
         self.check(Invariant::DrainEnds);
         // Unreachable agents go by ON_UNREACHABLE: nothing was sent, or nothing was delivered.
         let by_policy = hold.ends_soon(completion.at);
-        if sent.is_empty() && !hold.unreachable && !by_policy {
+        if sent.is_empty() && life.cancelled {
+            // AWS retains an instance whose termination was abandoned, and tells it by a cancelled activity.
+            self.limit("no drain: an earlier termination was cancelled");
+        } else if sent.is_empty() && !hold.unreachable && !by_policy {
             self.accuse(
                 Invariant::NoneWithoutDrain,
                 life,
@@ -231,6 +234,7 @@ impl Observer {
             }
             (Some(_), _) => {}
             (None, Some(why)) => self.limit(why),
+            (None, None) if life.cancelled => self.limit("no image: an earlier termination was cancelled"),
             (None, None) if by_policy && hold.disturbed => {
                 self.limit("no image: the wait was answered before it timed out");
             }
