@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::autoscaling::{Hook, Transition};
-use lifecycle_lab::ec2::{Image, ImageState, InstanceState};
+use lifecycle_lab::ec2::InstanceState;
 use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::run_command::Ping;
 use lifecycle_lab::{Call, Lab, Moment, Run, RunError, Sight, What, World};
@@ -91,6 +91,8 @@ pub(crate) struct Observer {
     runs: BTreeMap<String, RunSeen>,
     template: TemplateSeen,
     reports: Reports,
+    /// When images failed.
+    failed_images: BTreeMap<String, DateTime<Utc>>,
     /// When a call of each function was last disturbed.
     disturbed: BTreeMap<String, DateTime<Utc>>,
     /// Sweeps that have ended.
@@ -115,6 +117,7 @@ impl Observer {
             runs: BTreeMap::new(),
             template: TemplateSeen::default(),
             reports: Reports::default(),
+            failed_images: BTreeMap::new(),
             disturbed: BTreeMap::new(),
             sweeps: Vec::new(),
             hour: (0, 0),
@@ -237,6 +240,9 @@ impl Observer {
                 self.see_backup(at, image, state);
             }
             Sight::Image { image, state, .. } => {
+                if *state == "failed" {
+                    self.failed_images.insert(image.clone(), at);
+                }
                 let id = self.instances_of.get(image).cloned().unwrap_or_default();
                 let Some(life) = self.lives.get_mut(&id) else {
                     if *state != "pending" {
@@ -249,12 +255,10 @@ impl Observer {
                     life.images.entry(image.clone()).or_insert(ImageSeen { made: at, state, since: at });
                 (seen.state, seen.since) = (state, at);
                 if made && let Some(group) = self.groups.get_mut(&life.group) {
-                    let lives = |id: &String| {
-                        let failed = |found: &Image| found.state == ImageState::Failed;
-                        !self.lab.world(|world| world.ec2.image(id).is_none_or(failed))
-                    };
                     let recent = group.images.iter().filter(|(made, _)| *made > at - TimeDelta::hours(1));
-                    if recent.filter(|(_, id)| lives(id)).count() >= MAX_IMAGES_PER_HOUR {
+                    if recent.filter(|(_, id)| !self.failed_images.contains_key(id)).count()
+                        >= MAX_IMAGES_PER_HOUR
+                    {
                         *self.tally.limits.entry("an image beyond MAX_IMAGES_PER_HOUR").or_default() += 1;
                     }
                     group.images.push((at, image.clone()));
@@ -351,7 +355,7 @@ impl Observer {
 
     fn faulted(&mut self, fault: EventFault, event: &Value) {
         *self.tally.events.entry(format!("{fault:?}")).or_default() += 1;
-        if fault == EventFault::Lost
+        if matches!(fault, EventFault::Lost | EventFault::Delayed)
             && let Some(hold) = self.hold_of(event)
         {
             hold.lost = true;

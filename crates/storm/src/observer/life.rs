@@ -63,9 +63,10 @@ impl CommandSeen {
         until_then.last().map_or("Pending", |(_, status)| status)
     }
 
-    /// Whether the instance ever ran it.
+    /// Whether the instance ever ran it. At first, AWS says `InProgress` of every command.
     pub(super) fn was_delivered(&self) -> bool {
-        self.statuses.iter().any(|(_, status)| ["InProgress", "Success", "Failed"].contains(status))
+        let mut since_pending = self.statuses.iter().rev().take_while(|(_, status)| *status != "Pending");
+        since_pending.any(|(_, status)| ["InProgress", "Success", "Failed"].contains(status))
     }
 
     /// When terminate-drainer no longer waits for it.
@@ -127,7 +128,7 @@ pub(super) struct Hold {
     pub(super) vanished: bool,
     /// Whether a call of ami-snapshotter's was disturbed meanwhile.
     pub(super) disturbed: bool,
-    /// Whether its event was lost.
+    /// Whether its event was lost, or comes minutes late.
     pub(super) lost: bool,
     /// Whether the last attempt at its event failed because it was disturbed.
     pub(super) given_up: bool,
