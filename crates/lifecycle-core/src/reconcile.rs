@@ -38,6 +38,10 @@ const MIN_WAIT_TIME: Duration = Duration::from_secs(1);
 /// The next sweep tries again.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Maximum of errors in the answer. Each error also has a warning of its own; thousands of them in one line would be
+/// longer than CloudWatch Logs accepts.
+const MAX_FAILED_IN_ANSWER: usize = 10;
+
 /// The time until the next sweep, as long as a process has run only one.
 const DEFAULT_SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -287,7 +291,7 @@ impl Reconciler {
             let text = format!("the sweep of {group} failed: {}", error.chain());
             round.warnings.push(Warning { failure: SWEEP_INCOMPLETE, text, about });
         }
-        let failed = round.failed.iter();
+        let failed = round.failed.iter().take(MAX_FAILED_IN_ANSWER);
         let failed = failed.map(|(group, error)| json!({ "asg.name": group, "error": error.chain() }));
         let failed: Vec<Value> = failed.collect();
         let answer = if failed.is_empty() { answer } else { answer.with("failed", failed) };
