@@ -14,7 +14,7 @@ use lambda_kit::{Answer, Error, Invocation};
 use lifecycle_core::outcome::{ALREADY_FINISHED, COMPLETED};
 use lifecycle_core::pending::{Asgs, Found, MAX_WAIT_AGE};
 use lifecycle_core::reconcile::Did;
-use lifecycle_core::{Actions, Reconciler, Transition, Wait};
+use lifecycle_core::{Actions, Completion, Reconciler, Transition, Wait};
 use tracing::{debug, warn};
 
 use crate::cause::Termination;
@@ -225,7 +225,10 @@ impl Work {
                 Ok(Did::Started)
             }
             (Ending::AwaitPending(Heartbeat::Now), Some(found)) => {
-                self.reconciler.prolong(found, invocation).await
+                Ok(match self.reconciler.prolong(found, invocation).await? {
+                    Completion::Completed => Did::Heartbeat,
+                    Completion::AlreadyFinished => Did::AlreadyFinished,
+                })
             }
             (Ending::AwaitPending(Heartbeat::WhenDue), Some(found)) => {
                 self.reconciler.keep_alive(found, invocation).await

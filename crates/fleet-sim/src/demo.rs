@@ -201,6 +201,8 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
     hook(operator, SHOP, "drain", "TERMINATING", SHOP_HEARTBEAT, "CONTINUE").await?;
     desire(operator, SHOP, 6).await?;
     reach(lab, "six instances in service", WAIT_TIMEOUT, |world| in_service(world) == 6).await?;
+    // By then their agents have registered.
+    lab.sleep(Duration::from_secs(60)).await;
 
     // Auto Scaling takes the oldest instance first, so the last of these goes last.
     let ids: Vec<String> =

@@ -151,6 +151,8 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
         world.autoscaling.instances().filter(|instance| instance.state == "InService").count() == all
     };
     ensure!(lab.until(WAIT_TIMEOUT, ready).await, "expected {DRAINS} instances in service");
+    // By then their agents have registered.
+    lab.sleep(Duration::from_secs(60)).await;
     Ok((lab, operator))
 }
 

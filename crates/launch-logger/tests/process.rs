@@ -195,3 +195,56 @@ async fn a_name_with_a_line_break_writes_no_log_line_of_its_own() {
     assert!(logs.iter().any(|line| line.contains("forged")), "{logs:?}");
     assert!(!logs.iter().any(|line| line.trim_start().starts_with("ERROR")), "{logs:?}");
 }
+
+#[tokio::test]
+async fn a_sweep_completes_and_records_what_has_waited_for_a_minute() {
+    // The lab is half a minute behind the machine's clock, and catches up: the launch began 87 s before.
+    let scene = scene_at(testkit::now() - Duration::from_secs(30)).await;
+    let variables = [("AUTO_SCALING_GROUPS", "web"), ("LIFECYCLE_HOOKS", "record-launch")];
+    let binary = env!("CARGO_BIN_EXE_launch-logger");
+    testkit::deploy_binary(&scene.lab, NAME, binary, &variables, Duration::from_secs(30));
+    scene.lab.skip(Duration::from_secs(30));
+    let answer = scene.invoke(fresh("scheduled", &scene)).await.unwrap();
+    assert_eq!((&answer["outcome"], &answer["completed"]), (&json!("swept"), &json!(1)), "{answer}");
+    assert_eq!(scene.state(), "Pending:Proceed");
+    let logs = testkit::logs_with(&scene.lab, &[r#""source":"sweep""#, r#""outcome":"swept""#]).await;
+    assert!(logs.iter().all(|line| !line.contains("WARN")), "{logs:#?}");
+}
+
+#[tokio::test]
+async fn an_event_of_another_account_or_region_is_refused_by_the_arn_of_the_function() {
+    let scene = scene(&[]).await;
+    let error = scene.invoke(fresh("foreign-refused", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type(), "UnsupportedEvent");
+    for named in ["210987654321", "us-west-2", "123456789012", "us-east-1"] {
+        assert!(error.error_message().contains(named), "{}", error.error_message());
+    }
+    assert!(outcomes(&scene).is_empty());
+    assert_eq!(scene.state(), "Pending:Wait");
+    // A notification has no Region: its account counts.
+    assert_eq!(
+        scene.invoke(fresh("sqs-hook-notification", &scene)).await.unwrap(),
+        json!({ "batchItemFailures": [] })
+    );
+    assert_eq!(scene.state(), "Pending:Proceed");
+}
+
+#[tokio::test]
+async fn an_event_comes_back_from_the_failure_queue_and_from_pipes() {
+    for name in ["failure-record", "sqs-failure-record", "pipes"] {
+        let scene = scene(&[]).await;
+        scene.invoke(fresh(name, &scene)).await.unwrap();
+        assert_eq!(scene.state(), "Pending:Proceed", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_description_is_the_configuration_of_the_binary() {
+    let scene = scene(&[("LIFECYCLE_HOOKS", "record")]).await;
+    let expected = json!({
+        "outcome": "described", "function": NAME, "version": env!("CARGO_PKG_VERSION"),
+        "configuration": { "ON_FAILURE": "ABANDON", "AUTO_SCALING_GROUPS": null, "LIFECYCLE_HOOKS": "record" },
+    });
+    assert_eq!(scene.invoke(fresh("describe", &scene)).await.unwrap(), expected);
+    assert!(outcomes(&scene).is_empty());
+}

@@ -149,22 +149,32 @@ impl fmt::Display for Message {
 /// # Errors
 /// [`Error::InvalidPayload`] if the outermost envelope can't be read.
 pub fn read(payload: Value) -> Result<Payload<Message>, Error> {
-    if let Some(failed) = failed_payload(&payload) {
-        return in_field("requestPayload", read(failed));
+    match failed_payload(&payload) {
+        Some(failed) if is_batch(&failed) => in_field("requestPayload", read_batch(failed)),
+        _ if is_batch(&payload) => read_batch(payload),
+        _ => Ok(Payload::One(received(open(payload)))),
     }
+}
+
+/// Whether the payload is a batch of SQS, or an array of EventBridge Pipes.
+fn is_batch(payload: &Value) -> bool {
     let is_sns = |record: &Value| record.get("EventSource").is_some_and(|source| source == "aws:sns");
-    let batch: Batch = match payload.get("Records").and_then(Value::as_array) {
-        None if payload.as_array().is_some_and(|records| !records.is_empty()) => {
-            Batch { records: strict(payload)? }
-        }
-        Some(records) if !records.iter().any(is_sns) => strict(payload)?,
-        _ => return Ok(Payload::One(received(open(payload)))),
+    match payload.get("Records").and_then(Value::as_array) {
+        Some(records) => !records.iter().any(is_sns),
+        None => payload.as_array().is_some_and(|records| !records.is_empty()),
+    }
+}
+
+fn read_batch(payload: Value) -> Result<Payload<Message>, Error> {
+    let batch = match payload.is_array() {
+        true => Batch { records: strict(payload)? },
+        false => strict(payload)?,
     };
     if batch.records.len() > MAX_BATCH_MESSAGES {
         return Err(invalid(".", format!("a batch of more than {MAX_BATCH_MESSAGES} messages")));
     }
     let messages = batch.records.into_iter().map(|record| {
-        let content = in_field("body", nested(&record.body));
+        let content = within("body", nested(&record.body));
         (record.message_id, received(content))
     });
     Ok(Payload::Batch(messages.collect()))
@@ -188,10 +198,25 @@ struct QueueRecord {
     body: Value,
 }
 
+/// What is inside the envelopes, and the fields that lead there, the innermost first.
+struct Content {
+    value: Value,
+    fields: Vec<&'static str>,
+}
+
+/// The content that was opened in `field`.
+fn within(field: &'static str, content: Result<Content, Error>) -> Result<Content, Error> {
+    let mut content = in_field(field, content)?;
+    content.fields.push(field);
+    Ok(content)
+}
+
 /// Reads the content of the envelopes.
-fn received(content: Result<Value, Error>) -> Received<Message> {
-    let origin = content.as_ref().map(Origin::of).unwrap_or_default();
-    let message = content.and_then(message);
+fn received(content: Result<Content, Error>) -> Received<Message> {
+    let origin = content.as_ref().map(|content| Origin::of(&content.value)).unwrap_or_default();
+    let message = content.and_then(|Content { value, fields }| {
+        fields.into_iter().fold(message(value), |read, field| in_field(field, read))
+    });
     let about = match &message {
         Ok(Message::Action(action)) => action.wait.fields(),
         _ => Map::new(),
@@ -202,9 +227,9 @@ fn received(content: Result<Value, Error>) -> Received<Message> {
 /// Opens the envelopes around one event or hook notification: SNS (alone, as Lambda delivers it, or in a queue) and the
 /// record of a failure queue.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
-fn open(value: Value) -> Result<Value, Error> {
+fn open(value: Value) -> Result<Content, Error> {
     if let Some(failed) = failed_payload(&value) {
-        return in_field("requestPayload", open(failed));
+        return within("requestPayload", open(failed));
     }
     if let Some(records) = value.get("Records").and_then(Value::as_array) {
         let [record] = records.as_slice() else {
@@ -215,9 +240,9 @@ fn open(value: Value) -> Result<Value, Error> {
     }
     match value.get("Message") {
         Some(message) if value.get("Type").is_some_and(|kind| kind == "Notification") => {
-            in_field("Message", nested(message))
+            within("Message", nested(message))
         }
-        _ => Ok(value),
+        _ => Ok(Content { value, fields: Vec::new() }),
     }
 }
 
@@ -229,7 +254,7 @@ fn failed_payload(value: &Value) -> Option<Value> {
 }
 
 /// Opens a JSON text inside an envelope.
-fn nested(text: &Value) -> Result<Value, Error> {
+fn nested(text: &Value) -> Result<Content, Error> {
     let text = text.as_str().ok_or_else(|| invalid(".", "not a text"))?;
     open(serde_json::from_str(text).map_err(|error| invalid(".", format!("not JSON: {error}")))?)
 }

@@ -38,6 +38,10 @@ const MIN_WAIT_TIME: Duration = Duration::from_secs(1);
 /// The next sweep tries again.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Maximum of errors in the answer. Each error also has a warning of its own; thousands of them in one line would be
+/// longer than CloudWatch Logs accepts.
+const MAX_FAILED_IN_ANSWER: usize = 10;
+
 /// The time until the next sweep, as long as a process has run only one.
 const DEFAULT_SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -235,24 +239,25 @@ impl Reconciler {
     /// # Errors
     /// As [`Actions::heartbeat`].
     pub async fn keep_alive(&self, found: &Found, invocation: &Invocation) -> Result<Did, Error> {
-        match self.is_due(found, invocation.now()) {
-            true => self.prolong(found, invocation).await,
-            false => Ok(Did::Waits),
+        if !self.is_due(found, invocation.now()) {
+            return Ok(Did::Waits);
         }
+        Ok(match self.prolong(found, invocation).await? {
+            Completion::Completed => Did::Heartbeat,
+            Completion::AlreadyFinished => Did::AlreadyFinished,
+        })
     }
 
-    /// Sends a heartbeat now.
+    /// Sends a heartbeat, and remembers its time.
     ///
     /// # Errors
     /// As [`Actions::heartbeat`].
-    pub async fn prolong(&self, found: &Found, invocation: &Invocation) -> Result<Did, Error> {
-        Ok(match self.actions.heartbeat(&found.wait, invocation).await? {
-            Completion::Completed => {
-                self.memory().heartbeats.insert(found.wait.clone(), invocation.now());
-                Did::Heartbeat
-            }
-            Completion::AlreadyFinished => Did::AlreadyFinished,
-        })
+    pub async fn prolong(&self, found: &Found, invocation: &Invocation) -> Result<Completion, Error> {
+        let completion = self.actions.heartbeat(&found.wait, invocation).await?;
+        if completion == Completion::Completed {
+            self.memory().heartbeats.insert(found.wait.clone(), invocation.now());
+        }
+        Ok(completion)
     }
 
     /// The answer of the run, after all waits.
@@ -286,7 +291,7 @@ impl Reconciler {
             let text = format!("the sweep of {group} failed: {}", error.chain());
             round.warnings.push(Warning { failure: SWEEP_INCOMPLETE, text, about });
         }
-        let failed = round.failed.iter();
+        let failed = round.failed.iter().take(MAX_FAILED_IN_ANSWER);
         let failed = failed.map(|(group, error)| json!({ "asg.name": group, "error": error.chain() }));
         let failed: Vec<Value> = failed.collect();
         let answer = if failed.is_empty() { answer } else { answer.with("failed", failed) };

@@ -253,7 +253,10 @@ fn what_is_no_event_is_refused_with_the_path_of_its_field() {
     refused(json!({ "Records": [{ "body": "{}" }] }), "Records[0].messageId: missing");
     refused(json!({ "Records": [{ "EventSource": "aws:sns" }] }), "Records[0].Sns: missing");
     refused(json!([{ "body": "{}" }]), "[0].messageId: missing");
-    refused(failed(&json!({ "a": 1 })), ".: neither an event nor a hook notification; its fields are: a");
+    refused(
+        failed(&json!({ "a": 1 })),
+        "requestPayload: neither an event nor a hook notification; its fields are: a",
+    );
     refused(
         failed(&json!({ "Records": [{ "body": "{}" }] })),
         "requestPayload.Records[0].messageId: missing",

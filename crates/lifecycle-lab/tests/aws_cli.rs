@@ -150,6 +150,8 @@ async fn the_cli_leads_an_instance_past_a_hook() {
             "InstanceId": id,
             "AutoScalingGroupName": "web",
             "AvailabilityZone": "us-east-1a",
+            "AvailabilityZoneId": "use1-az6",
+            "InstanceType": "t3.micro",
             "LifecycleState": "Pending:Wait",
             "HealthStatus": "HEALTHY",
             "LaunchConfigurationName": "web",

@@ -345,7 +345,7 @@ async fn faults_of_events_leave_the_worlds_ids_alone() {
     }
     let faults = vec![EventFault::Doubled, EventFault::Lost];
     let (undisturbed, none) = ids(vec![]).await;
-    assert_eq!((undisturbed.len(), none), (2, vec![]), "two launches");
+    assert_eq!((undisturbed.len(), none), (4, vec![]), "two launches, two ends");
     assert_eq!(ids(faults.clone()).await, (undisturbed, faults));
 }
 

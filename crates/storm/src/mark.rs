@@ -64,7 +64,7 @@ fn in_full(what: &What) -> Option<(Kind, String)> {
         What::Seen(Sight::Activity(activity)) => {
             let what = activity.description.split(':').next().unwrap_or_default();
             // The cause is the same from its beginning to its end.
-            let begins = (activity.status == "InProgress").then_some(&activity.cause);
+            let begins = (activity.progress == 0).then_some(&activity.cause);
             let why = activity.message.as_ref().or(begins).map(|why| format!(": {why}"));
             (Kind::Activity, format!("{what}, {}{}", activity.status, why.unwrap_or_default()))
         }

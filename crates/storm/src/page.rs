@@ -190,6 +190,7 @@ impl Story<'_> {
             table("Backups and the launch template", named(&tally.templates)),
             table("Events, by what befell them", events),
             table("Stated limits, and what faults did", named(&tally.limits)),
+            table("Failures that the functions reported", named(&tally.reported)),
         ])
     }
 }

@@ -44,6 +44,12 @@ pub(crate) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Dur
             row(what, &[count]);
         }
     }
+    if !tally.reported.is_empty() {
+        head("Failures that the functions reported", &["count"]);
+        for (word, count) in &tally.reported {
+            row(word, &[count]);
+        }
+    }
     let percentiles = PERCENTILES.map(|percentile| format!("p{percentile} (s)"));
     let [first, second, third] = percentiles.each_ref().map(String::as_str);
     head("Lab time", &["count", first, second, third, "max (s)"]);

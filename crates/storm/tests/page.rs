@@ -194,7 +194,7 @@ fn a_page_says_what_the_storm_printed_in_light_and_dark() {
         assert!(document.contains(&format!(r#"event to completion</td><td class="n">{drains}</td>"#)));
         let (_, invariants) = document.split_once(r#"<tbody id="invariants">"#).unwrap();
         let (invariants, _) = invariants.split_once("</tbody>").unwrap();
-        assert_eq!(invariants.matches("<tr").count(), 21, "{invariants}");
+        assert_eq!(invariants.matches("<tr").count(), 27, "{invariants}");
         assert!(!invariants.contains('✘'));
 
         let notes: Value = serde_json::from_str(text_of(&document, "notes")).unwrap();

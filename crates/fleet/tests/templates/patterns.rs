@@ -3,6 +3,7 @@
 use std::fs;
 
 use expect_test::{Expect, expect};
+use lifecycle_lab::ACCOUNT;
 use lifecycle_lab::pattern::Pattern;
 use serde_json::{Value, json};
 
@@ -142,6 +143,7 @@ fn groups_and_hooks_that_are_not_named_don_t_match() {
     let event = |group: &str, hook: &str| {
         json!({
             "source": "aws.autoscaling",
+            "account": ACCOUNT,
             "detail-type": "EC2 Instance-launch Lifecycle Action",
             "detail": { "AutoScalingGroupName": group, "LifecycleHookName": hook },
         })
@@ -164,6 +166,7 @@ fn another_document_s_commands_don_t_match() {
     let ended = |document: &str| {
         json!({
             "source": "aws.ssm",
+            "account": ACCOUNT,
             "detail-type": "EC2 Command Invocation Status-change Notification",
             "detail": { "document-name": document, "status": "Success" },
         })

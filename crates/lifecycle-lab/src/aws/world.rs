@@ -302,9 +302,13 @@ impl World {
         std::mem::take(&mut self.effects)
     }
 
-    /// Sets a timer. Timers of one moment run in the order in which they were set.
+    /// Sets a timer. Timers of one moment run in the order in which they were set. One of [`Duration::MAX`] never
+    /// runs.
     pub(crate) fn after(&mut self, delay: Duration, timer: Timer) -> DateTime<Utc> {
-        let due = self.now + TimeDelta::from_std(delay).unwrap_or(TimeDelta::MAX);
+        let due = TimeDelta::from_std(delay).ok().and_then(|delay| self.now.checked_add_signed(delay));
+        let Some(due) = due else {
+            return DateTime::<Utc>::MAX_UTC;
+        };
         self.sequence += 1;
         self.timers.insert((due, self.sequence), timer);
         due

@@ -80,7 +80,13 @@ impl Lab {
             }
             _ => {}
         }
-        let refusal = fault.and_then(|fault| fault.answer(&caller.name, service, &request.action));
+        // Tags in the call need the permission to tag (recorded).
+        let tags = request.action == "CreateImage"
+            && request.lines.iter().any(|line| line.starts_with("TagSpecification"))
+            && self.faults().is_denied("CreateTags");
+        let refused = if tags { Some((CallFault::AccessDenied, "CreateTags")) } else { None };
+        let refused = fault.map(|fault| (fault, request.action.as_str())).or(refused);
+        let refusal = refused.and_then(|(fault, action)| fault.answer(&caller.name, service, action));
         let played = match refusal {
             Some(error) => Err(error),
             None => self.world(|world| services::call(world, service, &request)),

@@ -189,6 +189,11 @@ impl Faults {
         };
     }
 
+    /// Whether every call of `action` is refused with `AccessDenied`.
+    pub(crate) fn is_denied(&self, action: &str) -> bool {
+        self.standing.get(action) == Some(&CallFault::AccessDenied)
+    }
+
     /// The `n`-th call (from 1) that `function` makes meets this fault.
     pub fn at_call(&mut self, function: &str, n: u64, fault: CallFault) {
         self.kills.insert((function.to_owned(), n), fault);

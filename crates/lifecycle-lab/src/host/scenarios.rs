@@ -62,7 +62,7 @@ pub async fn delete_group(lab: &Lab, name: &str) -> Result<bool, ApiError> {
     Ok(lab.until(SCENARIO_TIMEOUT, |world| world.autoscaling.group(name).is_none()).await)
 }
 
-/// Creates a group `new` with the size, zones, launch source, policies and hooks of `old`.
+/// Creates a group `new` with the size, zones, launch source, policies, tags and hooks of `old`.
 ///
 /// # Errors
 /// There is no group `old`, or a group `new` exists already.
@@ -70,7 +70,9 @@ pub fn create_group_like(lab: &Lab, old: &str, new: &str) -> Result<(), ApiError
     let parameters =
         lab.world(|world| world.autoscaling.group(old).map(|group| autoscaling::like(group, new)));
     let missing = || ApiError::validation(format!("There is no group {old} to make {new} like"));
-    call(lab, "CreateAutoScalingGroup", parameters.ok_or_else(missing)?)
+    call(lab, "CreateAutoScalingGroup", parameters.ok_or_else(missing)?)?;
+    lab.world(|world| world.inherit_stack_tags(old, new));
+    Ok(())
 }
 
 fn filled(world: &World, group: &Group) -> bool {

@@ -1,10 +1,18 @@
 //! The observer's facts about instances, their waits, commands and images, and about groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::{RunError, Sight, What};
 use serde_json::Value;
+
+use crate::scene::{DELIVERY_TIMEOUT, DRAIN_TIMEOUT, IMAGE_TIMEOUT};
+
+/// Time between two sweeps of terminate-drainer and of ami-snapshotter.
+const SWEEP_INTERVAL: TimeDelta = TimeDelta::minutes(5);
+
+/// How much later a sweep can come, and how much earlier a function can take a wait to have begun.
+const SWEEP_SLACK: TimeDelta = TimeDelta::seconds(90);
 
 /// Characters of an instance's id.
 const ID: usize = 19;
@@ -20,9 +28,17 @@ pub(super) struct Life {
     pub(super) held: bool,
     /// Why it is terminated, in AWS's words.
     pub(super) cause: String,
+    /// Whether its group had no terminating hook when it left service.
+    pub(super) unhooked: bool,
+    /// Whether it was ever in a terminating hook.
+    pub(super) waited: bool,
     /// Whether EC2 had begun to shut it down before Auto Scaling terminated it, as it does with Spot instances.
     pub(super) reclaimed: bool,
     pub(super) commands: BTreeMap<String, CommandSeen>,
+    /// Whether its agent could not be reached during a wait.
+    pub(super) unreachable: bool,
+    /// Whether EC2 refused to make an image of it, for good.
+    pub(super) refused: bool,
     pub(super) images: BTreeMap<String, ImageSeen>,
     /// Its wait: the present one, or the last one until it is judged.
     pub(super) hold: Option<Hold>,
@@ -43,6 +59,16 @@ impl CommandSeen {
         until_then.last().map_or("Pending", |(_, status)| status)
     }
 
+    /// Whether the instance ever ran it.
+    pub(super) fn was_delivered(&self) -> bool {
+        self.statuses.iter().any(|(_, status)| ["InProgress", "Success", "Failed"].contains(status))
+    }
+
+    /// When terminate-drainer no longer waits for it.
+    pub(super) fn ends(&self) -> DateTime<Utc> {
+        self.sent + DELIVERY_TIMEOUT + DRAIN_TIMEOUT + TimeDelta::minutes(5)
+    }
+
     /// When it ended, if it has.
     pub(super) fn ended(&self) -> Option<DateTime<Utc>> {
         let (since, status) = self.statuses.last()?;
@@ -59,15 +85,26 @@ pub(super) struct ImageSeen {
 }
 
 impl ImageSeen {
-    /// Whether it was made, or had failed, by this time.
+    /// Whether it was made, or had failed, or had been pending for too long, by this time.
     pub(super) fn ready_at(&self, time: DateTime<Utc>) -> bool {
-        self.state != "pending" && self.since <= time
+        self.state != "pending" && self.since <= time || self.ends() <= time
+    }
+
+    /// When ami-snapshotter no longer waits for it.
+    pub(super) fn ends(&self) -> DateTime<Utc> {
+        self.made + IMAGE_TIMEOUT
     }
 }
 
 /// A wait in a hook.
 pub(super) struct Hold {
     pub(super) hook: String,
+    /// The state of the instance in it.
+    pub(super) state: &'static str,
+    /// Whether Auto Scaling reports the instance as healthy.
+    pub(super) healthy: bool,
+    /// Whether the group still wanted instances, when it began and when it was completed.
+    pub(super) wanted: bool,
     pub(super) token: String,
     pub(super) launching: bool,
     pub(super) since: DateTime<Utc>,
@@ -82,6 +119,8 @@ pub(super) struct Hold {
     pub(super) unreachable: bool,
     /// Whether EC2 refused to make an image, for good.
     pub(super) refused: bool,
+    /// Whether the instance was gone from EC2 then.
+    pub(super) vanished: bool,
     /// Whether a call of ami-snapshotter's was disturbed meanwhile.
     pub(super) disturbed: bool,
     /// Whether its event was lost.
@@ -90,10 +129,26 @@ pub(super) struct Hold {
     pub(super) given_up: bool,
 }
 
+impl Hold {
+    /// Whether only the root volume of the instance is replaced.
+    pub(super) fn replaces_root_volume(&self) -> bool {
+        self.state.starts_with("ReplacingRootVolume")
+    }
+
+    /// Whether it would have ended before the next sweep, so that its policy had to decide. A function can take the
+    /// beginning of the activity for that of the wait.
+    pub(super) fn ends_soon(&self, at: DateTime<Utc>) -> bool {
+        let ends = (self.beat + self.timeout).min(self.since + self.global);
+        ends <= at + SWEEP_INTERVAL + SWEEP_SLACK
+    }
+}
+
 /// How a wait was completed by a call.
 pub(super) struct Completion {
     pub(super) at: DateTime<Utc>,
     pub(super) result: String,
+    /// The runs of the caller that were under way.
+    pub(super) runs: BTreeSet<String>,
 }
 
 /// A group.
@@ -101,15 +156,13 @@ pub(super) struct Group {
     pub(super) created: DateTime<Utc>,
     /// When it was seen to be gone.
     pub(super) gone: Option<DateTime<Utc>>,
-    /// When a run first had the chance to learn of it undisturbed.
-    pub(super) told: Option<DateTime<Utc>>,
-    /// When images of its instances were made.
-    pub(super) images: Vec<DateTime<Utc>>,
+    /// The images of its instances, and when they were made.
+    pub(super) images: Vec<(DateTime<Utc>, String)>,
 }
 
 impl Group {
     pub(super) fn new(created: DateTime<Utc>) -> Self {
-        Self { created, gone: None, told: None, images: Vec::new() }
+        Self { created, gone: None, images: Vec::new() }
     }
 }
 
@@ -122,6 +175,10 @@ impl Life {
             served: false,
             held: false,
             cause: String::new(),
+            unhooked: false,
+            waited: false,
+            unreachable: false,
+            refused: false,
             reclaimed: false,
             commands: BTreeMap::new(),
             images: BTreeMap::new(),

@@ -152,6 +152,16 @@ impl World {
         self.autoscaling.lost_targets.insert(arn.to_owned());
     }
 
+    /// CloudFormation made the group `new` in place of `old`: it has the same tags of AWS's.
+    pub(crate) fn inherit_stack_tags(&mut self, old: &str, new: &str) {
+        let Some(old) = self.autoscaling.groups.get(old) else { return };
+        let tags = old.tags.clone().into_iter().filter(|(key, _)| key.starts_with("aws:"));
+        let tags: Vec<_> = tags.collect();
+        if let Some(new) = self.autoscaling.groups.get_mut(new) {
+            new.tags.extend(tags);
+        }
+    }
+
     /// CloudFormation made the group: it gives it its own tags, which no caller can set.
     pub fn tag_as_stack_resource(&mut self, group: &str, stack: &str, logical_id: &str) {
         let name = "aws:cloudformation:stack-name";

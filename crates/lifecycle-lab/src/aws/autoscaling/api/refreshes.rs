@@ -64,8 +64,10 @@ pub(super) fn start(world: &mut World, start: StartRefresh) -> Answer {
     let configuration = start.desired_configuration.unwrap_or_default();
     let (template, policy) = (configuration.launch_template, configuration.mixed_instances_policy);
     let desired = launch_source(world, template, None, policy, several)?;
+    if let Some(source) = &desired {
+        world.check_source(source, &group.zones, &group.subnets)?;
+    }
     let source = desired.as_ref().unwrap_or(&group.launch_source);
-    world.check_source(source, &group.zones, &group.subnets)?;
     let preferences = start.preferences.unwrap_or_default();
     let skips = preferences.skip_matching.is_some_and(|Text(skip)| skip);
     let to_replace = world.members(&name, |instance| {
