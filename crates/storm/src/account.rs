@@ -20,7 +20,10 @@ use crate::backups::{Backups, PINNED_VERSION, SHOP};
 use crate::observer::{Observer, Scene, Violation};
 use crate::options::Faults;
 use crate::recording::{Lanes, Recording};
-use crate::scene::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, KEEP_VERSIONS};
+use crate::scene::{
+    APPS, BLOG, DELIVERY_TIMEOUT, DRAIN, DRAIN_SWEEP, DRAIN_TIMEOUT, FOREIGN_GROUP, IMAGE_HOOKS, IMAGE_SWEEP,
+    IMAGE_TIMEOUT, KEEP_VERSIONS, LAUNCH_SWEEP, PAIR, RECORD, is_foreign, leaves_images,
+};
 use crate::tally::Tally;
 use crate::weather::{Family, Fate, Weather, put_pool};
 
@@ -37,12 +40,19 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
 /// terminate-drainer's time limit for an event.
 const DRAINER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Timeout of all hooks but ami-snapshotter's, in seconds: three sweeps.
+/// launch-logger's time limit, and the interval of its sweep.
+const LOGGER_TIMEOUT: Duration = Duration::from_secs(30);
+const LAUNCH_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Timeout of terminate-drainer's hooks, in seconds: three sweeps.
 const HEARTBEAT_TIMEOUT: i32 = 900;
 
-/// terminate-drainer's variables: the longest drain and the longest delivery.
-const DRAIN_TIMEOUT: &str = "20m";
-const DELIVERY_TIMEOUT: &str = "2m";
+/// Timeouts of launch-logger's hooks, in seconds, by turns. The shortest leaves its sweep two runs: it leaves a
+/// launch to its event for a minute.
+const LAUNCH_TIMEOUTS: [i32; 2] = [180, 900];
+
+/// Timeout of the hooks of others, in seconds. Nobody answers them.
+const FOREIGN_TIMEOUT: i32 = 600;
 
 /// How often lt-ami-refresher runs on its schedule.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -100,7 +110,8 @@ impl Account {
         let families = self.set_the_scene(&lab).await?;
         deploy(&lab)?;
         self.let_things_go_wrong(&lab)?;
-        let mut weather = Weather::new(&lab, self.seed, self.instances, families, counted.clone());
+        let mut weather =
+            Weather::new(&lab, self.seed, self.instances, self.faults, families, counted.clone());
         tokio::spawn(backups.run(self.lasts));
         let mut told = 0;
         while lab.now() - began < chrono::TimeDelta::from_std(self.lasts)? {
@@ -136,27 +147,35 @@ impl Account {
             .map(|number| Family::new(format!("{APPS}{number}"), largest, pool_of(number)))
             .collect();
         families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest, None));
+        // Small ones: their groups share the time of the others.
+        families.extend(
+            ["blue", "green"].map(|colour| Family::of_pair(format!("{PAIR}{colour}"), largest.div_ceil(4))),
+        );
         for (n, family) in families.iter().enumerate() {
             let group = family.current();
             let version = match n % 2 {
-                _ if group.starts_with(BLOG) => PINNED_VERSION.to_string(),
+                _ if leaves_images(&group) => PINNED_VERSION.to_string(),
                 0 => "$Default".to_owned(),
                 _ => "$Latest".to_owned(),
             };
             create(&operator, &group, &version, family.largest).await?;
-            if group.starts_with(BLOG) {
+            if leaves_images(&group) {
                 let (born, dying) = (operator::LAUNCH_HEARTBEAT, operator::TERMINATION_HEARTBEAT);
                 operator::hook(&operator, &group, "born", "LAUNCHING", born, "CONTINUE").await?;
                 operator::hook(&operator, &group, "dying", "TERMINATING", dying, "CONTINUE").await?;
             } else {
-                operator::hook(&operator, &group, "record", "LAUNCHING", HEARTBEAT_TIMEOUT, "ABANDON")
-                    .await?;
-                operator::hook(&operator, &group, "drain", "TERMINATING", HEARTBEAT_TIMEOUT, "CONTINUE")
+                let launch = LAUNCH_TIMEOUTS[n % LAUNCH_TIMEOUTS.len()];
+                operator::hook(&operator, &group, RECORD, "LAUNCHING", launch, "ABANDON").await?;
+                operator::hook(&operator, &group, DRAIN, "TERMINATING", HEARTBEAT_TIMEOUT, "CONTINUE")
                     .await?;
             }
             if let Some(reuse) = family.pool {
                 put_pool(lab, &operator, &group, family.largest, reuse).await;
             }
+        }
+        create(&operator, FOREIGN_GROUP, "$Latest", 3).await?;
+        for (hook, transition) in [("theirs-in", "LAUNCHING"), ("theirs-out", "TERMINATING")] {
+            operator::hook(&operator, FOREIGN_GROUP, hook, transition, FOREIGN_TIMEOUT, "CONTINUE").await?;
         }
         let targets = aws_sdk_applicationautoscaling::Client::new(&sdk_config(lab, "operator"));
         lab.world(|world| {
@@ -219,7 +238,8 @@ async fn watch(
 ) {
     while let Some(moment) = moments.recv().await {
         let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let What::Seen(Sight::State { instance, .. }) = &moment.what
+        if let What::Seen(Sight::State { group, instance, .. }) = &moment.what
+            && !is_foreign(group)
             && !observer.knows(instance)
         {
             launched.fetch_add(1, Ordering::Relaxed);
@@ -262,16 +282,25 @@ fn pool_of(number: u32) -> Option<bool> {
 fn deploy(lab: &Lab) -> anyhow::Result<()> {
     let reconcile = serde_json::json!({ "action": "reconcile" });
 
-    functions::deploy_launch_logger(lab, &format!("{APPS}*"), "record")?;
+    let apps = format!("{APPS}*");
+
+    let variables: Variables = {
+        use launch_logger::{AUTO_SCALING_GROUPS, LIFECYCLE_HOOKS};
+        [(AUTO_SCALING_GROUPS, apps.as_str()), (LIFECYCLE_HOOKS, RECORD)].into_iter().collect()
+    };
+    for name in [launch_logger::NAME, LAUNCH_SWEEP] {
+        functions::deploy::<launch_logger::Context>(lab, name, LOGGER_TIMEOUT, &variables)?;
+    }
+    let launches = functions::answering_for(&apps, RECORD);
+    functions::add_rules(lab, launch_logger::NAME, launch_logger::NAME, &launches)?;
+    lab.schedule(LAUNCH_SWEEP_INTERVAL, LAUNCH_SWEEP, reconcile.clone());
 
     let variables: Variables = {
         use terminate_drainer::config::{
             AUTO_SCALING_GROUPS, DELIVERY_TIMEOUT as DELIVERY, DRAIN_TIMEOUT as DRAIN,
         };
-        let groups = format!("{APPS}*");
-        [(AUTO_SCALING_GROUPS, groups.as_str()), (DRAIN, DRAIN_TIMEOUT), (DELIVERY, DELIVERY_TIMEOUT)]
-            .into_iter()
-            .collect()
+        let (drain, delivery) = (seconds(DRAIN_TIMEOUT), seconds(DELIVERY_TIMEOUT));
+        [(AUTO_SCALING_GROUPS, apps.as_str()), (DRAIN, &drain), (DELIVERY, &delivery)].into_iter().collect()
     };
     functions::deploy::<terminate_drainer::Context>(
         lab,
@@ -279,19 +308,25 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
         DRAINER_TIMEOUT,
         &variables,
     )?;
-    let apps = format!("{APPS}*");
-    let drains = functions::answering_for(&apps, "drain");
+    let drains = functions::answering_for(&apps, DRAIN);
     functions::add_rules(lab, terminate_drainer::NAME, terminate_drainer::NAME, &drains)?;
     functions::deploy::<terminate_drainer::Context>(lab, DRAIN_SWEEP, SWEEP_TIMEOUT, &variables)?;
     lab.schedule(SWEEP_INTERVAL, DRAIN_SWEEP, reconcile.clone());
 
-    let groups = format!("{BLOG}*");
+    // The generations of the blog are one succession, and each group of the pair is one of its own.
+    let groups = format!("{BLOG}*,{PAIR}blue-1,{PAIR}green-1");
+    let pending = seconds(IMAGE_TIMEOUT);
     let variables = {
         use ami_snapshotter::config::{AUTO_SCALING_GROUPS, LIFECYCLE_HOOKS};
-        [(AUTO_SCALING_GROUPS, groups.as_str()), (LIFECYCLE_HOOKS, "born,dying"), OTHER_VARIABLE]
+        [
+            (AUTO_SCALING_GROUPS, groups.as_str()),
+            (LIFECYCLE_HOOKS, IMAGE_HOOKS),
+            ("IMAGE_TIMEOUT", &pending),
+            OTHER_VARIABLE,
+        ]
     };
     functions::deploy_ami_snapshotter(lab, ami_snapshotter::NAME, &variables)?;
-    let lives = functions::answering_for(&groups, "born,dying");
+    let lives = functions::answering_for(&groups, IMAGE_HOOKS);
     functions::add_rules(lab, ami_snapshotter::NAME, ami_snapshotter::NAME, &lives)?;
     functions::deploy_ami_snapshotter(lab, IMAGE_SWEEP, &variables)?;
     lab.schedule(SWEEP_INTERVAL, IMAGE_SWEEP, reconcile);
@@ -312,6 +347,11 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
     };
     functions::deploy_ecs_scheduler(lab, &variables)?;
     functions::on_schedule(lab, ecs_scheduler::NAME, SWEEP_INTERVAL)
+}
+
+/// A duration as variables write it.
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
 }
 
 fn resource(service: &str) -> String {

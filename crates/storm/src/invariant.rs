@@ -100,7 +100,9 @@ impl Invariant {
                 "The functions leave half of Auto Scaling's bucket to others, hour by hour."
             }
             Self::SweepCostsWhatWaits => "The calls of a sweep are bounded by the waits that it finds.",
-            Self::ForeignLeftAlone => "No function changes what belongs to others, or an instance that does not wait.",
+            Self::ForeignLeftAlone => {
+                "No function changes what belongs to others, or an instance that does not wait."
+            }
             Self::FailureReported => "Each failure is reported.",
             Self::NothingElseReported => "Only failures are reported as failures.",
         }

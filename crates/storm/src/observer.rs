@@ -3,9 +3,9 @@
 //! each instance, `rules` checks the invariants, `work` those of waits, sweeps and of what belongs to others, `failures`
 //! those of the reported failures, and `templates` those of the launch template.
 
+mod failures;
 mod life;
 mod rules;
-mod failures;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,8 @@ use crate::invariant::Invariant;
 use crate::recording::Recording;
 use crate::scene::{IMAGE_SWEEP, MAX_IMAGES_PER_HOUR, is_foreign};
 use crate::tally::Tally;
-use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
 use failures::Reports;
+use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
 
 /// Lambda's attempts at an event; after the last one it is only kept.
 const MAX_ATTEMPTS: u32 = 3;
@@ -162,10 +162,14 @@ impl Observer {
             recording.see(moment, &concerned, &self.lab);
         }
         for id in concerned {
-            let reachable = self.lab.world(|world| is_reachable(world, &id));
+            // An instance that no longer waits may be on its way out.
+            let waits_unreachable = self.lab.world(|world| {
+                world.autoscaling.instance(&id).is_some_and(|one| !one.waits.is_empty())
+                    && !is_reachable(world, &id)
+            });
             if let Some(life) = self.lives.get_mut(&id) {
                 life.note(at, &life::line(&moment.what));
-                if !reachable && let Some(hold) = life.hold.as_mut().filter(|hold| !hold.unreachable) {
+                if waits_unreachable && let Some(hold) = life.hold.as_mut().filter(|hold| !hold.unreachable) {
                     (hold.unreachable, life.unreachable) = (true, true);
                     life.note(at, "its agent can't be reached");
                 }
@@ -286,7 +290,7 @@ impl Observer {
         }
         match state {
             "InService" => (life.served, life.held, life.unhooked) = (true, false, false),
-            "Terminating" | "Terminating:Proceed" | "Warmed:Pending" => {
+            "Terminating" | "Terminating:Proceed" | "Terminated" | "Warmed:Pending" => {
                 life.unhooked |= self.has_no_terminating_hook(group)
             }
             "Warmed:Running" => self.returned(&mut life),
@@ -524,7 +528,7 @@ impl Observer {
 
 /// Whether commands reach the instance at once.
 fn is_reachable(world: &World, instance: &str) -> bool {
-    world.run_command.ping(instance) == Ping::Online
+    world.agent(instance) == Some(Ping::Online)
 }
 
 /// Whether the group wants instances.

@@ -15,6 +15,9 @@ pub(crate) const PAIR: &str = "pair-";
 /// How the names of everything begin that belongs to others: groups and images.
 pub(crate) const FOREIGN: &str = "other-";
 
+/// A group of others.
+pub(crate) const FOREIGN_GROUP: &str = "other-shop";
+
 /// The hooks that each function answers: launch-logger, terminate-drainer, and ami-snapshotter.
 pub(crate) const RECORD: &str = "record";
 pub(crate) const DRAIN: &str = "drain";

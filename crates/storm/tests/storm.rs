@@ -80,7 +80,7 @@ fn without_faults_nothing_is_throttled_lost_or_timed_out() {
         assert!(!calm.contains(fault), "{calm}");
     }
     // What is not there is spelled as where it is.
-    for line in ["record: timed out", "Lost", "Doubled", "Delayed", "Reordered"] {
+    for line in ["born: timed out", "Lost", "Doubled", "Delayed", "Reordered"] {
         assert!(HEAVY.contains(line), "no {line} in:\n{}", *HEAVY);
     }
     assert!(throttled(&HEAVY) > 0.0, "{}", *HEAVY);

@@ -89,7 +89,7 @@ struct Sendings {
 #[derive(Debug)]
 struct Sent {
     at: DateTime<Utc>,
-    /// `None` if it is not known whether AWS accepted it.
+    /// `None` if AWS has not answered, or refused it.
     drain: Option<Drain>,
 }
 
@@ -116,8 +116,6 @@ impl Commands {
             tokio::time::sleep(unlisted.min(invocation.time_left() / 4)).await;
         }
         let started = self.look_and_send(config, errand, invocation).await;
-        // The next run for this instance must see it.
-        self.remember_sending(errand, &started, invocation.now());
         drop(mine);
         self.sendings().starting.retain(|_, turn| Arc::strong_count(turn) > 1);
         let started = started?;
@@ -135,20 +133,12 @@ impl Commands {
         Ok(started)
     }
 
-    /// Remembers a command until the list must show it. A failed `SendCommand` may have sent one too.
-    fn remember_sending(&self, errand: &Errand<'_>, started: &Result<Started, Error>, now: DateTime<Utc>) {
+    /// Remembers a sending until the list must show its command. The next run for this instance must see it, also if
+    /// this one ends without AWS's answer.
+    fn remember(&self, instance: &str, sent: Sent) {
         let mut sendings = self.sendings();
-        sendings.sent.retain(|_, sent| (now - sent.at).to_std().unwrap_or_default() < MEMORY);
-        let drain = match started {
-            Ok(Started::Now(command)) => Some(Drain {
-                instance: errand.wait.instance.clone(),
-                comment: Comment::of(errand.transition, errand.again, errand.wait),
-                command: command.clone(),
-            }),
-            Ok(_) => return,
-            Err(_) => None,
-        };
-        sendings.sent.insert(errand.wait.instance.clone(), Sent { at: now, drain });
+        sendings.sent.retain(|_, other| (sent.at - other.at).to_std().unwrap_or_default() < MEMORY);
+        sendings.sent.insert(instance.to_owned(), sent);
     }
 
     fn sendings(&self) -> MutexGuard<'_, Sendings> {
@@ -169,8 +159,15 @@ impl Commands {
             {
                 return Ok(Started::Before(last));
             }
+            let Errand { wait, transition, again, .. } = *errand;
+            self.remember(&wait.instance, Sent { at: invocation.now(), drain: None });
             match self.send(config, errand, invocation).await {
-                Ok(command) => return Ok(Started::Now(command)),
+                Ok(command) => {
+                    let comment = Comment::of(transition, again, wait);
+                    let drain = Drain { instance: wait.instance.clone(), comment, command: command.clone() };
+                    self.remember(&wait.instance, Sent { at: invocation.now(), drain: Some(drain) });
+                    return Ok(Started::Now(command));
+                }
                 Err(error)
                     if error.as_service_error().is_some_and(SendCommandError::is_invalid_instance_id) =>
                 {

@@ -99,7 +99,7 @@ async fn the_sweep_starts_and_finishes() {
 #[tokio::test]
 async fn an_instance_without_an_agent_is_released_and_a_denied_call_is_an_error() {
     let unreachable = scene(&[("ON_UNREACHABLE", "ABANDON")], 60).await;
-    unreachable.lab.world(|world| world.run_command.set_agent(&unreachable.instance, Ping::ConnectionLost));
+    unreachable.lab.world(|world| world.run_command.set_agent(&unreachable.instance, Ping::Unregistered));
     let answer = unreachable.invoke(unreachable.event.clone()).await.unwrap();
     assert_eq!((&answer["outcome"], &answer["action.result"]), (&json!("completed"), &json!("ABANDON")));
 
@@ -115,8 +115,10 @@ async fn an_instance_without_an_agent_is_released_and_a_denied_call_is_an_error(
 async fn every_bad_variable_is_named_at_once() {
     let bad = [
         ("DRAIN_COMMANDS", " "),
-        ("DRAIN_TIMEOUT", "90"),
+        ("DOCUMENT_PARAMETERS", "commands,Group"),
+        ("DRAIN_TIMEOUT", "4s"),
         ("DELIVERY_TIMEOUT", "10s"),
+        ("REGISTRATION_TIMEOUT", "10"),
         ("WAIT", "Poll"),
         ("ON_FAILURE", "continue"),
         ("AUTO_SCALING_GROUPS", "a,,b"),

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::Observer;
-use super::life::{self, Hold, Life};
+use super::life::{self, CommandSeen, Hold, ImageSeen, Life};
 use crate::invariant::Invariant;
 use crate::scene::{APPS, MAX_IMAGES_PER_HOUR};
 
@@ -137,20 +137,23 @@ impl Observer {
     pub(super) fn settle_reports(&mut self, now: DateTime<Utc>) {
         while let Some(expected) = self.reports.expected.pop_front_if(|expected| expected.due < now) {
             let Reports { seen, disturbed, .. } = &self.reports;
-            let is_told = told.iter().any(|told| {
-                told.instance == expected.instance
-                    && told.at >= expected.from
-                    && expected.words.contains(&told.word)
+            let is_reported = seen.iter().any(|seen| {
+                seen.instance == expected.instance
+                    && seen.at >= expected.from
+                    && expected.words.contains(&seen.word)
             });
-            if is_told {
+            if is_reported {
                 continue;
             }
             if disturbed.iter().any(|(_, run)| expected.runs.contains(run)) {
                 self.limit("a failure without a report: disturbed");
                 continue;
             }
-            let what =
-                format!("{}: its failure was not reported ({})", expected.instance, expected.words.join(" or "));
+            let what = format!(
+                "{}: its failure was not reported ({})",
+                expected.instance,
+                expected.words.join(" or ")
+            );
             self.violate_with(Invariant::FailureReported, &expected.instance, expected.history, what);
         }
         // Nothing waits for longer than this.
@@ -205,8 +208,9 @@ impl Observer {
     ) -> Option<&'static [&'static str]> {
         let mut made = life.images.values().filter(|image| image.made >= hold.since).peekable();
         if made.peek().is_some() {
-            let usable = made.any(|image| image.state == "available" && image.since <= at);
-            return (!usable).then_some(&["image-failed", "sweep-incomplete"]);
+            let usable = |image: &&ImageSeen| image.state == "available" && image.since <= at;
+            let failed = hold.ends_soon(at) || made.clone().all(|image| image.ready_at(at));
+            return (failed && made.find(usable).is_none()).then_some(&["image-failed", "sweep-incomplete"]);
         }
         if self.is_planned(life, hold) || hold.vanished || !hold.wanted {
             return None;
@@ -239,7 +243,10 @@ fn failure_of_drain(life: &Life, hold: &Hold, at: DateTime<Utc>) -> Option<&'sta
         return None;
     }
     if sent.iter().any(|command| command.was_delivered()) {
-        return Some(&["drain-failed", "sweep-incomplete"]);
+        // Who completes while they run is accused of that.
+        let runs = |command: &&&CommandSeen| command.status_at(at) == "InProgress" && at < command.ends();
+        let failed = hold.ends_soon(at) || !sent.iter().any(|command| runs(&command));
+        return failed.then_some(&["drain-failed", "sweep-incomplete"]);
     }
     let reachable = sent.is_empty() && !hold.unreachable;
     (!reachable && !is_excused(life, hold)).then_some(&["unreachable", "drain-failed", "sweep-incomplete"])

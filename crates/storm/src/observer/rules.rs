@@ -14,18 +14,12 @@ use crate::tally::Latency;
 /// two simultaneous runs can each send a command. A later run must find the first command.
 const MAX_RACE: TimeDelta = TimeDelta::seconds(2);
 
-<<<<<<< HEAD
-/// Undisturbed sweeps within a hook's timeout after which nothing may be left to time out: one starts the
-/// work, the other finds it running or done.
-pub(super) const MIN_SWEEPS: usize = 2;
-
-/// A launch that has waited for so long is answered by the next sweep.
-const LEFT_TO_EVENT: TimeDelta = TimeDelta::seconds(60);
-=======
 /// Undisturbed sweeps within a hook's timeout that exclude a timeout: the first starts the work, the second
 /// finds it running or done.
-const MIN_SWEEPS: usize = 2;
->>>>>>> next
+pub(super) const MIN_SWEEPS: usize = 2;
+
+/// Time that the sweep leaves a launch to its event. The next sweep answers the launch.
+const LEFT_TO_EVENT: TimeDelta = TimeDelta::seconds(60);
 
 /// Calls of functions to Auto Scaling in an hour: half of what the bucket of heavy faults, two calls a second,
 /// refills in that time.
@@ -147,24 +141,16 @@ impl Observer {
         sent.sort_by_key(|command| command.sent);
         if !sent.is_empty() {
             self.check(Invariant::OneDrain);
-<<<<<<< HEAD
         }
         for pair in sent.windows(2) {
             // What was not delivered is sent once more.
-            if pair[1].sent - pair[0].sent <= TOGETHER {
+            if pair[1].sent - pair[0].sent <= MAX_RACE {
                 self.limit("commands sent twice, by runs that came together");
             } else if pair[0].was_delivered() {
                 self.accuse(Invariant::OneDrain, life, "its commands were sent twice");
-=======
-            let apart = sent.iter().any(|command| command.sent - first > MAX_RACE);
-            match sent.len() {
-                1 => {}
-                _ if apart => self.accuse(Invariant::OneDrain, life, "its commands were sent twice"),
-                _ => self.limit("commands sent twice, by runs that came together"),
->>>>>>> next
             }
         }
-        let again = sent.windows(2).filter(|pair| pair[1].sent - pair[0].sent > TOGETHER).count();
+        let again = sent.windows(2).filter(|pair| pair[1].sent - pair[0].sent > MAX_RACE).count();
         if again > 1 {
             self.accuse(Invariant::OneDrain, life, "its commands were sent more than once more");
         }
@@ -218,12 +204,8 @@ impl Observer {
         if let Some(image) = made.last().filter(|image| image.state != "pending") {
             self.tally.took(Latency::DeathFromImage, image.since, completion.at);
         }
-<<<<<<< HEAD
         let expected = self.is_planned(life, hold);
         let by_policy = hold.ends_soon(completion.at);
-=======
-        let expected = PLANNED_CAUSES.iter().any(|words| life.cause.contains(words));
->>>>>>> next
         if expected {
             self.check(Invariant::PlannedLeavesNone);
         } else {
@@ -293,7 +275,7 @@ impl Observer {
 
     /// Whether a death is planned: by its cause, or because the instance never served, or lives on.
     pub(super) fn is_planned(&self, life: &Life, hold: &Hold) -> bool {
-        let planned = PLANNED.iter().any(|words| life.cause.contains(words));
+        let planned = PLANNED_CAUSES.iter().any(|words| life.cause.contains(words));
         planned || !life.served || hold.replaces_root_volume()
     }
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod failures;
 mod templates;
+mod work;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +16,7 @@ use futures::FutureExt;
 use lambda_kit::Variables;
 use lambda_kit::config::FUNCTION_NAME;
 use lifecycle_lab::run_command::Script;
-use lifecycle_lab::{Code, Function, FunctionError, Lab};
+use lifecycle_lab::{ACCOUNT, Code, Function, FunctionError, Lab, REGION};
 use serde_json::{Value, json};
 
 use super::{Observer, Scene};
@@ -64,11 +66,15 @@ impl Stage {
 
     /// The instance fails, and everything comes to its end.
     async fn die(&self) {
+        self.die_with(0).await;
+    }
+
+    /// The same; its commands take a minute, and end with this code.
+    async fn die_with(&self, exit_code: i32) {
         let id = self.instance();
+        let script = Script { duration: Duration::from_secs(60), exit_code, ..Script::default() };
         self.lab.world(|world| {
-            world
-                .run_command
-                .set_script(&id, Script { duration: Duration::from_secs(60), ..Script::default() });
+            world.run_command.set_script(&id, script);
             world.fail_load_balancer_check(&id);
         });
         self.lab.sleep(Duration::from_secs(1_500)).await;
@@ -86,6 +92,38 @@ impl Stage {
                 let complete = complete.auto_scaling_group_name(text("AutoScalingGroupName"));
                 let complete = complete.lifecycle_hook_name(text("LifecycleHookName"));
                 complete.lifecycle_action_result(result).send().await.unwrap();
+            }
+        });
+    }
+
+    /// A function that sends commands to an instance at its event, and completes the action after this time, if at
+    /// all, whatever became of them.
+    fn deploy_sender(&self, name: &'static str, completes: Option<Duration>) {
+        let lab = self.lab.clone();
+        let ssm = aws_sdk_ssm::Client::new(&self.lab.sdk_config(name));
+        let client = Client::new(&self.lab.sdk_config(name));
+        self.deploy(name, move |payload| {
+            let (lab, ssm, client, detail) =
+                (lab.clone(), ssm.clone(), client.clone(), payload["detail"].clone());
+            async move {
+                let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
+                let send = ssm
+                    .send_command()
+                    .document_name("AWS-RunShellScript")
+                    .instance_ids(text("EC2InstanceId"));
+                send.parameters("commands", vec!["systemctl stop application".to_owned()])
+                    .send()
+                    .await
+                    .unwrap();
+                let complete = client.complete_lifecycle_action().instance_id(text("EC2InstanceId"));
+                let complete = complete.auto_scaling_group_name(text("AutoScalingGroupName"));
+                let complete = complete.lifecycle_hook_name(text("LifecycleHookName"));
+                if let Some(after) = completes {
+                    tokio::spawn(async move {
+                        lab.sleep(after).await;
+                        complete.lifecycle_action_result("CONTINUE").send().await.unwrap();
+                    });
+                }
             }
         });
     }
@@ -222,7 +260,7 @@ fn who_sends_the_commands_again_is_accused() {
             lab.sleep(Duration::from_secs(10)).await;
             let wait = lab.world(|world| world.autoscaling.instance(&instance).unwrap().waits["out"].clone());
             let event = json!({
-                "version": "0", "id": "1", "source": "aws.autoscaling", "account": "1", "region": "us-east-1",
+                "version": "0", "id": "1", "source": "aws.autoscaling", "account": ACCOUNT, "region": REGION,
                 "detail-type": "EC2 Instance-terminate Lifecycle Action", "time": wait.started, "resources": [],
                 "detail": {
                     "LifecycleActionToken": wait.token, "AutoScalingGroupName": "app-1", "LifecycleHookName": "out",
@@ -343,17 +381,28 @@ fn who_answers_a_launch_that_is_the_hooks_is_accused() {
 }
 
 #[test]
-fn a_death_that_no_hook_holds_is_a_violation_unless_ec2_took_the_instance_back() {
-    for (reclaimed, count) in [(false, 1), (true, 0)] {
+fn a_death_that_no_hook_holds_is_a_violation_where_there_is_a_hook_and_ec2_did_not_take_the_instance_back() {
+    for (reclaimed, put_back, count) in [(false, true, 1), (false, false, 0), (true, true, 0)] {
         let accused = play(async {
             let stage = Stage::new(Vec::new()).await;
             stage.group("app-1").await;
-            let delete = stage.operator.delete_lifecycle_hook().auto_scaling_group_name("app-1");
-            delete.lifecycle_hook_name("out").send().await.unwrap();
             let id = stage.instance();
             stage
                 .lab
                 .world(|world| if reclaimed { world.reclaim_spot(&id) } else { world.fail_instance(&id) });
+            let leaves = |world: &lifecycle_lab::World| {
+                world.autoscaling.instance(&id).is_some_and(|one| one.state == "Terminating")
+            };
+            assert!(stage.lab.until(Duration::from_secs(600), leaves).await, "it leaves");
+            // Its hook would begin within seconds.
+            let delete = stage.operator.delete_lifecycle_hook().auto_scaling_group_name("app-1");
+            delete.lifecycle_hook_name("out").send().await.unwrap();
+            stage.lab.sleep(Duration::from_secs(10)).await;
+            if put_back {
+                let hook =
+                    operator::hook(&stage.operator, "app-1", "out", "TERMINATING", HEARTBEAT, "CONTINUE");
+                hook.await.unwrap();
+            }
             stage.lab.sleep(Duration::from_secs(600)).await;
             assert!(stage.observer.lock().unwrap().gone.contains(&id), "it died");
             stage.accused().await

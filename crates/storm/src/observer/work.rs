@@ -4,16 +4,14 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lifecycle_lab::Call;
+use lifecycle_lab::autoscaling::Transition;
+use lifecycle_lab::{Call, World};
 
 use super::life::{Hold, Life};
 use super::rules::MIN_SWEEPS;
 use super::{Observer, RunSeen};
 use crate::invariant::Invariant;
-use crate::scene::{
-    APPS, DRAIN, DRAIN_SWEEP, FOREIGN, IMAGE_HOOKS, IMAGE_SWEEP, LAUNCH_SWEEP, RECORD, is_foreign,
-    leaves_images,
-};
+use crate::scene::{APPS, DRAIN_SWEEP, FOREIGN, IMAGE_SWEEP, LAUNCH_SWEEP, is_foreign, leaves_images};
 
 /// A run reads how work is, and prolongs the wait so much later at most: terminate-drainer's time limit.
 const LAG: TimeDelta = TimeDelta::seconds(60);
@@ -92,7 +90,7 @@ impl Observer {
         }
     }
 
-    /// A sweep has ended. Of runs at the same time it can't be told whose the calls were.
+    /// A sweep has ended. Runs of one function at the same time can't be told apart.
     pub(super) fn check_costs(&mut self, run: &RunSeen) {
         if !run.alone {
             return;
@@ -143,10 +141,11 @@ impl Observer {
         if ["CompleteLifecycleAction", "RecordLifecycleActionHeartbeat"].contains(&call.action.as_str()) {
             let hook = call.parameter("LifecycleHookName").unwrap_or_default();
             let group = call.parameter("AutoScalingGroupName").unwrap_or_default();
+            let (app, found) = (group.starts_with(APPS), self.transition(group, hook));
             let own = match call.caller.split('\'').next() {
-                Some(launch_logger::NAME) => group.starts_with(APPS) && hook == RECORD,
-                Some(terminate_drainer::NAME) => group.starts_with(APPS) && hook == DRAIN,
-                Some(ami_snapshotter::NAME) => leaves_images(group) && IMAGE_HOOKS.contains(hook),
+                Some(launch_logger::NAME) => app && found != Some(Transition::Terminating),
+                Some(terminate_drainer::NAME) => app && found != Some(Transition::Launching),
+                Some(ami_snapshotter::NAME) => leaves_images(group),
                 _ => true,
             };
             return (!own).then(|| format!("{hook} of {group}, which is not its hook"));
@@ -157,6 +156,12 @@ impl Observer {
             return Some(format!("{idle}, which waits in no terminating hook"));
         }
         None
+    }
+
+    /// The transition of a hook; there may be none of this name any more.
+    fn transition(&self, group: &str, hook: &str) -> Option<Transition> {
+        let of_group = |world: &mut World| Some(world.autoscaling.group(group)?.hooks.get(hook)?.transition);
+        self.lab.world(of_group)
     }
 }
 
