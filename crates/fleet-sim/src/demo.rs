@@ -150,13 +150,16 @@ async fn launches(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
     let launches = activities(lab, "Successful");
     ensure!(launches == 3, "expected 3 successful scaling activities, found {launches}");
 
-    timeline.headline("A fourth instance, but the event of its launch is lost. The sweep, every minute, finds the launch.");
+    timeline.headline(
+        "A fourth instance, but the event of its launch is lost. The sweep, every minute, finds the launch.",
+    );
     lab.faults().script_events(LAUNCH_EVENT, [EventFault::Lost]);
     desire(operator, WEB, 4).await?;
     reach(lab, "the fourth in service", WAIT_TIMEOUT, |world| in_service(world) == 4).await?;
-    let by_sweep = lab.calls().into_iter().filter(|call| {
-        is_completion(call, None) && call.parameter("LifecycleActionToken").is_none()
-    });
+    let by_sweep = lab
+        .calls()
+        .into_iter()
+        .filter(|call| is_completion(call, None) && call.parameter("LifecycleActionToken").is_none());
     ensure!(by_sweep.count() == 1, "expected that the sweep, which knows no token, completes one launch");
 
     timeline.outcome(&format!(
