@@ -230,6 +230,7 @@ impl Observer {
             }
             Sight::Command { instance, command, status } => {
                 self.instances_of.insert(command.clone(), instance.clone());
+                let status = if *status == "TimedOut" { self.details_of(command) } else { *status };
                 let Some(life) = self.lives.get_mut(instance) else { return };
                 let first = || CommandSeen { sent: at, statuses: Vec::new() };
                 life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
@@ -388,7 +389,8 @@ impl Observer {
                 }
             }
         }
-        if call.service == "autoscaling" {
+        // A call that the bucket refuses takes nothing from it.
+        if call.service == "autoscaling" && !is_throttle(call.outcome) {
             self.count_call(at);
         }
         if !disturbed {
@@ -495,6 +497,14 @@ impl Observer {
             }
             What::Seen(_) | What::Logged { .. } => Vec::new(),
         }
+    }
+
+    /// Why a command timed out, as AWS details it.
+    fn details_of(&self, command: &str) -> &'static str {
+        self.lab.world(|world| {
+            let found = world.run_command.commands().iter().rev().find(|one| one.id == command);
+            found.and_then(|one| one.invocations.first()).map_or("TimedOut", |one| one.status_details)
+        })
     }
 
     /// Whether the instances of a group leave service past no hook.

@@ -49,6 +49,9 @@ pub(super) struct Life {
     pub(super) history: Vec<String>,
 }
 
+/// Statuses of commands that the instance has.
+const DELIVERED: [&str; 4] = ["InProgress", "Success", "Failed", "ExecutionTimedOut"];
+
 /// A command on an instance.
 pub(super) struct CommandSeen {
     pub(super) sent: DateTime<Utc>,
@@ -63,10 +66,12 @@ impl CommandSeen {
         until_then.last().map_or("Pending", |(_, status)| status)
     }
 
-    /// Whether the instance ever ran it. At first, AWS says `InProgress` of every command.
+    /// Whether the instance ran it, as far as AWS says. At first, AWS says `InProgress` of every command, and in the end
+    /// `DeliveryTimedOut` also of one whose agent was restarted.
     pub(super) fn was_delivered(&self) -> bool {
         let mut since_pending = self.statuses.iter().rev().take_while(|(_, status)| *status != "Pending");
-        since_pending.any(|(_, status)| ["InProgress", "Success", "Failed"].contains(status))
+        let timed_out = self.statuses.last().is_some_and(|(_, status)| *status == "DeliveryTimedOut");
+        !timed_out && since_pending.any(|(_, status)| DELIVERED.contains(status))
     }
 
     /// When terminate-drainer no longer waits for it.
