@@ -645,7 +645,8 @@ async fn an_instance_that_dies_stopped_in_its_warm_pool_goes_at_once_and_rings_n
     for event in [None, Some(EventFault::Lost)] {
         let setting = Setting::default().with("DELIVERY_TIMEOUT", "30m").swept();
         let scene = Setting { sweep: Some(MINUTE), ..setting }.scene().await;
-        let pool = scene.operator.put_warm_pool().auto_scaling_group_name("web").min_size(1);
+        let pool =
+            scene.operator.put_warm_pool().auto_scaling_group_name("web").max_group_prepared_capacity(2);
         pool.send().await.unwrap();
         let rests = |world: &lifecycle_lab::World| {
             world.autoscaling.instances().any(|instance| instance.state == "Warmed:Stopped")
