@@ -144,6 +144,9 @@ pub fn on_schedule(lab: &Lab, function: &str, period: Duration) -> anyhow::Resul
 /// The detail-type of what a schedule sends.
 pub const SCHEDULED_EVENT: &str = "Scheduled Event";
 
+/// The detail-type of the event of a launch.
+pub const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
+
 /// The detail-type of the status event of a command on one instance.
 pub const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
 

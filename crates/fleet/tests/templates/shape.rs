@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use ecs_scheduler::TargetsFailed;
 use lambda_kit::Error;
 use lambda_kit::metrics::NAMESPACE;
-use lifecycle_core::outcome::ALREADY_FINISHED;
 use lifecycle_lab::ACCOUNT;
 use lt_ami_refresher::error::Refusal;
 use serde_json::{Value, json};
@@ -115,7 +114,11 @@ fn every_queue_that_a_target_uses_rings_when_it_is_not_empty() {
 fn alarms_look_at_outcomes_that_the_functions_report() {
     let failed = Error::from(TargetsFailed { all: 1, failed: Vec::new() });
     let stale = Error::from(Refusal::StaleImage(String::new()));
+<<<<<<< HEAD
     let reported = [ALREADY_FINISHED.as_str(), failed.name(), stale.name()];
+=======
+    let reported = [refused.name(), failed.name(), stale.name()];
+>>>>>>> next
     let mut looked_at = 0;
     for (function, stack) in stacks() {
         let ours =

@@ -36,8 +36,10 @@ pub struct Delays {
     /// From `Terminating` until the terminating hooks begin: deregistration from the load balancer and
     /// connection draining.
     pub deregistration: Duration,
-    /// From a capacity change until the group acts on it.
+    /// From a change of the capacity, or of the warm pool, until the group acts on it.
     pub react: Duration,
+    /// From the end of an instance's service until the group replaces it.
+    pub replace: Duration,
     /// From an instance's failure until a health check notices.
     pub health_check: Duration,
     /// From `SetInstanceHealth` until the group acts on it.
@@ -77,6 +79,8 @@ pub struct Delays {
     pub page: Duration,
     /// From the start of a scaling activity until `DescribeScalingActivities` finds it.
     pub activity_visible: Duration,
+    /// From an instance's new lifecycle state until answers show it.
+    pub state_visible: Duration,
     /// From `DeleteAutoScalingGroup` until a group without instances is gone; meanwhile its status is
     /// `Delete in progress`.
     pub group_deletion: Duration,
@@ -95,7 +99,8 @@ impl Default for Delays {
             proceed: Duration::from_secs(2),
             shutdown: Duration::from_secs(21),
             deregistration: Duration::from_secs(5),
-            react: Duration::from_secs(3),
+            react: Duration::from_secs(5),
+            replace: Duration::from_secs(2),
             health_check: Duration::from_secs(45),
             user_health_check: Duration::from_secs(15),
             acceptance: Duration::ZERO,
@@ -112,6 +117,7 @@ impl Default for Delays {
             connection_lost: Duration::from_secs(600),
             page: Duration::ZERO,
             activity_visible: Duration::ZERO,
+            state_visible: Duration::ZERO,
             group_deletion: Duration::from_secs(5),
             image: Duration::from_secs(180),
             image_visible: Duration::from_millis(500),

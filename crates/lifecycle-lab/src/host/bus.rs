@@ -1,8 +1,11 @@
 //! The routes of messages: EventBridge rules with their patterns, and the functions behind the queues and topics of
 //! hooks.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
+use super::delivery::DeadLetter;
 use crate::aws::pattern::{Pattern, PatternError};
 
 /// Rules and subscriptions.
@@ -11,6 +14,9 @@ pub(super) struct Bus {
     /// Each pattern, with its target function.
     rules: Vec<(Pattern, String)>,
     subscriptions: Vec<Subscription>,
+    /// Functions that EventBridge may not invoke.
+    pub(super) forbidden: BTreeSet<String>,
+    pub(super) dead_letters: Vec<DeadLetter>,
 }
 
 #[derive(Debug)]

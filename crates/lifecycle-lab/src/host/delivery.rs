@@ -31,6 +31,17 @@ const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Receives before a message moves to the failure queue; the templates' `maxReceiveCount`.
 const MAX_RECEIVES: u32 = 3;
 
+/// An event in the dead-letter queue of a rule's target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// The event.
+    pub event: Value,
+    /// The target.
+    pub function: String,
+    /// The message's attribute `ERROR_CODE`.
+    pub error_code: &'static str,
+}
+
 impl Lab {
     /// Sends every event that matches to the function, as an EventBridge rule does.
     ///
@@ -45,7 +56,18 @@ impl Lab {
         self.bus().subscribe(arn, function, envelope);
     }
 
-    /// Puts an event on the bus. The lab publishes AWS's own events itself.
+    /// Takes EventBridge's permission to invoke a function. It does not try what can't succeed again: such events go
+    /// to the dead-letter queue at once (recorded).
+    pub fn forbid_rules(&self, function: &str) {
+        self.bus().forbidden.insert(function.to_owned());
+    }
+
+    /// What the dead-letter queues of rules' targets hold.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.bus().dead_letters.clone()
+    }
+
+    /// Puts an event on the bus, of whatever account and Region it says. AWS's own events come here by themselves.
     pub fn publish(&self, event: Value) {
         self.spread(self.now(), Effect::Event(event));
     }
@@ -100,6 +122,10 @@ impl Lab {
 
     async fn hand_over(self, message: Value, route: Route) {
         match route {
+            Route::Event { function } if self.bus().forbidden.contains(&function) => {
+                let letter = DeadLetter { event: message, function, error_code: "NO_PERMISSIONS" };
+                self.bus().dead_letters.push(letter);
+            }
             Route::Event { function } => self.invoke_async(&function, message).await,
             Route::Hook { arn, function, envelope: Envelope::Sns } => {
                 let record = json!({
@@ -138,7 +164,7 @@ impl Lab {
                 Err(error) => error,
             };
             if attempt == MAX_RECEIVES {
-                self.keep(function, batch.clone(), error, attempt);
+                self.keep(function, batch.clone(), None, error, attempt, id.clone());
             } else {
                 self.sleep(VISIBILITY_TIMEOUT).await;
             }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chrono::TimeDelta;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -16,19 +15,27 @@ use super::call::Caller;
 use super::lab::Lab;
 use super::lambda::function::{Code, Function};
 use super::lambda::handler::handle;
-use super::lambda::run::{Failure, Run, RunError};
+use super::lambda::run::{Condition, Failure, Run, RunError};
 use super::lambda::sandbox::Sandbox;
 use super::moment::What;
 
-/// Lambda's pauses before the first and the second retry of an asynchronous invocation that failed.
-const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+/// Lambda's pauses before the first and the second retry of an asynchronous invocation that failed: as documented,
+/// which is how Lambda compares them with the event's greatest age, and as recorded.
+const RETRY_INTERVALS: [(Duration, Duration); 2] = [
+    (Duration::from_secs(60), Duration::from_millis(53_500)),
+    (Duration::from_secs(120), Duration::from_secs(120)),
+];
+
+/// How long an event takes to the failure queue of a function that is switched off. Recorded.
+const ZERO_CONCURRENCY_DELAY: Duration = Duration::from_millis(33);
 
 /// Lambda's first and longest pause before it retries a throttled event. The pauses grow exponentially. AWS
 /// does not document the factor; here they double.
 const THROTTLE_RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5 * 60)];
 
-/// Lambda gives up an event of this age: the default of `MaximumEventAgeInSeconds`.
-const MAX_EVENT_AGE: TimeDelta = TimeDelta::hours(6);
+/// The defaults of `MaximumRetryAttempts` and `MaximumEventAgeInSeconds`: an event that has waited for so long is
+/// given up.
+const EVENT_LIMITS: (u32, Duration) = (2, Duration::from_secs(6 * 3_600));
 
 /// The concurrency that one run takes, until this is dropped.
 #[derive(Debug)]
@@ -107,33 +114,70 @@ impl Lab {
         sender
     }
 
-    pub(super) fn keep(&self, function: &str, payload: Value, error: RunError, attempts: u32) {
-        self.functions().failures.push(Failure { function: function.to_owned(), payload, error, attempts });
+    pub(super) fn keep(
+        &self,
+        function: &str,
+        payload: Value,
+        condition: Option<Condition>,
+        error: RunError,
+        attempts: u32,
+        request_id: String,
+    ) {
+        let (function, at) = (function.to_owned(), self.now());
+        let failure = Failure { function, payload, error, attempts, condition, request_id, at };
+        self.functions().failures.push(failure);
     }
 
-    /// Invokes a function asynchronously. An event that fails is retried after one and after two more
-    /// minutes, then goes to the failure queue. A throttled event waits for up to six hours. Returns when the
-    /// event is handled or kept.
+    /// Sets a function's `MaximumRetryAttempts`, 0 to 2, and `MaximumEventAgeInSeconds`.
+    pub fn limit_events(&self, function: &str, max_retries: u32, max_age: Duration) {
+        self.functions().event_limits.insert(function.to_owned(), (max_retries, max_age));
+    }
+
+    /// An asynchronous invocation: run again after one and two minutes if it fails, then kept by the
+    /// failure queue. Where Lambda has no room for it, it waits. An event that would be too old at the next try is kept
+    /// without that wait (recorded). Ends when the event is dealt with.
     pub async fn invoke_async(&self, function: &str, payload: Value) {
         let queued = self.now();
-        let mut attempt = 1;
+        let request = self.faults().uuid();
+        let (retries, max_age) = self.functions().event_limits.get(function).copied().unwrap_or(EVENT_LIMITS);
+        let too_old = |pause: Duration| (self.now() - queued).to_std().unwrap_or_default() + pause >= max_age;
+        let keep = |condition, error, attempts| {
+            self.keep(function, payload.clone(), Some(condition), error, attempts, request.clone());
+        };
+        let mut attempts = 0;
+        let mut last = None;
         let [mut pause, longest] = THROTTLE_RETRY_INTERVALS;
         loop {
             let Some(room) = self.room_for(function) else {
                 self.notice(What::Throttled { function: function.to_owned(), payload: payload.clone() });
-                if self.now() + pause - queued > MAX_EVENT_AGE {
-                    return self.keep(function, payload, RunError::TooOld, attempt - 1);
+                if self.functions().concurrency.is_off(function) {
+                    self.sleep(ZERO_CONCURRENCY_DELAY).await;
+                    return keep(
+                        Condition::ZeroReservedConcurrency,
+                        last.unwrap_or(RunError::NoRoom),
+                        attempts,
+                    );
+                }
+                if too_old(pause) {
+                    return keep(Condition::EventAgeExceeded, last.unwrap_or(RunError::TooOld), attempts);
                 }
                 self.sleep(pause).await;
                 pause = longest.min(pause * 2);
                 continue;
             };
-            let Err(error) = self.run(room, function, payload.clone(), attempt).await else { return };
-            let Some(pause) = RETRY_INTERVALS.get(attempt as usize - 1) else {
-                return self.keep(function, payload, error, attempt);
+            attempts += 1;
+            let run = self.run(room, function, payload.clone(), attempts, request.clone());
+            let Err(error) = run.await else { return };
+            let Some((documented, pause)) =
+                RETRY_INTERVALS.iter().take(retries as usize).nth(attempts as usize - 1)
+            else {
+                return keep(Condition::RetriesExhausted, error, attempts);
             };
+            if too_old(*documented) {
+                return keep(Condition::EventAgeExceeded, error, attempts);
+            }
+            last = Some(error);
             self.sleep(*pause).await;
-            attempt += 1;
         }
     }
 
@@ -146,16 +190,24 @@ impl Lab {
             self.notice(What::Throttled { function: name.to_owned(), payload });
             return Err(RunError::NoRoom);
         };
-        self.run(room, name, payload, attempt).await
+        let request = self.faults().uuid();
+        self.run(room, name, payload, attempt, request).await
     }
 
-    /// Runs a function once. `_room` is its concurrency.
-    async fn run(&self, _room: Room, name: &str, payload: Value, attempt: u32) -> Result<Value, RunError> {
+    /// Runs a function once in the room that Lambda has for it.
+    async fn run(
+        &self,
+        _room: Room,
+        name: &str,
+        payload: Value,
+        attempt: u32,
+        request_id: String,
+    ) -> Result<Value, RunError> {
         let function = self.functions().by_name.get(name).cloned();
         let Some(function) = function else {
             return Err(RunError::NotFound(name.to_owned()));
         };
-        let run = Run { function: name.to_owned(), request_id: self.faults().uuid(), attempt, payload };
+        let run = Run { function: name.to_owned(), request_id, attempt, payload };
         self.notice(What::Started(run.clone()));
         let result = match &function.code {
             Code::Handler(handler) => handle(handler, &run, function.time_limit).await,
@@ -214,8 +266,8 @@ impl Lab {
         self.functions().concurrency.limit = Some(limit);
     }
 
-    /// Reserves a part of the account's limit for a function. Other functions can't use it, and the function
-    /// can't use more. 0 stops the function.
+    /// Reserves a part of the account's limit for a function: the others can't use it, and the function can't
+    /// use more. None at all stops the function: its events go to the failure queue at once.
     pub fn reserve_concurrency(&self, function: &str, reserved: u32) {
         self.functions().concurrency.reserved.insert(function.to_owned(), reserved);
     }

@@ -11,7 +11,7 @@ mod answer;
 pub(crate) mod bus;
 pub(crate) mod call;
 mod clock;
-mod delivery;
+pub(crate) mod delivery;
 pub mod faults;
 mod invocation;
 pub(crate) mod lab;

@@ -24,6 +24,16 @@ async fn the_first_instances_come_from_the_groups_creation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_takes_five_seconds_to_follow_its_desired_capacity() {
+    let (scene, ids) = Scene::in_service(1, []).await;
+    scene.sleep(10).await;
+    scene.set_desired(0).await;
+    scene.is_gone(&ids[0]).await;
+
+    assert_eq!(scene.entered(&ids[0], "Terminating") - scene.called("SetDesiredCapacity"), seconds(5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cause_tells_the_time_to_the_second() {
     let (scene, ids) = Scene::in_service(1, []).await;
 
@@ -135,8 +145,35 @@ async fn an_unhealthy_instance_is_replaced_while_its_hook_still_holds_it() {
     scene.reaches(&ids[0], "Terminating:Wait").await;
     let replacement = scene.any_in("InService").await;
 
-    assert_eq!(scene.entered(&replacement, "Pending") - scene.entered(&ids[0], "Terminating"), seconds(3));
+    assert_eq!(scene.entered(&replacement, "Pending") - scene.entered(&ids[0], "Terminating"), seconds(2));
     assert_eq!(scene.state(&ids[0]), "Terminating:Wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_ec2_lost_is_unhealthy_in_its_terminating_wait_and_any_other_is_healthy() {
+    type Harm = fn(&mut lifecycle_lab::World, &str);
+    let lost: [(Option<Harm>, &str); 3] = [
+        (Some(|world, id| world.fail_instance(id)), "Unhealthy"),
+        (Some(|world, id| world.terminate_in_ec2(id)), "Unhealthy"),
+        (None, "Healthy"),
+    ];
+    for (harm, expected) in lost {
+        let (scene, ids) = Scene::in_service(1, [terminating("drain")]).await;
+        match harm {
+            Some(harm) => scene.lab.world(|world| harm(world, &ids[0])),
+            None => scene.terminate(&ids[0]).await,
+        }
+        let health = async || {
+            let groups = scene.aws.describe_auto_scaling_groups().send().await.unwrap();
+            let instances = groups.auto_scaling_groups()[0].instances().iter();
+            let mut mine = instances.filter(|one| one.instance_id() == Some(&ids[0]));
+            mine.next().unwrap().health_status().unwrap().to_owned()
+        };
+        scene.reaches(&ids[0], "Terminating:Wait").await;
+        assert_eq!(health().await, expected);
+        scene.complete("drain", &ids[0], "CONTINUE").await.unwrap();
+        assert_eq!((scene.state(&ids[0]), &*health().await), ("Terminating:Proceed", expected));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,7 +313,7 @@ async fn an_instance_refresh_fires_terminating_and_launching_hooks() {
         let (out, new) = (scene.entered(old, "Terminating"), scene.any_in("Pending:Wait").await);
         assert_eq!(
             scene.entered(&new, "Pending") - out,
-            seconds(3),
+            seconds(2),
             "it does not wait for the old one's hook"
         );
     }

@@ -57,7 +57,7 @@ async fn abandoning_a_launch_terminates_the_instance_and_launches_a_replacement(
         "though it never served"
     );
     assert_ne!(replacement, id);
-    assert_eq!(scene.entered(&replacement, "Pending") - scene.entered(&id, "Terminating"), seconds(3));
+    assert_eq!(scene.entered(&replacement, "Pending") - scene.entered(&id, "Terminating"), seconds(2));
     assert_eq!(
         scene.causes().await[1..3],
         [
@@ -183,7 +183,7 @@ async fn launches_slow_down_while_hooks_keep_failing() {
     let launched = scene.times("Pending");
 
     let gaps: Vec<_> = launched.windows(2).map(|pair| (pair[1] - pair[0]).num_seconds()).collect();
-    assert_eq!(gaps, [33, 60, 90, 150, 270, 510, 930, 930], "30 s in the hook, then the pause");
+    assert_eq!(gaps, [32, 60, 90, 150, 270, 510, 930, 930], "30 s in the hook, then the pause");
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +199,7 @@ async fn a_launch_that_succeeds_ends_the_slowness() {
     let launched = scene.times("Pending");
 
     assert_eq!(launched.len(), before + 2);
-    assert_eq!(launched[before + 1] - launched[before], seconds(33));
+    assert_eq!(launched[before + 1] - launched[before], seconds(32));
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,5 +213,5 @@ async fn a_group_that_may_not_launch_yet_still_scales_in() {
     scene.set_desired(0).await;
     scene.is_gone(&ids[0]).await;
 
-    assert_eq!(scene.entered(&ids[0], "Terminating") - scene.called("SetDesiredCapacity"), seconds(3));
+    assert_eq!(scene.entered(&ids[0], "Terminating") - scene.called("SetDesiredCapacity"), seconds(5));
 }

@@ -104,6 +104,40 @@ async fn with_a_reuse_policy_a_scale_in_returns_the_instance_to_the_pool() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stopped_pool_takes_half_a_minute_to_stop_an_instance_and_a_running_one_none() {
+    let (scene, id) = pooled().await;
+    let stopping = scene.entered(&id, "Warmed:Stopped") - scene.entered(&id, "Warmed:Pending:Proceed");
+    assert!((21..=32).contains(&stopping.num_seconds()), "{stopping}");
+
+    let scene = Scene::empty();
+    scene.create([launching("boot")]).max_size(1).send().await.unwrap();
+    let put = scene.aws.put_warm_pool().auto_scaling_group_name(GROUP).pool_state(WarmPoolState::Running);
+    put.send().await.unwrap();
+    let id = scene.any_in("Warmed:Pending:Wait").await;
+    scene.complete("boot", &id, "CONTINUE").await.unwrap();
+    scene.reaches(&id, "Warmed:Running").await;
+    assert_eq!(
+        scene.entered(&id, "Warmed:Running") - scene.entered(&id, "Warmed:Pending:Proceed"),
+        seconds(2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_launches_are_suspended_a_prepared_instance_stays_in_the_pool() {
+    let (scene, id) = pooled().await;
+    let processes = "Launch";
+    let suspend = scene.aws.suspend_processes().auto_scaling_group_name(GROUP).scaling_processes(processes);
+    suspend.send().await.unwrap();
+    scene.set_desired(1).await;
+    scene.sleep(62).await;
+    assert_eq!(scene.state(&id), "Warmed:Stopped");
+
+    let resume = scene.aws.resume_processes().auto_scaling_group_name(GROUP).scaling_processes(processes);
+    resume.send().await.unwrap();
+    scene.reaches(&id, "Pending:Wait").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_reuse_policy_a_scale_in_terminates() {
     let (scene, id) = in_service_from_pool().await;
     let reuse = InstanceReusePolicy::builder().reuse_on_scale_in(false).build();
@@ -271,7 +305,7 @@ async fn an_abandoned_launch_into_the_pool_is_tried_again_more_slowly_each_time(
     let launched = scene.times("Warmed:Pending");
 
     let gaps: Vec<_> = launched.windows(2).map(|pair| (pair[1] - pair[0]).num_seconds()).collect();
-    assert_eq!(gaps, [33, 60, 90]);
+    assert_eq!(gaps, [32, 60, 90]);
     let end = ["Warmed:Pending", "Warmed:Pending:Wait", "Warmed:Terminating", "Warmed:Terminated"];
     assert_eq!(scene.path(&first), end, "there is no terminating hook");
 }

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::engine::{leaving, leaving_pool};
 use super::{Instance, Journey, Superseded, Timer};
@@ -26,11 +27,15 @@ impl World {
             group.stuck = false;
         }
         self.group_moved(name);
-        self.reconcile_soon(name);
+        self.reconcile_after(self.delays.react, name);
     }
 
+    /// The group makes up for an instance that comes or goes.
     pub(super) fn reconcile_soon(&mut self, name: &str) {
-        let delay = self.delays.react;
+        self.reconcile_after(self.delays.replace, name);
+    }
+
+    pub(super) fn reconcile_after(&mut self, delay: Duration, name: &str) {
         let group = self.group_mut(name);
         if !group.reconcile_due {
             group.reconcile_due = true;

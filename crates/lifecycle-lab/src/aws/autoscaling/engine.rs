@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::{Activity, Group, Hook, HookResult, Instance, Journey, Timer, Transition, Wait};
+use super::{Activity, Group, Hook, HookResult, Instance, Journey, PoolState, Timer, Transition, Wait};
 use crate::aws::ec2::InstanceState;
 use crate::aws::world::{ACCOUNT, Effect, Sight, World, second, timestamp};
 
@@ -241,15 +241,18 @@ impl World {
     }
 
     fn passed(&mut self, id: &str, state: &str) {
-        if self.autoscaling.instances.get(id).is_none_or(|instance| instance.state != state) {
+        let Some(instance) = self.autoscaling.instances.get(id).filter(|instance| instance.state == state)
+        else {
             return;
-        }
+        };
+        let group = instance.group.clone();
         match state {
             "Detaching" => {
                 self.finish_activity(id, "Successful", None);
                 self.enter(id, "Detached");
                 self.ec2.untag(id, "aws:autoscaling:groupName");
                 self.autoscaling.instances.remove(id);
+                self.reconcile_soon(&group);
             }
             "EnteringStandby" => {
                 self.finish_activity(id, "Successful", None);
@@ -279,8 +282,12 @@ impl World {
                 self.update_activity(id, "InProgress", 50);
             }
         }
+        let group = &self.autoscaling.groups[&self.instance_ref(id).group];
+        let runs_on = group.warm_pool.as_ref().is_some_and(|pool| pool.state == PoolState::Running);
         let delay = match journey {
             Journey::Terminate | Journey::TerminateInPool => self.vary(self.delays.shutdown),
+            // EC2 stops it first.
+            Journey::IntoPool | Journey::BackToPool if !runs_on => self.vary(self.delays.shutdown),
             _ => self.delays.proceed,
         };
         self.set_timer(delay, Timer::Proceeded { instance: id.to_owned(), journey });
@@ -321,11 +328,12 @@ impl World {
     }
 
     pub(super) fn enter(&mut self, id: &str, state: &'static str) {
+        let now = self.now();
         let instance = self.instance_mut(id);
+        instance.was = (instance.state, now);
         instance.state = state;
         let group = instance.group.clone();
         let sight = Sight::State { group: group.clone(), instance: id.to_owned(), state };
-        let now = self.now();
         self.ec2.follow(id, state, now);
         self.send(Effect::Seen(sight));
         self.group_moved(&group);

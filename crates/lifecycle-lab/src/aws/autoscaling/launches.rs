@@ -41,6 +41,7 @@ impl World {
             waits: BTreeMap::new(),
             launched_from: planned.from,
             order,
+            was: ("", self.now()),
             instance_type: planned.launch.instance_type.clone(),
             image_override: planned.image_override,
             protected,

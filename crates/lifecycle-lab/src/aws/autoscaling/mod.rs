@@ -249,6 +249,8 @@ pub struct Instance {
     /// What it was launched from.
     pub launched_from: LaunchedFrom,
     order: u64,
+    /// The state before this one, and when it ended.
+    was: (&'static str, DateTime<Utc>),
     instance_type: Option<String>,
     image_override: Option<String>,
     protected: bool,

@@ -39,7 +39,7 @@ impl World {
             format!("At {at} a user request {put} changing the capacity of WarmPool from {from} to {to}.  ")
         });
         group.warm_pool = Some(pool);
-        self.reconcile_soon(name);
+        self.reconcile_after(self.delays.react, name);
     }
 
     /// Fills or empties the group's pool.
@@ -62,7 +62,9 @@ impl World {
             }
             return;
         }
-        let held = if pooled < target { launches_held } else { terminations_held };
+        // The group takes from the pool before the pool shrinks.
+        let wanted = self.members(name, Instance::is_active).len() < self.group_mut(name).desired as usize;
+        let held = if pooled < target { launches_held } else { terminations_held || wanted };
         if held {
             return;
         }

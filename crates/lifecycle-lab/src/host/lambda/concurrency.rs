@@ -23,7 +23,12 @@ impl Concurrency {
         self.limit.is_none_or(|limit| shared < limit.saturating_sub(self.reserved.values().sum()))
     }
 
-    /// Counts a run that begins. Returns `false`, and counts nothing, if a limit is reached.
+    /// Whether the function is switched off: nothing is reserved for it.
+    pub(in crate::host) fn is_off(&self, function: &str) -> bool {
+        self.reserved.get(function) == Some(&0)
+    }
+
+    /// Counts a run of the function in, if there is room for it.
     pub(in crate::host) fn enter(&mut self, function: &str) -> bool {
         let room = self.has_room(function);
         if room {

@@ -62,6 +62,8 @@ pub(in crate::host) struct Functions {
     pub(in crate::host) failures: Vec<Failure>,
     pub(in crate::host) logs: Vec<String>,
     pub(in crate::host) concurrency: Concurrency,
+    /// Of asynchronous invocations, by function: most retries, and the longest age.
+    pub(in crate::host) event_limits: BTreeMap<String, (u32, Duration)>,
 }
 
 impl fmt::Debug for Functions {

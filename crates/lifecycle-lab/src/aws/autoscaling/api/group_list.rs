@@ -35,7 +35,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
 
 fn group_json(world: &World, group: &Group) -> Value {
     let instances = world.members(&group.name, |instance| !instance.is_warmed());
-    let instances = instances.iter().map(|id| instance_json(world.instance_ref(id)));
+    let instances = instances.iter().map(|id| instance_json(world, world.instance_ref(id)));
     let suspended = group.suspended.iter().map(|(process, since)| {
         let reason = format!("User suspended at {}", second(*since));
         json!({ "ProcessName": process, "SuspensionReason": reason })

@@ -1,6 +1,7 @@
 //! The actions for instances of a group: describe, set the health, terminate, detach, put on standby. `engine` moves
 //! the instances afterwards.
 
+use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,12 +17,15 @@ use crate::aws::world::{World, second};
 /// The type of instances whose launch configuration has one that the lab does not know.
 const ANY_TYPE: &str = "t3.micro";
 
-pub(super) fn instance_json(instance: &Instance) -> Value {
+pub(super) fn instance_json(world: &World, instance: &Instance) -> Value {
+    let lag = TimeDelta::from_std(world.delays.state_visible).unwrap_or_default();
+    let (was, until) = instance.was;
+    let state = if !was.is_empty() && until + lag > world.now() { was } else { instance.state };
     let mut answer = json!({
         "InstanceId": instance.id,
         "AvailabilityZone": instance.zone,
         "AvailabilityZoneId": zone_id(&instance.zone),
-        "LifecycleState": instance.state,
+        "LifecycleState": state,
         "HealthStatus": if instance.healthy { "Healthy" } else { "Unhealthy" },
         "ProtectedFromScaleIn": instance.protected,
     });
@@ -62,7 +66,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer
     let instances = world.autoscaling.instances();
     let wanted = instances.filter(|instance| ids.is_empty() || ids.contains(&instance.id));
     let to_json = |instance: &Instance| {
-        let mut answer = instance_json(instance);
+        let mut answer = instance_json(world, instance);
         answer["AutoScalingGroupName"] = json!(instance.group);
         // Unlike in DescribeAutoScalingGroups, the health is in capitals here.
         answer["HealthStatus"] = json!(if instance.healthy { "HEALTHY" } else { "UNHEALTHY" });

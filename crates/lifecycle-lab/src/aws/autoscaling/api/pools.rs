@@ -69,7 +69,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeOfGroup) -> Answer {
     let configuration = group.warm_pool.as_ref().map(pool_json);
     let pooled = world.members(&group.name, Instance::is_warmed);
     let to_json = |id: String| {
-        let mut instance = instance_json(world.instance_ref(&id));
+        let mut instance = instance_json(world, world.instance_ref(&id));
         instance["ProtectedFromScaleIn"] = Value::Null;
         instance
     };
