@@ -114,11 +114,7 @@ fn every_queue_that_a_target_uses_rings_when_it_is_not_empty() {
 fn alarms_look_at_outcomes_that_the_functions_report() {
     let failed = Error::from(TargetsFailed { all: 1, failed: Vec::new() });
     let stale = Error::from(Refusal::StaleImage(String::new()));
-<<<<<<< HEAD
-    let reported = [ALREADY_FINISHED.as_str(), failed.name(), stale.name()];
-=======
-    let reported = [refused.name(), failed.name(), stale.name()];
->>>>>>> next
+    let reported = [failed.name(), stale.name()];
     let mut looked_at = 0;
     for (function, stack) in stacks() {
         let ours =
