@@ -56,6 +56,7 @@ fn launch_logger_gets_launches() {
             LaunchRule: launch-logger/launch-from-warm-pool
             LaunchRule: launch-logger/launch-into-warm-pool
             LaunchRule: launch-logger/malformed-refused
+            LaunchRule: launch-logger/replace-root-volume
             LaunchRule: terminate-drainer/launch
         "#]],
     );
@@ -75,6 +76,7 @@ fn terminate_drainer_gets_both_transitions_and_commands_that_ended() {
             LifecycleRule: launch-logger/launch-from-warm-pool
             LifecycleRule: launch-logger/launch-into-warm-pool
             LifecycleRule: launch-logger/malformed-refused
+            LifecycleRule: launch-logger/replace-root-volume
             LifecycleRule: launch-logger/terminate-refused
             CommandRule: terminate-drainer/command-success
             LifecycleRule: terminate-drainer/launch
@@ -100,6 +102,7 @@ fn ami_snapshotter_gets_both_transitions_and_images_that_ended() {
             LifecycleRule: launch-logger/launch-from-warm-pool
             LifecycleRule: launch-logger/launch-into-warm-pool
             LifecycleRule: launch-logger/malformed-refused
+            LifecycleRule: launch-logger/replace-root-volume
             LifecycleRule: launch-logger/terminate-refused
             ImageRule: lt-ami-refresher/image-available
             ImageRule: terminate-drainer/ami-refused
