@@ -151,21 +151,25 @@ pub(crate) enum Ending {
     /// Complete it.
     Complete(ActionResult),
     /// Leave it open: the image was requested now.
-    AwaitRequested {
-        /// Whether to send a heartbeat, so that the image has the hook's full timeout.
-        prolong: bool,
-    },
+    AwaitRequested(Heartbeat),
     /// Leave it open: the image is pending.
-    AwaitPending {
-        /// Whether to send a heartbeat when it is due.
-        keep_alive: bool,
-    },
+    AwaitPending(Heartbeat),
     /// Leave it to the hook's timeout, with this outcome.
     Leave(Outcome),
     /// Leave it to the next sweep, which tries again.
     Retry,
     /// Nothing: the action has already ended.
     Over,
+}
+
+/// Whether to prolong a wait whose image is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heartbeat {
+    None,
+    /// With the others of the hook.
+    WhenDue,
+    /// At once: the wait would end before the next sweep, or the image would not have the hook's full timeout.
+    Now,
 }
 
 impl Observed {
@@ -432,12 +436,12 @@ fn after_take(taken: &Taken, observed: &Observed, config: &Config, now: DateTime
                     let end = End::failed(ending, IMAGE_FAILED, why, observed, config);
                     return End { image: Some(id.clone()), ..end }.step();
                 }
-                (CompleteOn::Available, Some(hook)) => {
-                    Ending::AwaitRequested { prolong: hook.ends_before_next || is_late(hook, observed, now) }
+                (CompleteOn::Available, Some(hook))
+                    if hook.ends_before_next || is_late(hook, observed, now) =>
+                {
+                    Ending::AwaitRequested(Heartbeat::Now)
                 }
-                (CompleteOn::Available, None) | (CompleteOn::Timeout, _) => {
-                    Ending::AwaitRequested { prolong: false }
-                }
+                (CompleteOn::Available | CompleteOn::Timeout, _) => Ending::AwaitRequested(Heartbeat::None),
             };
             let reason = first.map(|first| format!("the second image, because {}", why_failed(first)));
             End { image: Some(id.clone()), reason, ..End::about(ending, observed, config) }.step()
@@ -463,8 +467,12 @@ fn settle(image: &Image, observed: &Observed, config: &Config, now: DateTime<Utc
             too_long("at the end of the hook's global timeout".to_owned())
         }
         (Standing::Pending, complete_on) => {
-            let keep_alive = observed.hook.is_some() && complete_on == CompleteOn::Available;
-            End::about(Ending::AwaitPending { keep_alive }, observed, config)
+            let heartbeat = match observed.hook.filter(|_| complete_on == CompleteOn::Available) {
+                None => Heartbeat::None,
+                Some(hook) if hook.ends_before_next => Heartbeat::Now,
+                Some(_) => Heartbeat::WhenDue,
+            };
+            End::about(Ending::AwaitPending(heartbeat), observed, config)
         }
         (_, CompleteOn::Available) => End::about(Ending::Complete(ActionResult::Continue), observed, config),
         (_, CompleteOn::Timeout) => End {

@@ -14,7 +14,7 @@ use lambda_kit::{Answer, Error, Invocation};
 use lifecycle_core::outcome::{ALREADY_FINISHED, COMPLETED};
 use lifecycle_core::pending::{Asgs, Found, MAX_WAIT_AGE};
 use lifecycle_core::reconcile::Did;
-use lifecycle_core::{Actions, Reconciler, Transition, Wait};
+use lifecycle_core::{Actions, Completion, Reconciler, Transition, Wait};
 use tracing::{debug, warn};
 
 use crate::cause::Termination;
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::images::{Images, Limit, Order, Taken};
 use crate::outcome::{IMAGE_PENDING, IMAGE_REQUESTED, LEFT};
-use crate::plan::{self, End, Ending, Instance, Look, Observed, Step};
+use crate::plan::{self, End, Ending, Heartbeat, Instance, Look, Observed, Step};
 
 /// The pause before a call that the work can do without is repeated, after the SDK's own attempts. An empty token bucket
 /// gets a token or two.
@@ -218,15 +218,22 @@ impl Work {
             (Ending::Complete(result), _) => {
                 Ok(self.actions.complete(wait, *result, case.announced, invocation).await?.into())
             }
-            (Ending::AwaitPending { keep_alive: true }, Some(found)) => {
-                self.reconciler.keep_alive(found, invocation).await
-            }
-            (Ending::AwaitRequested { prolong: true }, Some(found)) => {
-                self.reconciler.prolong(found, invocation).await?;
+            (Ending::AwaitRequested(heartbeat), found) => {
+                if let (Heartbeat::Now, Some(found)) = (heartbeat, found) {
+                    self.reconciler.prolong(found, invocation).await?;
+                }
                 Ok(Did::Started)
             }
-            (Ending::AwaitRequested { .. }, _) => Ok(Did::Started),
-            (Ending::AwaitPending { .. } | Ending::Leave(_) | Ending::Retry, _) => Ok(Did::Waits),
+            (Ending::AwaitPending(Heartbeat::Now), Some(found)) => {
+                Ok(match self.reconciler.prolong(found, invocation).await? {
+                    Completion::Completed => Did::Heartbeat,
+                    Completion::AlreadyFinished => Did::AlreadyFinished,
+                })
+            }
+            (Ending::AwaitPending(Heartbeat::WhenDue), Some(found)) => {
+                self.reconciler.keep_alive(found, invocation).await
+            }
+            (Ending::AwaitPending(_) | Ending::Leave(_) | Ending::Retry, _) => Ok(Did::Waits),
             (Ending::Over, _) => Ok(Did::AlreadyFinished),
         }
     }
@@ -241,8 +248,8 @@ impl Done {
                 wait.answer(COMPLETED).with("action.result", result.as_str())
             }
             Ending::Complete(_) | Ending::Over => wait.answer(ALREADY_FINISHED),
-            Ending::AwaitRequested { .. } => wait.answer(IMAGE_REQUESTED),
-            Ending::AwaitPending { .. } => wait.answer(IMAGE_PENDING),
+            Ending::AwaitRequested(_) => wait.answer(IMAGE_REQUESTED),
+            Ending::AwaitPending(_) => wait.answer(IMAGE_PENDING),
             Ending::Leave(outcome) => wait.answer(outcome),
             Ending::Retry => wait.answer(LEFT),
         };

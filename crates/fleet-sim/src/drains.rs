@@ -233,7 +233,7 @@ fn account(moments: &[Moment], ended: DateTime<Utc>) -> Option<Drain> {
                     drain.finish_calls = since + 1;
                     since = 0;
                 }
-                "GetCommandInvocation" => {
+                "ListCommandInvocations" => {
                     drain.waiting_calls += std::mem::replace(&mut since, 1);
                 }
                 _ => since += 1,

@@ -45,7 +45,7 @@ fn each_of_the_five_stories_says_where_to_look_what_happens_and_what_came_of_it(
         (
             "terminate-drainer: ",
             "event lost: found by the sweep, Success, completed with CONTINUE",
-            "6 actions completed with CONTINUE. The sweep's 9 heartbeats kept the 3 h drain in its hook.",
+            "6 actions completed with CONTINUE. The sweep's 10 heartbeats kept the 3 h drain in its hook.",
         ),
         (
             "ami-snapshotter: ",

@@ -80,6 +80,12 @@
 //! // Delays: how long AWS takes. Here, an instance boots for 90 seconds.
 //! lab.world(|world| world.delays.boot = Duration::from_secs(90));
 //!
+//! // Agents: those of a group never register. Images: the next one of this name fails.
+//! lab.world(|world| world.run_command.set_registration("web", None));
+//! let failure = Some("Server.InternalError: the snapshot failed".to_owned());
+//! let fails = lifecycle_lab::ec2::ImageScript { pending: Duration::from_secs(60), failure };
+//! lab.world(|world| world.ec2.script_images("post-mortem", [fails]));
+//!
 //! // TCP: an endpoint for binaries, the AWS CLI and other SDKs.
 //! let endpoint = format!("http://{}", lab.tcp().await?);
 //! # assert!(endpoint.starts_with("http://127.0.0.1:"));

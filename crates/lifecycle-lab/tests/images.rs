@@ -169,7 +169,7 @@ async fn an_image_is_pending_and_then_available_and_an_event_says_so() {
     assert_eq!((pending.name(), pending.description()), (Some("post-mortem"), Some("why")));
     assert_eq!(pending.source_instance_id(), Some(scene.ids[0].as_str()));
     assert_eq!((pending.owner_id(), pending.public()), (Some(lifecycle_lab::ACCOUNT), Some(false)));
-    assert_eq!(pending.creation_date(), Some("2026-03-01T12:00:05.000Z"), "to the second, with zeros");
+    assert_eq!(pending.creation_date(), Some("2026-03-01T12:00:07.000Z"), "to the second, with zeros");
     let snapshot = pending.block_device_mappings()[0].ebs().unwrap().snapshot_id().unwrap().to_owned();
     assert!(scene.events().is_empty());
 

@@ -404,6 +404,7 @@ impl Observer {
                 let runs = self.runs.iter().filter(|(_, run)| run.function == call.caller);
                 let runs = runs.map(|(id, _)| id.clone()).collect();
                 hold.completed = Some(Completion { at, result, runs });
+                life.by_policy |= !hold.launching && hold.ends_soon(at);
                 self.lab.world(|world| {
                     hold.wanted &= is_wanted(world, &life.group);
                     hold.healthy &= world.autoscaling.instance(&id).is_some_and(|one| one.healthy);

@@ -88,6 +88,8 @@ pub(crate) struct Observed {
     pub(crate) was_retained: Option<bool>,
     /// Whether no time is left for a second sending.
     pub(crate) is_late: bool,
+    /// Whether the run that cancels commands is another one, which also sends them again: a sweep, or one that polls.
+    pub(crate) leaves_cancelled: bool,
     /// Why it is no failure that the instance can't be reached; `None` before it is looked up.
     pub(crate) excuse: Option<Excuse>,
     /// The instance's agent; `None` before it is looked up. It does not matter after a command was sent.
@@ -102,6 +104,8 @@ pub(crate) struct Observed {
     pub(crate) cancelled: bool,
     /// The end on which this run completes the action.
     pub(crate) ending: Option<Ending>,
+    /// The error that a sweep gives up for.
+    pub(crate) error: Option<String>,
     /// The state of polling, if this run polls.
     pub(crate) polling: Option<Polling>,
 }
@@ -185,6 +189,7 @@ impl Observed {
             is_verified: false,
             was_retained: None,
             is_late: false,
+            leaves_cancelled: false,
             excuse: None,
             agent: None,
             has_looked: false,
@@ -192,6 +197,7 @@ impl Observed {
             sent: false,
             cancelled: false,
             ending: None,
+            error: None,
             polling: None,
         }
     }
@@ -323,6 +329,8 @@ fn undelivered(seen: &Observed, command: &Command, now: DateTime<Utc>) -> Step {
     let is_last = command.again || seen.is_late || seen.ends() == Ends::ForGood;
     if is_last || seen.excuse == Some(Excuse::InPool) || seen.agent == Some(Agent::Refused) {
         unreachable(seen)
+    } else if seen.leaves_cancelled && command.status == "Cancelled" {
+        Step::LeaveToSweep
     } else if may_have_ended(seen, now) {
         Step::Verify
     } else {
@@ -336,6 +344,8 @@ fn pending(seen: &Observed, command: &Command, age: Duration, config: &Config, n
     let is_last = command.again || seen.ends() == Ends::ForGood || age > config.max_drain_age();
     match seen.trigger {
         _ if is_last => unreachable(seen),
+        // Only one run may send a second command, so a second delivery of the event leaves the first one alone.
+        Trigger::Event if config.wait == WaitMode::Event => Step::AwaitEvent,
         _ if !seen.cancelled => Step::Cancel,
         // Run Command does not show the cancellation yet.
         Trigger::Reconcile { ends: Ends::Later, .. } => Step::LeaveToSweep,

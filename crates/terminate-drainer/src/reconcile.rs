@@ -63,14 +63,7 @@ impl Context {
             Ok(done) => done,
             Err(error) => match plan::give_up(&seen, &error, limited.now()) {
                 Some(ending) => {
-                    warn!(
-                        asg.name = wait.group,
-                        hook.name = wait.hook,
-                        instance.id = wait.instance,
-                        "{}: given up, because the wait ends before the next sweep: {}",
-                        wait.instance,
-                        error.chain()
-                    );
+                    seen.error = Some(error.chain());
                     let step = Step::Complete(ending);
                     let effect = self.carry_out(step, &Case { invocation: sweep, ..case }, &mut seen).await?;
                     (step, effect)

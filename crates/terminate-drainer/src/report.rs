@@ -33,6 +33,8 @@ pub(crate) fn report(
         (Step::AwaitAgent, _) => wait
             .answer(LEFT_TO_SWEEP)
             .with("reason", format!("{}; the sweep sends the commands", agent_to_come(seen.agent, wait))),
+        (Step::LeaveToSweep, _) if seen.leaves_cancelled => with_command(wait.answer(LEFT_TO_SWEEP))
+            .with("reason", "the commands were cancelled before they began; they are sent once more"),
         (Step::LeaveToSweep, _) => with_command(wait.answer(LEFT_TO_SWEEP))
             .with("reason", "the commands outlast this run; the sweep completes the action"),
         _ if seen.sent => with_command(wait.answer(COMMAND_SENT)),
@@ -83,7 +85,10 @@ fn reason(seen: &Observed, config: &Config, ending: Ending) -> Option<String> {
             format!("the commands have not ended {} s after they were sent", config.max_drain_age().as_secs())
         }
         Ending::Cut => "the hook's global timeout ends before the next sweep".to_owned(),
-        Ending::Refused => "AWS refused a call, and the wait ends before the next sweep".to_owned(),
+        Ending::Refused => {
+            let error = seen.error.as_deref().unwrap_or("AWS refused a call");
+            format!("the wait ends before the next sweep, and this one failed: {error}")
+        }
         Ending::Retained => "an earlier ABANDON retained the instance, so it is not drained again".to_owned(),
         Ending::Unreachable => {
             let why = match seen.agent {

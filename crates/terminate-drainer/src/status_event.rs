@@ -10,6 +10,7 @@ use lifecycle_core::outcome::ALREADY_FINISHED;
 use lifecycle_core::pending::MAX_WAIT_AGE;
 use serde::Deserialize;
 
+use crate::config::WaitMode;
 use crate::drain::{Drain, End};
 use crate::plan::{Observed, Step, Trigger};
 use crate::report::report;
@@ -63,9 +64,12 @@ impl Context {
             Some(End::NotDelivered) if !drain.command.again => self.commands.last(&wait, requested).await?,
             _ => None,
         };
+        let is_cancelled = drain.command.status == "Cancelled";
         let is_outdated = last.as_ref().is_some_and(|last| last.again);
         let mut seen = Observed::new(Trigger::StatusEvent { is_outdated }, transition, requested);
         seen.command = Some(last.filter(|_| is_outdated).unwrap_or(drain.command));
+        seen.leaves_cancelled = is_cancelled
+            && (self.config.wait == WaitMode::Poll || self.is_reconciled(&wait, &seen.transition).await);
 
         // Decide and carry out.
         let (found, announced) = (None, Some(requested));

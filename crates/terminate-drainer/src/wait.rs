@@ -65,9 +65,6 @@ impl Context {
 
     /// Why it is no failure that the instance of `wait` can't be reached. What can't be read is no excuse.
     pub(crate) async fn excuse(&self, wait: &Wait, seen: &Observed) -> Excuse {
-        if seen.transition != Transition::Terminating {
-            return Excuse::None;
-        }
         let instance = self.instance(&wait.instance).await.unwrap_or_else(|error| {
             debug!(error = error.chain(), "the instance's state could not be read");
             None
@@ -78,7 +75,7 @@ impl Context {
         let is_unhealthy = instance.as_ref().is_some_and(|instance| {
             instance.health_status().is_some_and(|health| health.eq_ignore_ascii_case("unhealthy"))
         });
-        if dies_in_pool || is_unhealthy {
+        if dies_in_pool || is_unhealthy || seen.transition != Transition::Terminating {
             return Excuse::of(dies_in_pool, is_unhealthy, "");
         }
         let since = seen.began - MAX_WAIT_AGE;

@@ -134,7 +134,7 @@ fn own(standing: Standing) -> Image {
 
 /// A second image of the wait.
 fn second(standing: Standing) -> Image {
-    Image { id: "ami-2".to_owned(), ..own(standing) }
+    Image { id: "ami-2".to_owned(), ..image(standing, wait(Some("token")), -1) }
 }
 
 /// Of another instance.
@@ -227,7 +227,34 @@ fn a_launch_stores_its_group_first() {
                 Observed { hook: Some(ENDS), failed: Some(error("no")), ..launch() },
             ),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            an event
+                store
+            stored now
+                leave: group-stored
+            stored before
+                leave: group-unchanged
+            another one is newer
+                leave: group-unchanged; reason: new is newer
+            its name does not fit
+                leave: group-unchanged; failure: not-stored; reason: web is not stored: too long
+            stored now [COMPLETE_LAUNCH=true]
+                complete: CONTINUE; group: group-stored
+            stored before [COMPLETE_LAUNCH=true]
+                complete: CONTINUE; group: group-unchanged
+            its name does not fit [COMPLETE_LAUNCH=true]
+                complete: CONTINUE; group: group-unchanged; failure: not-stored; reason: web is not stored: too long
+            the reconciliation, no group is stored
+                store
+            the reconciliation, another one is
+                store
+            the reconciliation, this one is
+                leave: group-unchanged
+            the reconciliation, this one is [COMPLETE_LAUNCH=true]
+                complete: CONTINUE; group: group-unchanged
+            the reconciliation, it can't be stored now
+                fail
+        "#]],
     );
 }
 
@@ -278,7 +305,50 @@ fn an_event_looks_at_one_thing_after_the_other() {
             ),
             ("a call fails", None, Observed { failed: Some(error("no")), ..terminates() }),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            a young event
+                look: Stored
+            a late event
+                look: EarlierImages
+            late, it has an image
+                complete: CONTINUE; image: ami-1
+            late, it has none
+                look: Stored
+            in the stored group
+                look: Termination
+            no group is stored
+                look: Termination
+            another group is stored
+                look: Groups
+            the groups can't be read
+                look: Termination
+            another group is in service in its place
+                complete: CONTINUE; reason: planned: web-new is in service in place of web
+            planned
+                complete: CONTINUE; cause: instance-refresh; reason: planned: instance-refresh
+            the end of an abandoned launch
+                complete: CONTINUE; cause: launch-failure; reason: planned: launch-failure
+            no cause is planned [SKIP_CAUSES=none]
+                look: Retained
+            unplanned
+                look: Retained
+            unknown
+                look: Retained
+            it was not retained
+                look: Images
+            it has no image
+                look: Instance
+            it has one
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2
+            it is terminating
+                take: health-check-ec2, Some("lt-1:7")
+            it seems to serve, but the event is young
+                take: health-check-ec2, Some("lt-1:7")
+            it serves
+                Over; reason: the instance is no longer terminating
+            a call fails
+                fail
+        "#]],
     );
 }
 
@@ -298,7 +368,39 @@ fn some_terminations_need_no_image_at_any_age() {
         ("retained before", None, Observed { retained: Some(true), ..terminates_of(Cause::HealthCheckEc2) }),
         ("retained before, found", None, Observed { retained: Some(true), ..found(60, vec![]) }),
     ];
-    check(rows.chain(retained), expect![[r#""#]]);
+    check(
+        rows.chain(retained),
+        expect![[r#"
+        an event
+            complete: CONTINUE; reason: the instance returns to the warm pool
+        a late event
+            complete: CONTINUE; reason: the instance returns to the warm pool
+        found
+            complete: CONTINUE; cause: health-check-ec2; reason: the instance returns to the warm pool
+        found, with an image
+            complete: CONTINUE; cause: health-check-ec2; reason: the instance returns to the warm pool
+        an event
+            complete: CONTINUE; reason: the instance comes from the warm pool and never served
+        a late event
+            complete: CONTINUE; reason: the instance comes from the warm pool and never served
+        found
+            complete: CONTINUE; cause: health-check-ec2; reason: the instance comes from the warm pool and never served
+        found, with an image
+            complete: CONTINUE; cause: health-check-ec2; reason: the instance comes from the warm pool and never served
+        an event
+            complete: CONTINUE; reason: only the root volume is replaced, and the instance lives on
+        a late event
+            complete: CONTINUE; reason: only the root volume is replaced, and the instance lives on
+        found
+            complete: CONTINUE; cause: health-check-ec2; reason: only the root volume is replaced, and the instance lives on
+        found, with an image
+            complete: CONTINUE; cause: health-check-ec2; reason: only the root volume is replaced, and the instance lives on
+        retained before
+            complete: CONTINUE; cause: health-check-ec2; reason: an earlier ABANDON retained the instance
+        retained before, found
+            complete: CONTINUE; cause: health-check-ec2; reason: an earlier ABANDON retained the instance
+    "#]],
+    );
 }
 
 #[test]
@@ -321,7 +423,22 @@ fn the_deletion_of_a_group_is_a_request() {
             ("the groups are not read", None, Observed { groups: None, ..deleted(shrunk) }),
             ("the groups can't be read", None, Observed { groups: Some(None), ..deleted(shrunk) }),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            the cause names neither request nor failure
+                complete: CONTINUE; cause: user-request; reason: planned: user-request
+            the cause names neither request nor failure [SKIP_CAUSES=none]
+                look: Images
+            it names a failure
+                look: Retained
+            it can't be read
+                look: Retained
+            the group stays
+                look: Retained
+            the groups are not read
+                look: Groups
+            the groups can't be read
+                look: Retained
+        "#]],
     );
 }
 
@@ -352,7 +469,20 @@ fn the_hourly_limit_counts_what_is_pending_or_available() {
             ),
             ("no image at all", Some((MAX_IMAGES_PER_HOUR, "0")), terminates_without_image()),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            as many as allowed [MAX_IMAGES_PER_HOUR=2]
+                complete: CONTINUE; cause: health-check-ec2; failure: image-skipped; reason: no image: web had 2 images within the hour, and MAX_IMAGES_PER_HOUR is 2
+            one of them is older [MAX_IMAGES_PER_HOUR=2]
+                look: Instance
+            one of them has failed [MAX_IMAGES_PER_HOUR=2]
+                look: Instance
+            other runs have taken the rest [MAX_IMAGES_PER_HOUR=2]
+                complete: CONTINUE; cause: health-check-ec2; failure: image-skipped; reason: no image: web had 2 images within the hour, and MAX_IMAGES_PER_HOUR is 2
+            a second image counts as well [MAX_IMAGES_PER_HOUR=2]
+                complete: CONTINUE; cause: health-check-ec2; failure: image-skipped; reason: no image: web had 2 images within the hour, and MAX_IMAGES_PER_HOUR is 2
+            no image at all [MAX_IMAGES_PER_HOUR=0]
+                complete: CONTINUE; cause: health-check-ec2; failure: image-skipped; reason: no image: web had 0 images within the hour, and MAX_IMAGES_PER_HOUR is 0
+        "#]],
     );
 }
 
@@ -386,7 +516,24 @@ fn the_reconciliation_knows_more() {
                 found(60, vec![image(Standing::Ready, wait(Some("earlier")), 63)]),
             ),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            the event was lost
+                look: Images
+            its images could not be read
+                look: EarlierImages
+            planned
+                complete: CONTINUE; cause: user-request; reason: planned: user-request
+            its image is pending
+                AwaitPending(WhenDue); image: ami-1; cause: health-check-ec2
+            its image is pending, and nothing waits for it [COMPLETE_ON=timeout]
+                AwaitPending(None); image: ami-1; cause: health-check-ec2
+            its image is ready, and the group was replaced
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2
+            the group was replaced
+                complete: CONTINUE; cause: health-check-ec2; reason: planned: web-new is in service in place of web
+            the image of an earlier wait
+                look: Images
+        "#]],
     );
 }
 
@@ -437,7 +584,48 @@ fn a_wait_is_prolonged_only_while_its_image_is_under_way() {
             ("a call is denied", None, fails(HOOK, 60, error("AccessDenied: no"))),
             ("a call is denied, the wait would end", None, fails(ENDS, 60, error("AccessDenied: no"))),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            requested
+                AwaitRequested(None); image: ami-1; cause: health-check-ec2
+            requested, half of the hook's timeout is gone
+                AwaitRequested(Now); image: ami-1; cause: health-check-ec2
+            requested, half of the hook's timeout is gone [COMPLETE_ON=timeout]
+                AwaitRequested(None); image: ami-1; cause: health-check-ec2
+            requested, half of the hook's timeout is gone [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2
+            requested, the wait would end
+                AwaitRequested(Now); image: ami-1; cause: health-check-ec2
+            requested, the wait ends for good
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 is still pending, and the hook's global timeout ends
+            pending
+                AwaitPending(WhenDue); image: ami-1; cause: health-check-ec2
+            pending for too long
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 is still pending after IMAGE_TIMEOUT, 21600 s
+            pending for too long [ON_FAILURE=ABANDON]
+                complete: ABANDON; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 is still pending after IMAGE_TIMEOUT, 21600 s
+            pending for too long [COMPLETE_ON=timeout]
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 is still pending after IMAGE_TIMEOUT, 21600 s
+            pending for longer than is wanted [IMAGE_TIMEOUT=90s]
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 is still pending after IMAGE_TIMEOUT, 90 s
+            pending, the wait would end
+                AwaitPending(Now); image: ami-1; cause: health-check-ec2
+            pending, the wait ends for good
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 is still pending at the end of the hook's global timeout
+            pending, the wait ends for good [COMPLETE_ON=timeout]
+                AwaitPending(None); image: ami-1; cause: health-check-ec2
+            AWS does not answer
+                Retry; cause: health-check-ec2; reason: no image: CreateImage had no answer
+            AWS does not answer, half of the hook's timeout is gone
+                Retry; cause: health-check-ec2; failure: sweep-incomplete; reason: no image: CreateImage had no answer
+            AWS does not answer, the wait would end
+                complete: CONTINUE; cause: health-check-ec2; failure: image-refused; reason: no image: CreateImage had no answer
+            AWS does not answer, the wait would end [ON_FAILURE=ABANDON]
+                complete: ABANDON; cause: health-check-ec2; failure: image-refused; reason: no image: CreateImage had no answer
+            a call is denied
+                fail
+            a call is denied, the wait would end
+                complete: CONTINUE; cause: health-check-ec2; failure: image-refused; reason: no image: CreateImage failed: AccessDenied: no
+        "#]],
     );
 }
 
@@ -459,7 +647,28 @@ fn what_came_of_the_image_decides() {
             ("the instance is gone", None, taken(gone())),
             ("the instance is gone", Some((ON_FAILURE, "ABANDON")), taken(gone())),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            requested
+                AwaitRequested(None); image: ami-1; cause: health-check-ec2
+            requested [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2
+            requested [COMPLETE_ON=timeout]
+                AwaitRequested(None); image: ami-1; cause: health-check-ec2
+            taken before
+                AwaitPending(None); image: ami-1; cause: health-check-ec2
+            taken before, and failed
+                take a second: health-check-ec2, Some("lt-1:7")
+            refused
+                complete: CONTINUE; cause: health-check-ec2; failure: image-refused; reason: no image: CreateImage failed: AMIQuotaExceeded: too many
+            refused [ON_FAILURE=ABANDON]
+                complete: ABANDON; cause: health-check-ec2; failure: image-refused; reason: no image: CreateImage failed: AMIQuotaExceeded: too many
+            refused [COMPLETE_ON=timeout]
+                complete: CONTINUE; cause: health-check-ec2; failure: image-refused; reason: no image: CreateImage failed: AMIQuotaExceeded: too many
+            the instance is gone
+                complete: CONTINUE; cause: health-check-ec2; reason: no image: EC2 says that the instance is gone: CreateImage failed: InvalidInstanceID.NotFound: i-1
+            the instance is gone [ON_FAILURE=ABANDON]
+                complete: CONTINUE; cause: health-check-ec2; reason: no image: EC2 says that the instance is gone: CreateImage failed: InvalidInstanceID.NotFound: i-1
+        "#]],
     );
 }
 
@@ -498,7 +707,48 @@ fn an_image_that_has_failed_is_taken_once_more() {
                 Observed { ended: Some(second(Standing::Failed)), ..waits() },
             ),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            it is not known whether the instance waits
+                look: Instance
+            it waits
+                take a second: health-check-ec2, Some("lt-1:7")
+            it waits [COMPLETE_ON=timeout]
+                take a second: health-check-ec2, Some("lt-1:7")
+            it waits, and the cause is not known
+                look: Termination
+            it waits, and the group's images are not known
+                look: Images
+            it waits no more
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 has failed: disk full
+            requested
+                AwaitRequested(None); image: ami-2; cause: health-check-ec2; reason: the second image, because ami-1 has failed: disk full
+            requested [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-2; cause: health-check-ec2; reason: the second image, because ami-1 has failed: disk full
+            taken before
+                AwaitPending(None); image: ami-2; cause: health-check-ec2
+            refused
+                complete: CONTINUE; cause: health-check-ec2; failure: image-refused; reason: no image: CreateImage failed: AMIQuotaExceeded: too many
+            the instance is gone
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 has failed: disk full
+            found
+                look: Instance
+            found, the wait would end
+                look: Instance
+            found, the wait ends for good
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2; failure: image-failed; reason: no image: ami-1 has failed: disk full
+            the second is pending
+                AwaitPending(WhenDue); image: ami-2; cause: health-check-ec2
+            the second is ready
+                complete: CONTINUE; image: ami-2; cause: health-check-ec2
+            the second has failed
+                complete: CONTINUE; image: ami-2; cause: health-check-ec2; failure: image-failed; reason: no image: ami-2 has failed: disk full
+            the second has failed [ON_FAILURE=ABANDON]
+                complete: ABANDON; image: ami-2; cause: health-check-ec2; failure: image-failed; reason: no image: ami-2 has failed: disk full
+            the second has failed [COMPLETE_ON=timeout]
+                complete: CONTINUE; image: ami-2; cause: health-check-ec2; failure: image-failed; reason: no image: ami-2 has failed: disk full
+            the second has failed just now
+                complete: CONTINUE; image: ami-2; cause: health-check-ec2; failure: image-failed; reason: no image: ami-2 has failed: disk full
+        "#]],
     );
 }
 
@@ -513,7 +763,35 @@ fn an_image_that_was_taken_before_settles_its_wait() {
             [(of_event, set, event), (of_sweep, set, found(60, vec![own(standing)]))]
         })
     });
-    check(rows, expect![[r#""#]]);
+    check(
+        rows,
+        expect![[r#"
+            pending [COMPLETE_ON=available]
+                AwaitPending(None); image: ami-1
+            pending, found [COMPLETE_ON=available]
+                AwaitPending(WhenDue); image: ami-1; cause: health-check-ec2
+            pending [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-1
+            pending, found [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2
+            pending [COMPLETE_ON=timeout]
+                AwaitPending(None); image: ami-1
+            pending, found [COMPLETE_ON=timeout]
+                AwaitPending(None); image: ami-1; cause: health-check-ec2
+            ready [COMPLETE_ON=available]
+                complete: CONTINUE; image: ami-1
+            ready, found [COMPLETE_ON=available]
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2
+            ready [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-1
+            ready, found [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-1; cause: health-check-ec2
+            ready [COMPLETE_ON=timeout]
+                leave: left; image: ami-1; reason: COMPLETE_ON=timeout leaves the action to the hook's timeout
+            ready, found [COMPLETE_ON=timeout]
+                leave: left; image: ami-1; cause: health-check-ec2; reason: COMPLETE_ON=timeout leaves the action to the hook's timeout
+        "#]],
+    );
 }
 
 #[test]
@@ -557,6 +835,27 @@ fn the_end_of_an_image_settles_the_wait_that_its_tags_name() {
             ),
             ("no activity runs", None, Observed { running: Some(None), ..swept() }),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            with a token
+                complete: CONTINUE; image: ami-1
+            with a token, failed
+                look: EarlierImages
+            failed, the only one
+                look: Instance
+            failed, and the wait is over [COMPLETE_ON=requested]
+                complete: CONTINUE; image: ami-1; failure: image-failed; reason: no image: ami-1 has failed: disk full
+            failed, and the second one is pending
+                AwaitPending(None); image: ami-2
+            taken by the reconciliation
+                look: Running
+            in the instance's running activity
+                complete: CONTINUE; image: ami-1
+            before it
+                Over; image: ami-1
+            failed, before it
+                Over; image: ami-1; failure: image-failed; reason: no image: ami-1 has failed: disk full
+            no activity runs
+                complete: CONTINUE; image: ami-1
+        "#]],
     );
 }

@@ -95,7 +95,8 @@ async fn terminate_drainer_may_do_what_it_does() {
     }
 }
 
-/// Drains that take longer than the hook's timeout, in a group with a warm pool and in one with a long name.
+/// Drains that take longer than the hook's timeout, in a group with a warm pool and in one with a long name. The
+/// agent of the first falls silent before it gets the commands.
 async fn drains(parameters: &[(&str, &str)]) -> Played {
     let stack = Template::of(terminate_drainer::NAME).deploy(parameters);
     let mut scene = Scene::of(&stack, terminate_drainer::NAME);
@@ -111,6 +112,10 @@ async fn drains(parameters: &[(&str, &str)]) -> Played {
         if group == "web" {
             let pool = scene.operator.put_warm_pool().auto_scaling_group_name("web").min_size(0);
             pool.max_group_prepared_capacity(0).send().await.unwrap();
+            scene.lab.world(|world| {
+                let dying = world.autoscaling.instances().next().unwrap().id.clone();
+                world.silence_agent(&dying, Duration::from_secs(180));
+            });
         }
         scene.resize(group, 0).await;
         scene.until(|world| world.autoscaling.instances().all(|one| one.group != group)).await;

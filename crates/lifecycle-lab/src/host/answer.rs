@@ -84,8 +84,8 @@ impl Lab {
         let tags = request.action == "CreateImage"
             && request.lines.iter().any(|line| line.starts_with("TagSpecification"))
             && self.faults().is_denied("CreateTags");
-        let refused = if tags { Some((CallFault::AccessDenied, "CreateTags")) } else { None };
-        let refused = fault.map(|fault| (fault, request.action.as_str())).or(refused);
+        let refused = fault.map(|fault| (fault, request.action.as_str()));
+        let refused = refused.or(tags.then_some((CallFault::AccessDenied, "CreateTags")));
         let refusal = refused.and_then(|(fault, action)| fault.answer(&caller.name, service, action));
         let played = match refusal {
             Some(error) => Err(error),

@@ -19,6 +19,8 @@ async fn a_group_has_every_field_that_aws_answers() {
     let describe = scene.aws.describe_auto_scaling_groups().set_auto_scaling_group_names(Some(Vec::new()));
     let groups = describe.send().await.unwrap();
     let [group] = groups.auto_scaling_groups() else { panic!("an empty list means all: {groups:?}") };
+    let transcript = scene.lab.transcript("operator");
+    assert!(transcript.contains("AutoScalingGroupNames=\n"), "the SDK sends the empty list: {transcript}");
     let triggers = group.instance_lifecycle_policy().unwrap().retention_triggers().unwrap();
     assert_eq!(triggers.terminate_hook_abandon().unwrap().as_str(), "terminate");
     assert_eq!(group.availability_zone_ids(), ["use1-az6"]);

@@ -104,6 +104,19 @@ async fn force_delete_takes_waiting_and_pooled_instances_past_their_hooks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_that_is_force_deleted_while_an_instance_detaches_goes_too() {
+    let (scene, ids) = Scene::in_service(1, []).await;
+    let detach = scene.aws.detach_instances().auto_scaling_group_name(GROUP).instance_ids(&ids[0]);
+    detach.should_decrement_desired_capacity(true).send().await.unwrap();
+    scene.lab.world(|world| world.delays.react = std::time::Duration::ZERO);
+    let delete = scene.aws.delete_auto_scaling_group().auto_scaling_group_name(GROUP).force_delete(true);
+    delete.send().await.unwrap();
+    is_deleted(&scene).await;
+
+    assert_eq!(scene.path(&ids[0])[2..], ["Detaching", "Detached"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn activities_of_deleted_groups_are_described_on_request() {
     let (scene, _) = Scene::in_service(1, []).await;
     let delete = scene.aws.delete_auto_scaling_group().auto_scaling_group_name(GROUP);

@@ -1,4 +1,4 @@
-//! The rules of EC2 Auto Scaling's lifecycle hooks, as AWS documents them, one test for each, through a
+//! The rules of EC2 Auto Scaling, as AWS documents them or was recorded to follow them, one test for each, through a
 //! real SDK client. `scene` is the stage; what AWS documents nowhere is tested only where others rely on
 //! the lab's choice.
 

@@ -191,6 +191,15 @@ impl Observer {
         if life.images.values().any(|image| image.state == "failed" || image.state == "pending") {
             words.insert("image-failed");
         }
+        if life.by_policy {
+            words.extend([
+                "drain-failed",
+                "unreachable",
+                "image-failed",
+                "image-refused",
+                "sweep-incomplete",
+            ]);
+        }
         if life.refused {
             words.extend(["image-refused", "sweep-incomplete"]);
         }

@@ -39,6 +39,8 @@ pub(super) struct Life {
     pub(super) unreachable: bool,
     /// Whether EC2 refused to make an image of it, for good.
     pub(super) refused: bool,
+    /// Whether a wait of it was answered by policy, because it would have ended before the next sweep.
+    pub(super) by_policy: bool,
     pub(super) images: BTreeMap<String, ImageSeen>,
     /// Its wait: the present one, or the last one until it is judged.
     pub(super) hold: Option<Hold>,
@@ -179,6 +181,7 @@ impl Life {
             waited: false,
             unreachable: false,
             refused: false,
+            by_policy: false,
             reclaimed: false,
             commands: BTreeMap::new(),
             images: BTreeMap::new(),

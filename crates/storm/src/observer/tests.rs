@@ -399,8 +399,14 @@ fn a_death_that_no_hook_holds_is_a_violation_where_there_is_a_hook_and_ec2_did_n
             delete.lifecycle_hook_name("out").send().await.unwrap();
             stage.lab.sleep(Duration::from_secs(10)).await;
             if put_back {
-                let hook =
-                    operator::hook(&stage.operator, "app-1", "out", "TERMINATING", HEARTBEAT, "CONTINUE");
+                let hook = operator::hook(
+                    &stage.operator,
+                    "app-1",
+                    "out",
+                    "TERMINATING",
+                    HEARTBEAT_TIMEOUT,
+                    "CONTINUE",
+                );
                 hook.await.unwrap();
             }
             stage.lab.sleep(Duration::from_secs(600)).await;

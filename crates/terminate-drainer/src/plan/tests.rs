@@ -185,6 +185,9 @@ fn what_was_not_delivered_is_sent_once_more_while_there_is_time() {
             check(Observed { agent: Some(Agent::Refused), ..seen.clone() }, unreachable);
             check(Observed { excuse: None, is_late: true, ..seen.clone() }, LookForExcuse);
             check(Observed { is_verified: false, ..seen.clone() }, Verify);
+            // Whoever cancels it sends it again.
+            let left = if status == "Cancelled" { LeaveToSweep } else { second };
+            check(Observed { leaves_cancelled: true, ..seen.clone() }, left);
             check(Observed { trigger: END, ..seen }, unreachable);
         }
     }
@@ -199,12 +202,11 @@ fn what_no_agent_picks_up_is_cancelled_before_it_is_sent_again() {
             (SWEEP, 125.0, false, false, LeaveToSweep),
             (SWEEP, 125.1, false, false, Cancel),
             (LAST, 125.1, false, false, Cancel),
-            (EVENT, 125.1, false, false, Cancel),
+            (EVENT, 125.1, false, false, AwaitEvent),
             // The cancellation does not show yet.
             (SWEEP, 130.0, true, false, LeaveToSweep),
             (DUE, 130.0, true, false, LeaveToSweep),
             (LAST, 130.0, true, false, unreachable),
-            (EVENT, 130.0, true, false, AwaitEvent),
             // The second one is the last one.
             (SWEEP, 125.0, false, true, LeaveToSweep),
             (SWEEP, 125.1, false, true, unreachable),
@@ -218,6 +220,11 @@ fn what_no_agent_picks_up_is_cancelled_before_it_is_sent_again() {
             let command = if second { again(command) } else { command };
             let seen = Observed { command, cancelled, ..wait(trigger, Terminating, 9_999.0) };
             assert_eq!(decide_now(&seen, &config), expected, "{seen:?}");
+            let mut polls = config.clone();
+            polls.wait = WaitMode::Poll;
+            if trigger == EVENT && expected == AwaitEvent {
+                assert_eq!(decide_now(&seen, &polls), Cancel, "{seen:?}");
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use terminate_drainer::{Context, NAME};
 use testkit::Scene;
 
+pub(crate) const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
 pub(crate) const LIFECYCLE_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
 pub(crate) const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
 
@@ -89,10 +90,9 @@ impl Setting {
 pub(crate) fn deploy(lab: &Lab, variables: &[(&'static str, String)], time_limit: Duration) {
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     testkit::deploy::<Context>(lab, &variables, time_limit);
-    for (source, kinds) in [
-        ("aws.autoscaling", json!(["EC2 Instance-launch Lifecycle Action", LIFECYCLE_EVENT])),
-        ("aws.ssm", json!([STATUS_EVENT])),
-    ] {
+    for (source, kinds) in
+        [("aws.autoscaling", json!([LAUNCH_EVENT, LIFECYCLE_EVENT])), ("aws.ssm", json!([STATUS_EVENT]))]
+    {
         lab.add_rule(&json!({ "source": [source], "detail-type": kinds }), NAME).unwrap();
     }
 }

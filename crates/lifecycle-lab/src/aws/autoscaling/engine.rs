@@ -241,15 +241,18 @@ impl World {
     }
 
     fn passed(&mut self, id: &str, state: &str) {
-        if self.autoscaling.instances.get(id).is_none_or(|instance| instance.state != state) {
+        let Some(instance) = self.autoscaling.instances.get(id).filter(|instance| instance.state == state)
+        else {
             return;
-        }
+        };
+        let group = instance.group.clone();
         match state {
             "Detaching" => {
                 self.finish_activity(id, "Successful", None);
                 self.enter(id, "Detached");
                 self.ec2.untag(id, "aws:autoscaling:groupName");
                 self.autoscaling.instances.remove(id);
+                self.reconcile_soon(&group);
             }
             "EnteringStandby" => {
                 self.finish_activity(id, "Successful", None);

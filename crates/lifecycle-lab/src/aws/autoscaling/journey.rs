@@ -91,7 +91,7 @@ impl Journey {
         }
     }
 
-    /// Whether a hook's `ABANDON` keeps the instance where the group retains. The replacement of a root volume has no
+    /// The state in which a hook's `ABANDON` keeps the instance where the group retains. A root volume replacement has no
     /// such state.
     pub(super) fn retained(self) -> Option<&'static str> {
         match self {

@@ -164,7 +164,13 @@ impl World {
 
     /// CloudFormation made the group: it gives it its own tags, which no caller can set.
     pub fn tag_as_stack_resource(&mut self, group: &str, stack: &str, logical_id: &str) {
-        let stack_id = format!("arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/{}", self.uuid());
+        let name = "aws:cloudformation:stack-name";
+        let of_stack = |group: &&Group| group.tags.get(name).is_some_and(|(value, _)| value == stack);
+        let sibling = self.autoscaling.groups.values().find(of_stack);
+        let stack_id = sibling.map(|sibling| sibling.tags["aws:cloudformation:stack-id"].0.clone());
+        let stack_id = stack_id.unwrap_or_else(|| {
+            format!("arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/{}", self.uuid())
+        });
         let Some(group) = self.autoscaling.groups.get_mut(group) else { return };
         for (key, value) in [("stack-id", &*stack_id), ("stack-name", stack), ("logical-id", logical_id)] {
             group.tags.insert(format!("aws:cloudformation:{key}"), (value.to_owned(), true));

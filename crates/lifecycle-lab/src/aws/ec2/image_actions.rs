@@ -240,12 +240,12 @@ pub(super) fn deregister(world: &mut World, deregister: Deregister) -> Answer {
     }
     let results = snapshots.into_iter().map(|snapshot| {
         // A snapshot that another image uses as well stays.
-        let code = match world.ec2.users_of(&snapshot).is_empty() {
-            false => "skipped",
-            true => match world.ec2.snapshots.remove(&snapshot) {
-                Some(_) => "success",
-                None => "client-error",
-            },
+        let code = if !world.ec2.users_of(&snapshot).is_empty() {
+            "skipped"
+        } else if world.ec2.snapshots.remove(&snapshot).is_some() {
+            "success"
+        } else {
+            "client-error"
         };
         json!({ "snapshotId": snapshot, "returnCode": code })
     });
