@@ -69,8 +69,10 @@ fn terminate_drainer_gets_both_transitions_and_commands_that_ended() {
         &[("AutoScalingGroups", "web*"), HOOKS],
         expect![[r#"
             LifecycleRule: ami-snapshotter/launch
+            LifecycleRule: ami-snapshotter/replace-root-volume
             LifecycleRule: ami-snapshotter/return-to-warm-pool
             LifecycleRule: ami-snapshotter/terminate
+            LifecycleRule: ami-snapshotter/terminate-in-warm-pool
             LifecycleRule: ecs-scheduler/lifecycle-event-refused
             LifecycleRule: launch-logger/launch
             LifecycleRule: launch-logger/launch-from-warm-pool
@@ -79,7 +81,9 @@ fn terminate_drainer_gets_both_transitions_and_commands_that_ended() {
             LifecycleRule: launch-logger/replace-root-volume
             LifecycleRule: launch-logger/terminate-refused
             CommandRule: terminate-drainer/command-success
+            CommandRule: terminate-drainer/command-timed-out
             LifecycleRule: terminate-drainer/launch
+            LifecycleRule: terminate-drainer/replace-root-volume
             LifecycleRule: terminate-drainer/return-to-warm-pool
             LifecycleRule: terminate-drainer/terminate
         "#]],
@@ -95,8 +99,10 @@ fn ami_snapshotter_gets_both_transitions_and_images_that_ended() {
             ImageRule: ami-snapshotter/image-available
             ImageRule: ami-snapshotter/image-failed
             LifecycleRule: ami-snapshotter/launch
+            LifecycleRule: ami-snapshotter/replace-root-volume
             LifecycleRule: ami-snapshotter/return-to-warm-pool
             LifecycleRule: ami-snapshotter/terminate
+            LifecycleRule: ami-snapshotter/terminate-in-warm-pool
             LifecycleRule: ecs-scheduler/lifecycle-event-refused
             LifecycleRule: launch-logger/launch
             LifecycleRule: launch-logger/launch-from-warm-pool
@@ -107,6 +113,7 @@ fn ami_snapshotter_gets_both_transitions_and_images_that_ended() {
             ImageRule: lt-ami-refresher/image-available
             ImageRule: terminate-drainer/ami-refused
             LifecycleRule: terminate-drainer/launch
+            LifecycleRule: terminate-drainer/replace-root-volume
             LifecycleRule: terminate-drainer/return-to-warm-pool
             LifecycleRule: terminate-drainer/terminate
         "#]],
