@@ -57,7 +57,7 @@ fn each_of_the_five_stories_says_where_to_look_what_happens_and_what_came_of_it(
             "launch template web: version 2 is the default",
             "The scale-out launched from the new image.",
         ),
-        ("ecs-scheduler: ", "instances ····▐████▖··", "137.5 instance hours in place of 609.6"),
+        ("ecs-scheduler: ", "instances ····▐████▖··", "137.6 instance hours in place of 609.6"),
     ];
     for (number, (title, line, outcome)) in (2..).zip(stories) {
         let next = if number == 6 { "\nNext:".to_owned() } else { format!("\n{number}. ") };
