@@ -19,22 +19,17 @@ use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::create_image::CreateImageError;
 use aws_sdk_ec2::types::{Filter, Image as Ec2Image, ImageState, ResourceType, TagSpecification};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use lambda_kit::aws::literal;
 use lambda_kit::retry::pauses;
 use lambda_kit::transient::{is_busy, is_expired, is_transient};
 use lambda_kit::{Error, Invocation};
-use lifecycle_core::Wait;
 use tracing::debug;
 
-use crate::cause::Termination;
 use crate::config::Config;
+use crate::image::{Image, Order, Standing, tag_value};
 
 pub(crate) use limit::{COUNT_PERIOD, Limit, counted};
-
-/// Maximum clock skew between a wait and its image, whose times come from different services. An image that looks
-/// this much older than a wait may belong to it.
-const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::seconds(2);
 
 /// The time limit of one `CreateImage`, which takes a second or two, and longer with many volumes.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,60 +43,6 @@ const FRESH_IMAGE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Maximum of values in one filter.
 const MAX_FILTER_VALUES: usize = 200;
-
-/// The state of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Pending,
-    Ready,
-    Failed,
-}
-
-/// An image that this function made.
-#[derive(Debug, Clone)]
-pub(crate) struct Image {
-    pub(crate) id: String,
-    pub(crate) standing: Standing,
-    /// Why the image failed, in EC2's words.
-    pub(crate) reason: Option<String>,
-    pub(crate) created: DateTime<Utc>,
-    /// The wait that the image was taken for. Without a token if the sweep took it.
-    pub(crate) wait: Wait,
-}
-
-impl Image {
-    /// Whether this is an image of `wait`, which did not begin before `began`: the tokens are equal, or, if either
-    /// token is unknown, group and hook are equal and the image is not older than the wait.
-    pub(crate) fn belongs_to(&self, wait: &Wait, began: DateTime<Utc>) -> bool {
-        let same_token = match (&self.wait.token, &wait.token) {
-            (Some(ours), Some(theirs)) => ours == theirs,
-            _ => self.created >= began - MAX_CLOCK_SKEW,
-        };
-        let named = |wait: &Wait| [&wait.group, &wait.hook, &wait.instance].map(|name| tags::value(name));
-        same_token && named(&self.wait) == named(wait)
-    }
-}
-
-/// An image to take.
-#[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) wait: Wait,
-    /// A time before the start of the wait.
-    pub(crate) began: DateTime<Utc>,
-    /// The wait's images that have failed.
-    pub(crate) failed: Vec<Image>,
-    /// Why the instance terminates.
-    pub(crate) termination: Termination,
-    /// The launch template and version that it was launched from: `lt-0123:7`.
-    pub(crate) template: Option<String>,
-}
-
-impl Order {
-    /// Whether this is an image of the wait that is not known to have failed.
-    fn is_filled_by(&self, image: &Image) -> bool {
-        image.belongs_to(&self.wait, self.began) && self.failed.iter().all(|failed| failed.id != image.id)
-    }
-}
 
 /// The result of taking an image.
 #[derive(Debug)]
@@ -166,7 +107,7 @@ impl Images {
         let named = filter("name", [format!("{}*", literal(&name::of_group(group)))]);
         let days = BTreeSet::from([now - COUNT_PERIOD, now].map(|time| format!("{}T*", time.format("%F"))));
         let images = self.list(vec![named, filter("creation-date", days), self.tagged()]).await?;
-        let group = tags::value(group);
+        let group = tag_value(group);
         Ok(images.into_iter().filter(|image| image.wait.group == group).collect())
     }
 

@@ -20,6 +20,7 @@
 pub mod cause;
 pub mod config;
 mod current;
+mod image;
 mod images;
 mod outcome;
 mod plan;
@@ -41,7 +42,8 @@ use serde_json::Value;
 
 pub use config::{Config, NAME};
 
-use images::{Image, Lookup, Standing};
+use image::{Image, Standing};
+use images::Lookup;
 use plan::{FROM_POOL, Observed, ROOT_VOLUME, TO_POOL};
 use retention::Retention;
 use work::{Case, Work};

@@ -16,7 +16,8 @@ use lifecycle_core::{ActionResult, Transition, Wait};
 use crate::cause::{Cause, Termination};
 use crate::config::{CompleteOn, Config};
 use crate::current::Storing;
-use crate::images::{Image, Order, Standing, Taken, counted};
+use crate::image::{Image, Order, Standing};
+use crate::images::{Taken, counted};
 use crate::outcome::{
     GROUP_STORED, GROUP_UNCHANGED, IMAGE_FAILED, IMAGE_REFUSED, IMAGE_SKIPPED, LEFT, NOT_STORED,
 };

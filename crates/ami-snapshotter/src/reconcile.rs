@@ -14,7 +14,7 @@ use lifecycle_core::reconcile::{Handled, turn};
 use tracing::{debug, warn};
 
 use crate::cause::Termination;
-use crate::images::{Image, Standing};
+use crate::image::{Image, Standing};
 use crate::plan::{FROM_POOL, Hook, Observed, ROOT_VOLUME, TO_POOL};
 use crate::retention::Retention;
 use crate::succession::Successions;

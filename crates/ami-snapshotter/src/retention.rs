@@ -13,7 +13,7 @@ use lambda_kit::{Answer, Error, Invocation, Warning};
 use serde_json::{Map, Value};
 use tracing::debug;
 
-use crate::images::{Image, Standing};
+use crate::image::{Image, Standing};
 use crate::outcome::RETENTION_FAILED;
 
 /// Maximum of values in one filter.

@@ -20,7 +20,8 @@ use tracing::{debug, warn};
 use crate::cause::Termination;
 use crate::config::Config;
 use crate::current::Current;
-use crate::images::{Images, Limit, Order, Taken};
+use crate::image::Order;
+use crate::images::{Images, Limit, Taken};
 use crate::outcome::{IMAGE_PENDING, IMAGE_REQUESTED, LEFT};
 use crate::plan::{self, End, Ending, Heartbeat, Instance, Look, Observed, Step};
 

@@ -5,6 +5,7 @@
 
 mod failures;
 mod life;
+mod reports;
 mod rules;
 mod templates;
 #[cfg(test)]
@@ -27,8 +28,8 @@ use crate::invariant::Invariant;
 use crate::recording::Recording;
 use crate::scene::{IMAGE_SWEEP, MAX_IMAGES_PER_HOUR, is_foreign};
 use crate::tally::Tally;
-use failures::Reports;
 use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
+use reports::Reports;
 
 /// Lambda's attempts at an event; after the last one it is only kept.
 const MAX_ATTEMPTS: u32 = 3;
@@ -449,7 +450,7 @@ impl Observer {
         if run.function.ends_with("sweep") {
             self.see_groups(at, "");
             self.check_costs(&seen);
-            for life in self.lives.values_mut().filter(|life| work::is_found_by(&run.function, life)) {
+            for life in self.lives.values_mut().filter(|life| life::is_found_by(&run.function, life)) {
                 let disturbed = if seen.clean { "" } else { ", disturbed" };
                 life.note(at, &format!("{} ends{disturbed}: {}", run.function, life::answer(result)));
             }
@@ -492,7 +493,7 @@ impl Observer {
             What::Started(run) | What::Ended(run, _) => of_detail(&run.payload),
             What::Throttled { payload, .. } => of_detail(payload),
             What::Called(call) => life::instances_in(&call.parameters),
-            What::Logged { line, .. } if failures::is_failure(line) => {
+            What::Logged { line, .. } if reports::is_failure(line) => {
                 life::instances_in(std::slice::from_ref(line))
             }
             What::Seen(_) | What::Logged { .. } => Vec::new(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use lambda_kit::{Error, Invocation};
 
-use super::{Image, Standing};
+use crate::image::{Image, Standing};
 
 /// The period of the limit.
 pub(crate) const COUNT_PERIOD: TimeDelta = TimeDelta::hours(1);

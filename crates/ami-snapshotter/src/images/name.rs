@@ -7,7 +7,7 @@ use lifecycle_core::pending::Activity;
 use lifecycle_core::{ActionToken, Wait};
 use sha2::{Digest, Sha256};
 
-use super::tags;
+use crate::image::tag_value;
 
 /// The start of every name.
 pub(super) const PREFIX: &str = "lifecycle/";
@@ -56,7 +56,7 @@ pub(super) fn is_of(text: &str, wait: &Wait) -> bool {
 fn name(wait: &Wait, mark: &str) -> String {
     let Wait { group, hook, instance, .. } = wait;
     // The image's tags have these values, so its name can be checked against them.
-    let text = [group, hook, instance].map(|name| tags::value(name)).join("\n");
+    let text = [group, hook, instance].map(|name| tag_value(name)).join("\n");
     let digest = Sha256::digest(format!("{text}\n{mark}"));
     let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let mark = if mark.is_empty() { String::new() } else { format!("{mark}-") };

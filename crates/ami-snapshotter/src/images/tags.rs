@@ -4,7 +4,7 @@ use aws_sdk_ec2::types::{Image, Tag};
 use chrono::{DateTime, SecondsFormat, Utc};
 use lifecycle_core::{ActionToken, Wait};
 
-use super::Order;
+use crate::image::{Order, tag_value};
 
 const GROUP: &str = "lifecycle/group";
 const HOOK: &str = "lifecycle/hook";
@@ -20,9 +20,6 @@ const LAUNCH_TEMPLATE_VERSION: &str = "lifecycle/launch-template-version";
 /// The deployed name of the function that took the image, so that two functions in one account ignore each other's
 /// images.
 pub(super) const FUNCTION: &str = "lifecycle/function";
-
-/// EC2's maximum of characters in a tag's value.
-const MAX_TAG_VALUE_CHARS: usize = 256;
 
 /// The tags of an image that `function` takes now, besides the `extra` ones.
 pub(super) fn tags(
@@ -46,7 +43,7 @@ pub(super) fn tags(
     ];
     let tags = tags.into_iter().filter_map(|(key, value)| Some((key, value?)));
     let extra = extra.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    tags.chain(extra).map(|(key, text)| Tag::builder().key(key).value(value(text)).build()).collect()
+    tags.chain(extra).map(|(key, text)| Tag::builder().key(key).value(tag_value(text)).build()).collect()
 }
 
 /// The wait that an image was taken for, as its tags say, which anybody may have written. `None` if they don't say that
@@ -67,11 +64,6 @@ pub(super) fn wait(image: &Image, function: &str) -> Option<Wait> {
 /// When an image was requested, as RFC 3339.
 pub(super) fn time(image: &Image) -> Option<&str> {
     tag(image, TIME)
-}
-
-/// Keeps the characters that a tag's value can contain.
-pub(super) fn value(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TAG_VALUE_CHARS).collect()
 }
 
 fn tag<'a>(image: &'a Image, key: &str) -> Option<&'a str> {

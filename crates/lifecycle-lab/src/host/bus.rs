@@ -5,8 +5,18 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::delivery::DeadLetter;
 use crate::aws::pattern::{Pattern, PatternError};
+
+/// An event in the dead-letter queue of a rule's target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// The event.
+    pub event: Value,
+    /// The target.
+    pub function: String,
+    /// The message's attribute `ERROR_CODE`.
+    pub error_code: &'static str,
+}
 
 /// Rules and subscriptions.
 #[derive(Debug, Default)]

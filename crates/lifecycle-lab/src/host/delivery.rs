@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::bus::Envelope;
+use super::bus::{DeadLetter, Envelope};
 use super::faults::EventFault;
 use super::lab::Lab;
 use super::lambda::run::RunError;
@@ -30,17 +30,6 @@ const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Receives before a message moves to the failure queue; the templates' `maxReceiveCount`.
 const MAX_RECEIVES: u32 = 3;
-
-/// An event in the dead-letter queue of a rule's target.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeadLetter {
-    /// The event.
-    pub event: Value,
-    /// The target.
-    pub function: String,
-    /// The message's attribute `ERROR_CODE`.
-    pub error_code: &'static str,
-}
 
 impl Lab {
     /// Sends every event that matches to the function, as an EventBridge rule does.

@@ -1,13 +1,14 @@
 //! Checks that each failure is reported, by a line that is the metric `Failures`, and nothing else. A run that was
 //! disturbed need not report: it may have been killed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::Observer;
 use super::life::{self, CommandSeen, Hold, ImageSeen, Life};
+use super::reports::{Expected, Reports, Seen, is_failure};
 use crate::invariant::Invariant;
 use crate::scene::{APPS, MAX_IMAGES_PER_HOUR};
 
@@ -30,48 +31,6 @@ const WORDS: [&str; 13] = [
 
 /// A run reports at its end: within the longest time limit of a sweep, and a moment.
 const LONGEST_RUN: TimeDelta = TimeDelta::seconds(130);
-
-/// The reports so far, and the expected ones.
-#[derive(Default)]
-pub(super) struct Reports {
-    /// Failures by instance.
-    seen: VecDeque<Seen>,
-    expected: VecDeque<Expected>,
-    /// Runs that were disturbed, or failed, and when they ended.
-    disturbed: VecDeque<(DateTime<Utc>, String)>,
-    /// The failures of instances that are gone, and when they went.
-    epitaphs: BTreeMap<String, (DateTime<Utc>, BTreeSet<&'static str>)>,
-}
-
-struct Seen {
-    at: DateTime<Utc>,
-    word: &'static str,
-    instance: String,
-}
-
-/// A failure that a line must report.
-struct Expected {
-    /// One of these words is expected.
-    words: &'static [&'static str],
-    from: DateTime<Utc>,
-    due: DateTime<Utc>,
-    instance: String,
-    history: Vec<String>,
-    /// The runs that can report it.
-    runs: BTreeSet<String>,
-}
-
-impl Reports {
-    /// A run ended that was disturbed.
-    pub(super) fn disturbed(&mut self, at: DateTime<Utc>, run: &str) {
-        self.disturbed.push_back((at, run.to_owned()));
-    }
-}
-
-/// Whether a line is the metric `Failures`.
-pub(super) fn is_failure(line: &str) -> bool {
-    line.contains("\"Failures\":1")
-}
 
 impl Observer {
     /// A function wrote a line.

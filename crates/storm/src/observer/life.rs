@@ -6,7 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::{RunError, Sight, What};
 use serde_json::Value;
 
-use crate::scene::{DELIVERY_TIMEOUT, DRAIN_TIMEOUT, IMAGE_TIMEOUT};
+use crate::scene::{
+    APPS, DELIVERY_TIMEOUT, DRAIN_SWEEP, DRAIN_TIMEOUT, IMAGE_SWEEP, IMAGE_TIMEOUT, LAUNCH_SWEEP,
+};
 
 /// Time between two sweeps of terminate-drainer and of ami-snapshotter.
 const SWEEP_INTERVAL: TimeDelta = TimeDelta::minutes(5);
@@ -259,4 +261,15 @@ pub(super) fn answer(result: &Result<Value, RunError>) -> String {
         Ok(answer) => answer.to_string(),
         Err(error) => error.to_string(),
     }
+}
+
+/// Whether a sweep finds the wait of this instance.
+pub(super) fn is_found_by(sweep: &str, life: &Life) -> bool {
+    let app = life.group.starts_with(APPS);
+    life.hold.as_ref().filter(|hold| hold.over.is_none()).is_some_and(|hold| match sweep {
+        LAUNCH_SWEEP => app && hold.launching,
+        DRAIN_SWEEP => app && !hold.launching,
+        IMAGE_SWEEP => !app,
+        _ => false,
+    })
 }

@@ -7,11 +7,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::autoscaling::Transition;
 use lifecycle_lab::{Call, World};
 
-use super::life::{Hold, Life};
+use super::life::{Hold, Life, is_found_by};
 use super::rules::MIN_SWEEPS;
 use super::{Observer, RunSeen};
 use crate::invariant::Invariant;
-use crate::scene::{APPS, DRAIN_SWEEP, FOREIGN, IMAGE_SWEEP, LAUNCH_SWEEP, is_foreign, leaves_images};
+use crate::scene::{APPS, FOREIGN, IMAGE_SWEEP, is_foreign, leaves_images};
 
 /// A run reads how work is, and prolongs the wait so much later at most: terminate-drainer's time limit.
 const LAG: TimeDelta = TimeDelta::seconds(60);
@@ -25,17 +25,6 @@ const CALLS_PER_GROUP: usize = 6;
 /// Calls for each wait: a look at the agent and at the work, its start or cancellation, and the completion, some of
 /// them in pages or twice.
 const CALLS_PER_WAIT: usize = 10;
-
-/// Whether a sweep finds the wait of this instance.
-pub(super) fn is_found_by(sweep: &str, life: &Life) -> bool {
-    let app = life.group.starts_with(APPS);
-    life.hold.as_ref().filter(|hold| hold.over.is_none()).is_some_and(|hold| match sweep {
-        LAUNCH_SWEEP => app && hold.launching,
-        DRAIN_SWEEP => app && !hold.launching,
-        IMAGE_SWEEP => !app,
-        _ => false,
-    })
-}
 
 impl Observer {
     /// A wait was prolonged. Is there work for it that has not run out of its own time?
