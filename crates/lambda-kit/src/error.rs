@@ -12,6 +12,9 @@ use crate::transient::{is_busy, is_expired, is_transient};
 /// characters and stay whole.
 pub const MAX_FOREIGN_CHARS: usize = 200;
 
+/// Maximum of characters of AWS's own text about an error. It is mostly names: who is not allowed to call what.
+const MAX_MESSAGE_CHARS: usize = 1_000;
+
 /// Maximum of bytes of an error's message.
 const MAX_CHAIN_BYTES: usize = 4_096;
 
@@ -133,7 +136,8 @@ impl AwsFailure {
             return Self { text: chain(error), transient };
         };
         let code = cut(service.code().unwrap_or("no error code"));
-        let message = cut(&without_uuids(service.message().unwrap_or("no message")));
+        let message = without_uuids(service.message().unwrap_or("no message"));
+        let message = cut_to(MAX_MESSAGE_CHARS, &message);
         let request = error.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
         Self { text: format!("{code}: {message}{request}"), transient }
     }
@@ -152,7 +156,11 @@ impl AwsFailure {
 
 /// A text from outside, cut to [`MAX_FOREIGN_CHARS`] characters and one that shows the cut.
 pub fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_FOREIGN_CHARS) {
+    cut_to(MAX_FOREIGN_CHARS, text)
+}
+
+fn cut_to(max: usize, text: &str) -> String {
+    match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}{CUT_MARK}", &text[..end]),
         None => text.to_owned(),
     }
