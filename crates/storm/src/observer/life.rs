@@ -102,9 +102,9 @@ impl ImageSeen {
         self.state != "pending" && self.since <= time || self.ends() <= time
     }
 
-    /// When ami-snapshotter no longer waits for it.
+    /// When ami-snapshotter no longer waits for it. AWS shows whole seconds.
     pub(super) fn ends(&self) -> DateTime<Utc> {
-        self.made + IMAGE_TIMEOUT
+        self.made + IMAGE_TIMEOUT - TimeDelta::seconds(1)
     }
 }
 
