@@ -233,7 +233,7 @@ impl Context {
                 Effect::More
             }
             Step::LookForExcuse => {
-                seen.excuse = Some(self.excuse(wait, seen).await);
+                seen.excuse = Some(self.excuse(wait, seen, invocation).await);
                 Effect::More
             }
             Step::Send { again } => {

@@ -4,9 +4,12 @@
 //! AWS calls: `autoscaling:DescribeAutoScalingInstances`, and of `lifecycle_core::pending` `DescribeScalingActivities`
 //! and `DescribeLifecycleHooks`.
 
+use std::future::Future;
+
 use aws_sdk_autoscaling::types::AutoScalingInstanceDetails;
 use chrono::TimeDelta;
-use lambda_kit::Error;
+use lambda_kit::retry::pauses;
+use lambda_kit::{Error, Invocation};
 use lifecycle_core::pending::{HookTimers, MAX_WAIT_AGE};
 use lifecycle_core::{Transition, Wait};
 use tracing::debug;
@@ -72,8 +75,8 @@ impl Context {
     }
 
     /// Why it is no failure that the instance of `wait` can't be reached. What can't be read is no excuse.
-    pub(crate) async fn excuse(&self, wait: &Wait, seen: &Observed) -> Excuse {
-        let instance = self.instance(&wait.instance).await.unwrap_or_else(|error| {
+    pub(crate) async fn excuse(&self, wait: &Wait, seen: &Observed, invocation: &Invocation) -> Excuse {
+        let instance = repeated(invocation, || self.instance(&wait.instance)).await.unwrap_or_else(|error| {
             debug!(error = error.chain(), "the instance's state could not be read");
             None
         });
@@ -85,7 +88,8 @@ impl Context {
             return Excuse::of(dies_in_pool, is_unhealthy, "");
         }
         let since = seen.began - MAX_WAIT_AGE;
-        match self.asgs.termination(&wait.group, &wait.instance, since, seen.began).await {
+        let look = || self.asgs.termination(&wait.group, &wait.instance, since, seen.began);
+        match repeated(invocation, look).await {
             Ok(activity) => {
                 Excuse::of(false, false, &activity.map(|activity| activity.cause).unwrap_or_default())
             }
@@ -102,6 +106,23 @@ impl Context {
         let answer = answer.map_err(|error| Error::aws("DescribeAutoScalingInstances", &error))?;
         Ok(answer.auto_scaling_instances.unwrap_or_default().into_iter().next())
     }
+}
+
+/// Repeats a look that fails transiently, for a quarter of the run's time. A wrong failure would ring an alarm.
+async fn repeated<T, F: Future<Output = Result<T, Error>>>(
+    invocation: &Invocation,
+    look: impl Fn() -> F,
+) -> Result<T, Error> {
+    let until = invocation.elapsed() + invocation.time_left() / 4;
+    for pause in pauses() {
+        match look().await {
+            Err(error) if error.is_transient() && invocation.elapsed() + pause < until => {
+                tokio::time::sleep(pause).await;
+            }
+            done => return done,
+        }
+    }
+    unreachable!("the pauses are endless")
 }
 
 fn is_unhealthy(instance: &AutoScalingInstanceDetails) -> bool {

@@ -400,6 +400,8 @@ async fn an_instance_that_was_killed_is_let_go_at_once_and_is_no_failure() {
         }
         scene.fail();
         set_agent(&scene, Ping::Unregistered);
+        // The look at its health is throttled, which makes no failure of it.
+        scene.lab.faults().script("DescribeAutoScalingInstances", [Throttle; 5]);
         let waited = scene.released(HOUR).await.unwrap();
         assert!(waited < if by_event { 20 } else { 90 }, "{waited} s");
         assert_eq!((scene.completions(), commands(&scene).len()), (vec!["ABANDON".to_owned()], 0));
