@@ -95,6 +95,8 @@ pub struct Config {
 
 impl Configuration for Config {
     fn read(parser: &mut Parser<'_>) -> Self {
+        // Only for the description: the work reads the live configuration.
+        parser.optional(CURRENT_ASG_NAME, |stored| Ok::<_, String>(stored.to_owned()));
         Self {
             function: parser.function(NAME),
             no_reboot: parser.get(NO_REBOOT, "true", truth),

@@ -79,9 +79,9 @@ async fn an_unplanned_termination() {
           TagSpecification.1.Tag.6.Key=lifecycle/cause
           TagSpecification.1.Tag.6.Value=health-check-ec2
           TagSpecification.1.Tag.7.Key=lifecycle/cause-text
-          TagSpecification.1.Tag.7.Value=At 2026-11-21T08:01:17Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
+          TagSpecification.1.Tag.7.Value=At 2026-11-21T08:01:19Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
           TagSpecification.1.Tag.8.Key=lifecycle/time
-          TagSpecification.1.Tag.8.Value=2026-11-21T08:01:22Z
+          TagSpecification.1.Tag.8.Value=2026-11-21T08:01:24Z
           TagSpecification.2.ResourceType=snapshot
           TagSpecification.2.Tag.1.Key=lifecycle/function
           TagSpecification.2.Tag.1.Value=ami-snapshotter
@@ -96,9 +96,9 @@ async fn an_unplanned_termination() {
           TagSpecification.2.Tag.6.Key=lifecycle/cause
           TagSpecification.2.Tag.6.Value=health-check-ec2
           TagSpecification.2.Tag.7.Key=lifecycle/cause-text
-          TagSpecification.2.Tag.7.Value=At 2026-11-21T08:01:17Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
+          TagSpecification.2.Tag.7.Value=At 2026-11-21T08:01:19Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
           TagSpecification.2.Tag.8.Key=lifecycle/time
-          TagSpecification.2.Tag.8.Value=2026-11-21T08:01:22Z
+          TagSpecification.2.Tag.8.Value=2026-11-21T08:01:24Z
           => ok
         {"action.id":"63f8fe17","asg.name":"web","cause":"health-check-ec2","hook.name":"dying","image.id":"ami-09bc3246c7d5b1f08","instance.id":"i-0412a4de2c53d7454","outcome":"image-requested"}
     "#]]).await;

@@ -56,6 +56,7 @@ fn launch_logger_gets_launches() {
             LaunchRule: launch-logger/launch-from-warm-pool
             LaunchRule: launch-logger/launch-into-warm-pool
             LaunchRule: launch-logger/malformed-refused
+            LaunchRule: launch-logger/replace-root-volume
             LaunchRule: terminate-drainer/launch
         "#]],
     );
@@ -68,16 +69,21 @@ fn terminate_drainer_gets_both_transitions_and_commands_that_ended() {
         &[("AutoScalingGroups", "web*"), HOOKS],
         expect![[r#"
             LifecycleRule: ami-snapshotter/launch
+            LifecycleRule: ami-snapshotter/replace-root-volume
             LifecycleRule: ami-snapshotter/return-to-warm-pool
             LifecycleRule: ami-snapshotter/terminate
+            LifecycleRule: ami-snapshotter/terminate-in-warm-pool
             LifecycleRule: ecs-scheduler/lifecycle-event-refused
             LifecycleRule: launch-logger/launch
             LifecycleRule: launch-logger/launch-from-warm-pool
             LifecycleRule: launch-logger/launch-into-warm-pool
             LifecycleRule: launch-logger/malformed-refused
+            LifecycleRule: launch-logger/replace-root-volume
             LifecycleRule: launch-logger/terminate-refused
             CommandRule: terminate-drainer/command-success
+            CommandRule: terminate-drainer/command-timed-out
             LifecycleRule: terminate-drainer/launch
+            LifecycleRule: terminate-drainer/replace-root-volume
             LifecycleRule: terminate-drainer/return-to-warm-pool
             LifecycleRule: terminate-drainer/terminate
         "#]],
@@ -93,17 +99,21 @@ fn ami_snapshotter_gets_both_transitions_and_images_that_ended() {
             ImageRule: ami-snapshotter/image-available
             ImageRule: ami-snapshotter/image-failed
             LifecycleRule: ami-snapshotter/launch
+            LifecycleRule: ami-snapshotter/replace-root-volume
             LifecycleRule: ami-snapshotter/return-to-warm-pool
             LifecycleRule: ami-snapshotter/terminate
+            LifecycleRule: ami-snapshotter/terminate-in-warm-pool
             LifecycleRule: ecs-scheduler/lifecycle-event-refused
             LifecycleRule: launch-logger/launch
             LifecycleRule: launch-logger/launch-from-warm-pool
             LifecycleRule: launch-logger/launch-into-warm-pool
             LifecycleRule: launch-logger/malformed-refused
+            LifecycleRule: launch-logger/replace-root-volume
             LifecycleRule: launch-logger/terminate-refused
             ImageRule: lt-ami-refresher/image-available
             ImageRule: terminate-drainer/ami-refused
             LifecycleRule: terminate-drainer/launch
+            LifecycleRule: terminate-drainer/replace-root-volume
             LifecycleRule: terminate-drainer/return-to-warm-pool
             LifecycleRule: terminate-drainer/terminate
         "#]],
