@@ -95,8 +95,8 @@ pub struct Config {
 
 impl Configuration for Config {
     fn read(parser: &mut Parser<'_>) -> Self {
-        // Only for the description: the work reads the live configuration.
-        parser.optional(CURRENT_ASG_NAME, |stored| Ok::<_, String>(stored.to_owned()));
+        // For the description only: the function reads it anew in each run, since it writes it itself.
+        parser.optional(CURRENT_ASG_NAME, |text| Ok::<_, String>(text.to_owned()));
         Self {
             function: parser.function(NAME),
             no_reboot: parser.get(NO_REBOOT, "true", truth),

@@ -41,6 +41,9 @@ const SHOP_HEARTBEAT: i32 = 3_600;
 /// What the drain runs; where the script says so it is really run on this machine.
 const COMMAND: &str = "echo application stopped";
 
+/// A silent agent is waited for: two minutes until it counts as unreachable, then the next sweep, then its calls.
+const SILENCE: TimeDelta = TimeDelta::seconds(120 + 300 + 5);
+
 /// The drainer's time limit: it starts or finishes a drain in a fraction of a second.
 const DRAINER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -212,7 +215,7 @@ async fn scale_in(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyh
         part(0, Some("Success"), JOURNEY),
         part(1, Some("Success"), JOURNEY),
         part(2, Some("Success"), JOURNEY),
-        part(3, None, JOURNEY),
+        part(3, None, SILENCE),
         part(4, Some("Failed"), JOURNEY),
         part(5, Some("Success"), TimeDelta::from_std(SWEEP_INTERVAL)? + JOURNEY),
     ];

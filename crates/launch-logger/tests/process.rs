@@ -5,6 +5,9 @@
 
 mod common;
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{NAME, sample, scene_at};
@@ -247,4 +250,23 @@ async fn a_description_is_the_configuration_of_the_binary() {
     });
     assert_eq!(scene.invoke(fresh("describe", &scene)).await.unwrap(), expected);
     assert!(outcomes(&scene).is_empty());
+}
+
+/// What standard output does not take, the metric of the failure included, is on standard error.
+#[tokio::test]
+async fn a_launch_that_could_not_be_recorded_is_told_although_standard_output_is_full() {
+    let scene = scene_at(testkit::now()).await;
+    let script = Path::new(env!("CARGO_TARGET_TMPDIR")).join("full");
+    fs::write(&script, format!("#!/bin/sh\nexec {} >/dev/full\n", env!("CARGO_BIN_EXE_launch-logger")))
+        .unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    testkit::deploy_binary(&scene.lab, NAME, script.to_str().unwrap(), &[], Duration::from_secs(10));
+    let answer = scene.invoke(fresh("launch", &scene)).await.unwrap();
+    let answered = ["outcome", "action.result", "failure"].map(|field| answer[field].as_str().unwrap());
+    assert_eq!(answered, ["completed", "ABANDON", "not-recorded"]);
+    let logs = testkit::logs_with(&scene.lab, &[r#""Failures":1"#, r#""Outcomes":1"#]).await;
+    let lines: Vec<Value> = logs.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let [warning, handled] = &lines[..] else { panic!("{logs:#?}") };
+    assert_eq!((&warning["level"], &warning["failure"]), (&json!("WARN"), &json!("not-recorded")));
+    assert_eq!((&handled["level"], &handled["outcome"]), (&json!("INFO"), &json!("completed")));
 }

@@ -16,7 +16,7 @@ use launch_logger::{AUTO_SCALING_GROUPS, Context, LIFECYCLE_HOOKS};
 use lifecycle_lab::faults::CallFault::{AccessDenied, CutAfter};
 use lifecycle_lab::faults::EventFault::{Delayed, Doubled, Lost};
 use lifecycle_lab::{Lab, World};
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{LAUNCHING, TERMINATING};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -166,6 +166,26 @@ async fn both_pauses_of_a_warm_pool_are_launches_and_the_way_back_is_none() {
     lab.sleep(Duration::from_secs(1_800)).await;
     reaches(&lab, "Warmed:Pending:Wait", 1).await;
     assert_eq!((ways().len(), testkit::completions(&lab).len()), (2, 2), "{:#?}", testkit::calls(&lab, NAME));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_root_volume_was_replaced_goes_on_by_its_event_or_by_the_sweep() {
+    for (fault, action) in [(None, json!("ReplaceRootVolume")), (Some(Lost), Value::Null)] {
+        let (lab, operator) = lab();
+        deploy_swept(&lab, &SWEPT, Duration::ZERO).await;
+        testkit::create_group(&operator, "web", 1, &[("record", LAUNCHING, 300, "ABANDON")]).await;
+        reaches(&lab, "InService", 1).await;
+        let instance = lab.world(|world| world.autoscaling.instances().next().unwrap().id.clone());
+        fault.into_iter().for_each(|fault| every_event(&lab, fault));
+        lab.world(|world| world.replace_root_volume(&instance));
+        leaves(&lab, "InService").await;
+        reaches(&lab, "InService", 1).await;
+        assert_eq!(testkit::state(&lab, &instance), "InService", "it lives on");
+        let records = lines_with(&lab, "record", "launch");
+        let actions: Vec<_> = records.iter().map(|record| &record["action"]).collect();
+        assert_eq!(actions, [&json!("Launch"), &action], "{records:#?}");
+        assert_eq!(testkit::completions(&lab), ["CONTINUE"; 2]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,10 +213,14 @@ fn within(field: &'static str, content: Result<Content, Error>) -> Result<Conten
 
 /// Reads the content of the envelopes.
 fn received(content: Result<Content, Error>) -> Received<Message> {
-    let origin = content.as_ref().map(|content| Origin::of(&content.value)).unwrap_or_default();
+    let mut origin = content.as_ref().map(|content| Origin::of(&content.value)).unwrap_or_default();
     let message = content.and_then(|Content { value, fields }| {
         fields.into_iter().fold(message(value), |read, field| in_field(field, read))
     });
+    // A notice is ignored wherever it comes from.
+    if matches!(message, Ok(Message::Notice(_))) {
+        origin = Origin::default();
+    }
     let about = match &message {
         Ok(Message::Action(action)) => action.wait.fields(),
         _ => Map::new(),

@@ -323,6 +323,16 @@ fn the_same_event_is_read_through_every_envelope() {
 }
 
 #[test]
+fn a_notice_has_no_origin_because_it_is_ignored_wherever_it_comes_from() {
+    let test = json!({ "Event": "autoscaling:TEST_NOTIFICATION", "AccountId": "123456789012" });
+    let other = json!({ "Event": "autoscaling:EC2_INSTANCE_LAUNCH", "AccountId": "123456789012" });
+    for (payload, account) in [(test, None), (other, Some("123456789012"))] {
+        let Payload::One(received) = read(payload.clone()).unwrap() else { panic!("{payload}") };
+        assert_eq!(received.origin.account.as_deref(), account, "{payload}");
+    }
+}
+
+#[test]
 fn a_name_longer_than_aws_allows_is_refused_before_it_reaches_a_log() {
     let mut event = sample();
     event["detail"]["AutoScalingGroupName"] = "x".repeat(256).into();
