@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::Error;
-use crate::error::cut;
 
 /// Variable that Lambda sets: the deployed name of the function.
 pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
@@ -93,7 +92,7 @@ impl<'a> Parser<'a> {
             None => Err("is not UTF-8".to_owned()),
             Some(value) => read(value).map_err(|error| error.to_string()),
         };
-        Some(read.map_err(|error| self.errors.push(format!("{name}: {}", cut(&error)))).ok())
+        Some(read.map_err(|error| self.errors.push(format!("{name}: {error}"))).ok())
     }
 
     /// Sets the value of `name` that `{"action":"describe"}` answers: for secrets, and for defaults that are no text.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_lab::autoscaling::{Hook, Transition};
-use lifecycle_lab::ec2::{Image, ImageState, InstanceState};
+use lifecycle_lab::ec2::InstanceState;
 use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::run_command::Ping;
 use lifecycle_lab::{Call, Lab, Moment, Run, RunError, Sight, What, World};
@@ -91,6 +91,8 @@ pub(crate) struct Observer {
     runs: BTreeMap<String, RunSeen>,
     template: TemplateSeen,
     reports: Reports,
+    /// When images failed.
+    failed_images: BTreeMap<String, DateTime<Utc>>,
     /// When a call of each function was last disturbed.
     disturbed: BTreeMap<String, DateTime<Utc>>,
     /// Sweeps that have ended.
@@ -115,6 +117,7 @@ impl Observer {
             runs: BTreeMap::new(),
             template: TemplateSeen::default(),
             reports: Reports::default(),
+            failed_images: BTreeMap::new(),
             disturbed: BTreeMap::new(),
             sweeps: Vec::new(),
             hour: (0, 0),
@@ -215,8 +218,9 @@ impl Observer {
                 let what = format!("a launch of {} failed at {at}: {why}", activity.group);
                 self.violate(Invariant::LaunchSucceeds, what);
             }
-            Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
+            Sight::Activity(activity) if !activity.description.starts_with("Launching") => {
                 let Some(life) = self.lives.get_mut(&activity.instance) else { return };
+                life.cancelled |= activity.status == "Cancelled";
                 if life.cause != activity.cause {
                     life.cause.clone_from(&activity.cause);
                     let state =
@@ -226,6 +230,7 @@ impl Observer {
             }
             Sight::Command { instance, command, status } => {
                 self.instances_of.insert(command.clone(), instance.clone());
+                let status = if *status == "TimedOut" { self.details_of(command) } else { *status };
                 let Some(life) = self.lives.get_mut(instance) else { return };
                 let first = || CommandSeen { sent: at, statuses: Vec::new() };
                 life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
@@ -236,6 +241,9 @@ impl Observer {
                 self.see_backup(at, image, state);
             }
             Sight::Image { image, state, .. } => {
+                if *state == "failed" {
+                    self.failed_images.insert(image.clone(), at);
+                }
                 let id = self.instances_of.get(image).cloned().unwrap_or_default();
                 let Some(life) = self.lives.get_mut(&id) else {
                     if *state != "pending" {
@@ -248,12 +256,10 @@ impl Observer {
                     life.images.entry(image.clone()).or_insert(ImageSeen { made: at, state, since: at });
                 (seen.state, seen.since) = (state, at);
                 if made && let Some(group) = self.groups.get_mut(&life.group) {
-                    let lives = |id: &String| {
-                        let failed = |found: &Image| found.state == ImageState::Failed;
-                        !self.lab.world(|world| world.ec2.image(id).is_none_or(failed))
-                    };
                     let recent = group.images.iter().filter(|(made, _)| *made > at - TimeDelta::hours(1));
-                    if recent.filter(|(_, id)| lives(id)).count() >= MAX_IMAGES_PER_HOUR {
+                    if recent.filter(|(_, id)| !self.failed_images.contains_key(id)).count()
+                        >= MAX_IMAGES_PER_HOUR
+                    {
                         *self.tally.limits.entry("an image beyond MAX_IMAGES_PER_HOUR").or_default() += 1;
                     }
                     group.images.push((at, image.clone()));
@@ -350,7 +356,7 @@ impl Observer {
 
     fn faulted(&mut self, fault: EventFault, event: &Value) {
         *self.tally.events.entry(format!("{fault:?}")).or_default() += 1;
-        if fault == EventFault::Lost
+        if matches!(fault, EventFault::Lost | EventFault::Delayed)
             && let Some(hold) = self.hold_of(event)
         {
             hold.lost = true;
@@ -383,7 +389,8 @@ impl Observer {
                 }
             }
         }
-        if call.service == "autoscaling" {
+        // A call that the bucket refuses takes nothing from it.
+        if call.service == "autoscaling" && !is_throttle(call.outcome) {
             self.count_call(at);
         }
         if !disturbed {
@@ -490,6 +497,14 @@ impl Observer {
             }
             What::Seen(_) | What::Logged { .. } => Vec::new(),
         }
+    }
+
+    /// Why a command timed out, as AWS details it.
+    fn details_of(&self, command: &str) -> &'static str {
+        self.lab.world(|world| {
+            let found = world.run_command.commands().iter().rev().find(|one| one.id == command);
+            found.and_then(|one| one.invocations.first()).map_or("TimedOut", |one| one.status_details)
+        })
     }
 
     /// Whether the instances of a group leave service past no hook.

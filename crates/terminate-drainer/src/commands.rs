@@ -20,6 +20,7 @@ use aws_sdk_ssm::types::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use lambda_kit::aws::time;
+use lambda_kit::error::cut;
 use lambda_kit::retry::pauses;
 use lambda_kit::transient::is_throttle;
 use lambda_kit::{Error, Invocation};
@@ -353,7 +354,7 @@ impl Commands {
             requested: invocation.requested_date_time().and_then(time).unwrap_or_default(),
             again: comment.again,
             status: status.to_owned(),
-            detail: invocation.status_details().unwrap_or(status).to_owned(),
+            detail: cut(invocation.status_details().unwrap_or(status)),
             // Steps that are skipped or succeed have 0.
             exit_code: codes().find(|code| *code != 0).or_else(|| codes().next()).unwrap_or(NO_RESPONSE),
             has_begun: codes().any(|code| code != NO_RESPONSE),

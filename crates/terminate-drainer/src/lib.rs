@@ -199,7 +199,7 @@ impl Context {
         }
 
         // Report.
-        Ok(report(&case, &seen, &self.config, step, effect))
+        Ok(report(wait, &seen, &self.config, step, effect == Effect::AlreadyFinished))
     }
 
     /// Decides and carries out step after step. Returns the last step and its effect.

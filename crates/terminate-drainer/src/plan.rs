@@ -21,6 +21,10 @@ pub(crate) const MIN_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 /// up.
 const DELIVERY_GRACE_PERIOD: Duration = Duration::from_secs(5);
 
+/// How long after the start of its scaling activity a sweep leaves a wait to its event. The event arrives within
+/// seconds, and Run Command lists its command a second later. A sweep that does not see it would send another one.
+const EVENT_TIME: Duration = Duration::from_secs(15);
+
 /// The first pause between two polls of a command. Each pause is 1.5 times the one before.
 const INITIAL_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -270,6 +274,11 @@ fn without_command(seen: &Observed, config: &Config, now: DateTime<Utc>) -> Step
         // No time is left for any work.
         (Trigger::Reconcile { ends: Ends::ForGood, .. }, _) => Step::Complete(Ending::Cut),
         (_, None) => Step::LookAtAgent,
+        (Trigger::Reconcile { ends: Ends::Later, .. }, Some(Agent::Online))
+            if since(seen.began, now) < EVENT_TIME =>
+        {
+            Step::LeaveToSweep
+        }
         (_, Some(Agent::Online)) => Step::Send { again: false },
         (_, Some(_)) if !seen.has_looked => Step::LookForCommand,
         (trigger, Some(agent)) if may_yet_come(seen, agent, config, now) => match trigger {

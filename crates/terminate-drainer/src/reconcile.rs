@@ -80,7 +80,8 @@ impl Context {
             (Step::KeepAlive, _) => Did::Heartbeat,
             _ => Did::Waits,
         };
-        let warning = report(&case, &seen, &self.config, step, effect).warnings.pop();
+        let warning =
+            report(wait, &seen, &self.config, step, effect == Effect::AlreadyFinished).warnings.pop();
         Ok(Handled { did, warning })
     }
 }

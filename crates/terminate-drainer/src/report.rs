@@ -9,33 +9,25 @@ use crate::config::Config;
 use crate::drain::Agent;
 use crate::outcome::{COMMAND_RUNNING, COMMAND_SENT, LEFT_TO_SWEEP};
 use crate::plan::{self, Ending, Excuse, Observed, Step};
-use crate::{Case, Effect};
 
-/// Makes the answer about a wait.
-pub(crate) fn report(
-    case: &Case<'_>,
-    seen: &Observed,
-    config: &Config,
-    step: Step,
-    effect: Effect,
-) -> Answer {
-    let wait = case.wait;
+/// Makes the answer about a wait. `has_ended` is whether the step found that the wait had already ended.
+pub(crate) fn report(wait: &Wait, seen: &Observed, config: &Config, step: Step, has_ended: bool) -> Answer {
     let with_command = |answer: Answer| match &seen.command {
         Some(command) => answer.with("command.id", command.id.as_str()),
         None => answer,
     };
-    match (step, effect) {
-        (_, Effect::AlreadyFinished) => with_command(wait.answer(ALREADY_FINISHED)),
-        (Step::Complete(ending), _) => {
+    match step {
+        _ if has_ended => with_command(wait.answer(ALREADY_FINISHED)),
+        Step::Complete(ending) => {
             let answer = with_command(wait.answer(COMPLETED));
             completed(answer, wait, seen, config, ending)
         }
-        (Step::AwaitAgent, _) => wait
+        Step::AwaitAgent => wait
             .answer(LEFT_TO_SWEEP)
             .with("reason", format!("{}; the sweep sends the commands", agent_to_come(seen.agent, wait))),
-        (Step::LeaveToSweep, _) if seen.leaves_cancelled => with_command(wait.answer(LEFT_TO_SWEEP))
+        Step::LeaveToSweep if seen.leaves_cancelled => with_command(wait.answer(LEFT_TO_SWEEP))
             .with("reason", "the commands were cancelled before they began; they are sent once more"),
-        (Step::LeaveToSweep, _) => with_command(wait.answer(LEFT_TO_SWEEP))
+        Step::LeaveToSweep => with_command(wait.answer(LEFT_TO_SWEEP))
             .with("reason", "the commands outlast this run; the sweep completes the action"),
         _ if seen.sent => with_command(wait.answer(COMMAND_SENT)),
         _ => with_command(wait.answer(COMMAND_RUNNING)),

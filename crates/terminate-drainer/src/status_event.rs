@@ -14,7 +14,7 @@ use crate::config::WaitMode;
 use crate::drain::{Drain, End};
 use crate::plan::{Observed, Step, Trigger};
 use crate::report::report;
-use crate::{Case, Context};
+use crate::{Case, Context, Effect};
 
 /// Statuses of an invocation that has ended.
 const ENDED: [&str; 4] = ["Success", "Failed", "TimedOut", "Cancelled"];
@@ -86,7 +86,7 @@ impl Context {
         }
 
         // Report.
-        Ok(report(&case, &seen, &self.config, step, effect))
+        Ok(report(&wait, &seen, &self.config, step, effect == Effect::AlreadyFinished))
     }
 
     /// The wait of a command, if it may still last. Names that were too long for the comment are looked up. A command

@@ -38,6 +38,14 @@ impl Context {
         }
         if state.starts_with("Warmed:Terminating") {
             seen.excuse = Some(Excuse::InPool);
+        } else if is_unhealthy(&instance) {
+            seen.excuse = Some(Excuse::Unhealthy);
+        }
+        // An instance that ends has no later wait, but for a release after retention, which is looked up in any case.
+        let ends = seen.transition == Transition::Terminating
+            && case.action.is_some_and(|action| action.destination.as_deref() == Some("EC2"));
+        if ends {
+            return Ok(Effect::More);
         }
         let id = [wait.instance.as_str()].into();
         let present = match self.asgs.running_activities(&wait.group, &id, seen.began - MAX_WAIT_AGE).await {
@@ -72,9 +80,7 @@ impl Context {
         let dies_in_pool = instance.as_ref().is_some_and(|instance| {
             instance.lifecycle_state().is_some_and(|state| state.starts_with("Warmed:Terminating"))
         });
-        let is_unhealthy = instance.as_ref().is_some_and(|instance| {
-            instance.health_status().is_some_and(|health| health.eq_ignore_ascii_case("unhealthy"))
-        });
+        let is_unhealthy = instance.as_ref().is_some_and(is_unhealthy);
         if dies_in_pool || is_unhealthy || seen.transition != Transition::Terminating {
             return Excuse::of(dies_in_pool, is_unhealthy, "");
         }
@@ -96,4 +102,8 @@ impl Context {
         let answer = answer.map_err(|error| Error::aws("DescribeAutoScalingInstances", &error))?;
         Ok(answer.auto_scaling_instances.unwrap_or_default().into_iter().next())
     }
+}
+
+fn is_unhealthy(instance: &AutoScalingInstanceDetails) -> bool {
+    instance.health_status().is_some_and(|health| health.eq_ignore_ascii_case("unhealthy"))
 }

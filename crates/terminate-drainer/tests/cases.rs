@@ -7,8 +7,9 @@ mod common;
 
 use std::time::Duration;
 
+use aws_sdk_autoscaling::types::{InstanceLifecyclePolicy, RetentionAction, RetentionTriggers};
 use aws_sdk_ssm::Client as Ssm;
-use common::{LIFECYCLE_EVENT, STATUS_EVENT, Setting, commands};
+use common::{LAUNCH_EVENT, LIFECYCLE_EVENT, STATUS_EVENT, Setting, commands};
 use lambda_kit::{Invocation, Output};
 use lifecycle_lab::What;
 use lifecycle_lab::faults::CallFault::{AccessDenied, Hang, Refused, Throttle};
@@ -562,6 +563,110 @@ async fn a_drain_that_outlasts_the_global_timeout_is_answered_before_it() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_root_volume_is_replaced_is_drained_kept_alive_and_healed() {
+    for event in [None, Some(EventFault::Lost)] {
+        let setting = Setting { heartbeat: 600, script: takes(2_000), ..Setting::default() };
+        let scene = setting.with("ON_FAILURE", "ABANDON").swept().scene().await;
+        scene.lab.faults().script_events(LIFECYCLE_EVENT, event);
+        scene.lab.faults().script_events(STATUS_EVENT, event.into_iter().cycle().take(9));
+        scene.lab.world(|world| world.replace_root_volume(&scene.instance));
+        scene.waits().await;
+        assert_eq!(scene.state(), "ReplacingRootVolume:Wait");
+        scene.released(HOUR).await.unwrap();
+        assert_eq!((scene.completions(), commands(&scene).len()), (vec!["CONTINUE".to_owned()], 1));
+        assert!(count(&scene, "RecordLifecycleActionHeartbeat: ok") >= 3, "{:#?}", scene.calls());
+        assert_eq!((failures(&scene).await.len(), scene.lab.failures().len()), (0, 0));
+        let serves = |world: &lifecycle_lab::World| {
+            world.autoscaling.instance(&scene.instance).is_some_and(|one| one.state == "InService")
+        };
+        assert!(scene.lab.until(HOUR, serves).await, "{}", scene.state());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_was_retained_before_goes_on_and_gets_nothing() {
+    for event in [None, Some(EventFault::Lost)] {
+        let setting = Setting { script: Script { exit_code: 1, ..takes(5) }, ..Setting::default() };
+        let scene = setting.with("ON_FAILURE", "ABANDON").swept().scene().await;
+        let triggers = RetentionTriggers::builder().terminate_hook_abandon(RetentionAction::Retain).build();
+        let policy = InstanceLifecyclePolicy::builder().retention_triggers(triggers).build();
+        let update = scene.operator.update_auto_scaling_group().auto_scaling_group_name("web");
+        update.instance_lifecycle_policy(policy).send().await.unwrap();
+        scene.scale_in().await;
+        let is = |state: &'static str| {
+            let id = scene.instance.clone();
+            move |world: &lifecycle_lab::World| {
+                world.autoscaling.instance(&id).is_some_and(|one| one.state == state)
+            }
+        };
+        assert!(scene.lab.until(HOUR, is("Terminating:Retained")).await, "{}", scene.state());
+        scene.lab.faults().script_events(LIFECYCLE_EVENT, event);
+        let end = scene.operator.terminate_instance_in_auto_scaling_group().instance_id(&scene.instance);
+        end.should_decrement_desired_capacity(false).send().await.unwrap();
+        assert!(scene.lab.until(HOUR, is("Terminating:Proceed")).await, "{}", scene.state());
+        assert_eq!(
+            (scene.completions(), commands(&scene).len()),
+            (vec!["ABANDON".to_owned(), "CONTINUE".to_owned()], 1)
+        );
+        assert_eq!(failures(&scene).await, ["drain-failed"], "of the first termination");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_launch_was_abandoned_rings_nothing() {
+    for event in [None, Some(EventFault::Lost)] {
+        let setting = Setting::default().swept();
+        let scene = Setting { sweep: Some(MINUTE), ..setting }.scene().await;
+        scene.lab.faults().script_events(LAUNCH_EVENT, [EventFault::Lost; 9]);
+        scene.lab.faults().script_events(LIFECYCLE_EVENT, event);
+        scene.lab.world(|world| world.run_command.set_registration("web", None));
+        let boot =
+            scene.operator.put_lifecycle_hook().auto_scaling_group_name("web").lifecycle_hook_name("boot");
+        let boot = boot.lifecycle_transition(LAUNCHING).heartbeat_timeout(30).default_result("ABANDON");
+        boot.send().await.unwrap();
+        testkit::resize(&scene.operator, "web", 2).await;
+        let done = scene.lab.until(HOUR, |_| !scene.completions().is_empty()).await;
+        assert!(done, "{:#?}", scene.calls());
+        assert_eq!((scene.completions()[0].as_str(), failures(&scene).await.len()), ("CONTINUE", 0));
+        if event.is_none() {
+            let lines = lines(&scene).await;
+            let completed = lines.iter().find(|line| line["outcome"] == "completed").unwrap();
+            assert!(
+                completed["reason"].as_str().unwrap().contains("the launch was abandoned"),
+                "{completed}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_dies_stopped_in_its_warm_pool_goes_at_once_and_rings_nothing() {
+    for event in [None, Some(EventFault::Lost)] {
+        let setting = Setting::default().with("DELIVERY_TIMEOUT", "30m").swept();
+        let scene = Setting { sweep: Some(MINUTE), ..setting }.scene().await;
+        let pool =
+            scene.operator.put_warm_pool().auto_scaling_group_name("web").max_group_prepared_capacity(2);
+        pool.send().await.unwrap();
+        let rests = |world: &lifecycle_lab::World| {
+            world.autoscaling.instances().any(|instance| instance.state == "Warmed:Stopped")
+        };
+        assert!(scene.lab.until(HOUR, rests).await);
+        scene.lab.faults().script_events(LIFECYCLE_EVENT, event);
+        scene.operator.delete_warm_pool().auto_scaling_group_name("web").send().await.unwrap();
+        let waits = |world: &lifecycle_lab::World| {
+            world.autoscaling.instances().any(|instance| instance.state == "Warmed:Terminating:Wait")
+        };
+        assert!(scene.lab.until(HOUR, waits).await);
+        let began = scene.lab.now();
+        assert!(scene.lab.until(HOUR, |world| !waits(world)).await);
+        let waited = (scene.lab.now() - began).num_seconds();
+        assert!(waited < if event.is_none() { 10 } else { 75 }, "{waited} s");
+        assert_eq!((scene.completions(), count(&scene, "SendCommand")), (vec!["CONTINUE".to_owned()], 0));
+        assert_eq!((failures(&scene).await.len(), scene.lab.failures().len()), (0, 0));
+    }
+}
+
 /// Two processes get one event, `apart` milliseconds after one another. Returns how often the commands are sent.
 async fn sendings(lag: u64, apart: u64, in_one_process: bool) -> usize {
     let scene = Setting::default().scene().await;
@@ -586,6 +691,7 @@ async fn sendings(lag: u64, apart: u64, in_one_process: bool) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::print_stdout, reason = "the page quotes the measured numbers")]
 async fn an_event_that_two_processes_get_is_drained_once_if_the_second_comes_after_the_lists_lag() {
     for lag in [500, 1_000, 5_000] {
         let mut twice = Vec::new();

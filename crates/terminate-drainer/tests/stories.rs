@@ -104,7 +104,7 @@ async fn the_whole_conversation_of_a_drain() {
         POST ssm ListCommandInvocations
           Details=true
           Filters.1.key=InvokedAfter
-          Filters.1.value=2026-11-21T08:00:38Z
+          Filters.1.value=2026-11-21T08:00:39Z
           InstanceId=INSTANCE
           => ok
         POST ssm SendCommand

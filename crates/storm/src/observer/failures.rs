@@ -93,11 +93,12 @@ impl Observer {
         }
         let recently = |disturbed: &DateTime<Utc>| at - *disturbed <= LONGEST_RUN;
         // While AWS fails, a run may report what it could not do.
-        if self.disturbed.get(function).is_some_and(recently) && !is_of_work(word) {
+        let disturbed = self.disturbed.get(function).is_some_and(recently);
+        if disturbed && !is_of_work(word) {
             return;
         }
         let may = instances.iter().any(|id| match self.lives.get(id) {
-            Some(life) => self.reportable(life, at).contains(word),
+            Some(life) => self.reportable(life, at, disturbed).contains(word),
             None => self.reports.epitaphs.get(id).is_some_and(|(_, words)| words.contains(word)),
         });
         if !may {
@@ -169,12 +170,12 @@ impl Observer {
 
     /// The instance is gone; a run can still report its failure.
     pub(super) fn remember_reportable(&mut self, at: DateTime<Utc>, life: &Life) {
-        let words = self.reportable(life, at);
+        let words = self.reportable(life, at, true);
         self.reports.epitaphs.insert(life.id.clone(), (at, words));
     }
 
-    /// The failures of an instance's work so far.
-    fn reportable(&self, life: &Life, at: DateTime<Utc>) -> BTreeSet<&'static str> {
+    /// The failures of an instance's work so far. A disturbed run may not know that an instance is ill.
+    fn reportable(&self, life: &Life, at: DateTime<Utc>, disturbed: bool) -> BTreeSet<&'static str> {
         let mut words = BTreeSet::new();
         let failed = life.commands.values().any(|command| match command.ended() {
             Some(ended) => command.status_at(ended) != "Success",
@@ -185,7 +186,7 @@ impl Observer {
         if failed {
             words.insert("drain-failed");
         }
-        if (life.unreachable || undelivered) && !excused {
+        if (life.unreachable || undelivered) && (disturbed || !excused) {
             words.insert("unreachable");
         }
         if life.images.values().any(|image| image.state == "failed" || image.state == "pending") {

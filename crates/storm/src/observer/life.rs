@@ -32,6 +32,8 @@ pub(super) struct Life {
     pub(super) unhooked: bool,
     /// Whether it was ever in a terminating hook.
     pub(super) waited: bool,
+    /// Whether an earlier termination of it was cancelled.
+    pub(super) cancelled: bool,
     /// Whether EC2 had begun to shut it down before Auto Scaling terminated it, as it does with Spot instances.
     pub(super) reclaimed: bool,
     pub(super) commands: BTreeMap<String, CommandSeen>,
@@ -47,6 +49,9 @@ pub(super) struct Life {
     pub(super) history: Vec<String>,
 }
 
+/// Statuses of commands that the instance has.
+const DELIVERED: [&str; 4] = ["InProgress", "Success", "Failed", "ExecutionTimedOut"];
+
 /// A command on an instance.
 pub(super) struct CommandSeen {
     pub(super) sent: DateTime<Utc>,
@@ -61,9 +66,12 @@ impl CommandSeen {
         until_then.last().map_or("Pending", |(_, status)| status)
     }
 
-    /// Whether the instance ever ran it.
+    /// Whether the instance ran it, as far as AWS says. At first, AWS says `InProgress` of every command, and in the end
+    /// `DeliveryTimedOut` also of one whose agent was restarted.
     pub(super) fn was_delivered(&self) -> bool {
-        self.statuses.iter().any(|(_, status)| ["InProgress", "Success", "Failed"].contains(status))
+        let mut since_pending = self.statuses.iter().rev().take_while(|(_, status)| *status != "Pending");
+        let timed_out = self.statuses.last().is_some_and(|(_, status)| *status == "DeliveryTimedOut");
+        !timed_out && since_pending.any(|(_, status)| DELIVERED.contains(status))
     }
 
     /// When terminate-drainer no longer waits for it.
@@ -125,7 +133,7 @@ pub(super) struct Hold {
     pub(super) vanished: bool,
     /// Whether a call of ami-snapshotter's was disturbed meanwhile.
     pub(super) disturbed: bool,
-    /// Whether its event was lost.
+    /// Whether its event was lost, or comes minutes late.
     pub(super) lost: bool,
     /// Whether the last attempt at its event failed because it was disturbed.
     pub(super) given_up: bool,
@@ -178,6 +186,7 @@ impl Life {
             held: false,
             cause: String::new(),
             unhooked: false,
+            cancelled: false,
             waited: false,
             unreachable: false,
             refused: false,

@@ -2,7 +2,6 @@
 //! gap in AWS itself, or a limit in the functions' documents.
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
-use lifecycle_lab::ec2::ImageState;
 
 use super::Observer;
 use super::life::{CommandSeen, Group, Hold, Life};
@@ -121,7 +120,7 @@ impl Observer {
                 self.accuse(Invariant::LaunchAnswered, life, what);
             }
             End::TimedOut if hold.lost => {
-                self.limit("launch timed out: event lost, sweeps disturbed");
+                self.limit("launch timed out: event lost or late, sweeps disturbed");
             }
             End::TimedOut if hold.given_up => self.limit("launch timed out: attempts and sweeps disturbed"),
             End::TimedOut => {
@@ -165,7 +164,10 @@ impl Observer {
         self.check(Invariant::DrainEnds);
         // Unreachable agents go by ON_UNREACHABLE: nothing was sent, or nothing was delivered.
         let by_policy = hold.ends_soon(completion.at);
-        if sent.is_empty() && !hold.unreachable && !by_policy {
+        if sent.is_empty() && life.cancelled {
+            // AWS retains an instance whose termination was abandoned, and tells it by a cancelled activity.
+            self.limit("no drain: an earlier termination was cancelled");
+        } else if sent.is_empty() && !hold.unreachable && !by_policy {
             self.accuse(
                 Invariant::NoneWithoutDrain,
                 life,
@@ -231,6 +233,7 @@ impl Observer {
             }
             (Some(_), _) => {}
             (None, Some(why)) => self.limit(why),
+            (None, None) if life.cancelled => self.limit("no image: an earlier termination was cancelled"),
             (None, None) if by_policy && hold.disturbed => {
                 self.limit("no image: the wait was answered before it timed out");
             }
@@ -267,10 +270,9 @@ impl Observer {
         let Some(group) = self.groups.get(group) else { return 0 };
         let within = |made: DateTime<Utc>| made > at - TimeDelta::minutes(61) && made <= at;
         let recent = group.images.iter().filter(|(made, _)| within(*made));
-        self.lab.world(|world| {
-            let failed = |id: &str| world.ec2.image(id).is_none_or(|image| image.state == ImageState::Failed);
-            recent.filter(|(_, id)| !failed(id)).count()
-        })
+        let counts =
+            |id: &str| self.failed_images.get(id).is_none_or(|failed| *failed > at - TimeDelta::minutes(1));
+        recent.filter(|(_, id)| counts(id)).count()
     }
 
     /// Whether a death is planned: by its cause, or because the instance never served, or lives on.

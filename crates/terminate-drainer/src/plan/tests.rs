@@ -65,6 +65,9 @@ fn an_event_looks_before_it_acts() {
         (SWEEP, Terminating, 9_999.0, true, Some(false), None, false, LookForCommand),
         (SWEEP, Terminating, 9_999.0, true, Some(false), None, true, LookAtAgent),
         (SWEEP, Terminating, 9_999.0, true, Some(false), Some(Online), true, Send { again: false }),
+        // Its event may be on its way.
+        (SWEEP, Terminating, 14.9, true, Some(false), Some(Online), true, LeaveToSweep),
+        (SWEEP, Terminating, 15.0, true, Some(false), Some(Online), true, Send { again: false }),
     ] {
         let seen = Observed {
             is_verified: verified,
