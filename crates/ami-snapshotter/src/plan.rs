@@ -293,6 +293,7 @@ fn launch(observed: &Observed, config: &Config) -> Step {
 fn image_ended(image: &Image, observed: &Observed, config: &Config, now: DateTime<Utc>) -> Step {
     let is_of_earlier = match (&observed.wait.token, &observed.running) {
         (None, None) => return Step::Look(Look::Running),
+        (_, None) if image.standing == Standing::Failed => return Step::Look(Look::Running),
         (None, Some(Some(activity))) => !image.belongs_to(&observed.wait, activity.began),
         _ => false,
     };

@@ -113,6 +113,10 @@ impl Work {
                 let (instance, since) = ([wait.instance.as_str()].into(), observed.began - MAX_WAIT_AGE);
                 let mut running = self.asgs.running_activities(&wait.group, &instance, since).await?;
                 observed.running = Some(running.remove(&wait.instance));
+                // An image's event is younger than its wait, and than an earlier image of it.
+                if let Some(Some(activity)) = &observed.running {
+                    observed.began = observed.began.min(activity.began);
+                }
             }
             Look::EarlierImages => {
                 observed.earlier_images = Some(self.images.of_instances(&[&wait.instance]).await?);

@@ -111,7 +111,7 @@ fn completed_on_requested_each_termination_has_exactly_one_image() {
 fn after_a_failed_image_there_is_exactly_one_more() {
     let deliveries = [DELIVERIES[0], DELIVERIES[1], DELIVERIES[5], DELIVERIES[6]];
     let met = deliveries.iter().map(|&deliveries| check(|fault| play_second_image(deliveries, fault)));
-    assert_eq!(met.sum::<usize>(), 840);
+    assert_eq!(met.sum::<usize>(), 864);
 }
 
 /// Plays a termination whose first image fails, and whose nth call meets a fault. Returns its calls.

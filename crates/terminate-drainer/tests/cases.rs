@@ -693,7 +693,6 @@ async fn sendings(lag: u64, apart: u64, in_one_process: bool) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-#[expect(clippy::print_stdout, reason = "the page quotes the measured numbers")]
 async fn an_event_that_two_processes_get_is_drained_once_if_the_second_comes_after_the_lists_lag() {
     for lag in [500, 1_000, 5_000] {
         let mut twice = Vec::new();

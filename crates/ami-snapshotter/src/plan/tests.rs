@@ -704,7 +704,7 @@ fn an_image_that_has_failed_is_taken_once_more() {
             (
                 "the second has failed just now",
                 None,
-                Observed { ended: Some(second(Standing::Failed)), ..waits() },
+                Observed { ended: Some(second(Standing::Failed)), running: Some(None), ..waits() },
             ),
         ],
         expect![[r#"
@@ -806,11 +806,20 @@ fn the_end_of_an_image_settles_the_wait_that_its_tags_name() {
         Some(Some(activity))
     };
     let swept = || ended(None, Standing::Ready);
-    let failed = |observed: Observed| Observed { earlier_images: Some(vec![]), ..observed };
+    let failed = |observed: Observed| Observed {
+        running: running(ago(660)),
+        earlier_images: Some(vec![]),
+        ..observed
+    };
     check(
         [
             ("with a token", None, ended(Some("token"), Standing::Ready)),
             ("with a token, failed", None, ended(Some("token"), Standing::Failed)),
+            (
+                "with a token, failed, of a known wait",
+                None,
+                Observed { running: running(ago(660)), ..ended(Some("token"), Standing::Failed) },
+            ),
             ("failed, the only one", None, failed(ended(Some("token"), Standing::Failed))),
             (
                 "failed, and the wait is over",
@@ -822,7 +831,7 @@ fn the_end_of_an_image_settles_the_wait_that_its_tags_name() {
                 None,
                 Observed {
                     earlier_images: Some(vec![second(Standing::Pending)]),
-                    ..ended(Some("token"), Standing::Failed)
+                    ..failed(ended(Some("token"), Standing::Failed))
                 },
             ),
             ("taken by the reconciliation", None, swept()),
@@ -839,6 +848,8 @@ fn the_end_of_an_image_settles_the_wait_that_its_tags_name() {
             with a token
                 complete: CONTINUE; image: ami-1
             with a token, failed
+                look: Running
+            with a token, failed, of a known wait
                 look: EarlierImages
             failed, the only one
                 look: Instance

@@ -9,6 +9,9 @@ use crate::aws::error::ApiError;
 use crate::aws::request::{Text, list};
 use crate::aws::world::World;
 
+/// A tag: its key, its value, and whether new instances get it.
+type NamedTag = (String, (String, bool));
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct TagRequest {
@@ -22,7 +25,7 @@ pub(super) struct TagRequest {
 
 impl TagRequest {
     /// The tag's key, value, and whether instances get it.
-    pub(super) fn read(self) -> Result<(String, (String, bool)), ApiError> {
+    pub(super) fn read(self) -> Result<NamedTag, ApiError> {
         if self.key.to_ascii_lowercase().starts_with("aws:") {
             let text = format!("Tag keys that begin with aws: are reserved for AWS: {}", self.key);
             return Err(ApiError::validation(text));
@@ -54,7 +57,7 @@ pub(super) struct Tags {
 
 impl Tags {
     /// Each tag with the group that it is about.
-    fn read(self, world: &World) -> Result<Vec<(String, (String, (String, bool)))>, ApiError> {
+    fn read(self, world: &World) -> Result<Vec<(String, NamedTag)>, ApiError> {
         let read = |tag: TagRequest| {
             let group = tag.resource_id.clone().ok_or_else(|| ApiError::missing("ResourceId"))?;
             find_group(world, &group)?;
