@@ -27,6 +27,7 @@ pub mod order;
 pub mod plan;
 mod targets;
 
+use std::fmt;
 use std::slice;
 use std::time::Duration;
 
@@ -59,14 +60,32 @@ const MAX_CONCURRENT_TARGETS: usize = 5;
 /// Every target is in its wanted state. The word is part of the contract.
 const SCHEDULED: Outcome = Outcome::completing("scheduled");
 
+/// Bytes of an error's message for the reasons of failed targets. The rest of its 4 KB is for names alone.
+const MAX_REASONS_BYTES: usize = 2_500;
+
 /// Some targets failed. All others were handled.
 #[derive(Debug, thiserror::Error)]
-#[error("{} of {all} targets failed: {}", failed.len(), failed.join("; "))]
 pub struct TargetsFailed {
     /// The number of all targets.
     pub all: usize,
     /// The failures: the target's name, a colon and the reason.
     pub failed: Vec<String>,
+}
+
+impl fmt::Display for TargetsFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { all, failed } = self;
+        write!(f, "{} of {all} targets failed", failed.len())?;
+        let (mut bytes, mut separator) = (0, ": ");
+        for failure in failed {
+            bytes += failure.len();
+            let name = failure.split_once(": ").map_or(failure.as_str(), |(name, _)| name);
+            let shown = if bytes > MAX_REASONS_BYTES { name } else { failure };
+            write!(f, "{separator}{shown}")?;
+            separator = "; ";
+        }
+        Ok(())
+    }
 }
 
 impl From<TargetsFailed> for Error {
@@ -113,6 +132,13 @@ impl Function for Context {
     }
 
     async fn handle(&self, order: Order, invocation: &Invocation) -> Result<Answer, Error> {
+        // Boxed because each future around it would hold another copy.
+        Box::pin(self.run(order, invocation)).await
+    }
+}
+
+impl Context {
+    async fn run(&self, order: Order, invocation: &Invocation) -> Result<Answer, Error> {
         // Accept.
         debug!("accepted: {order}");
 
@@ -152,9 +178,7 @@ impl Function for Context {
         }
         Ok(answer.with("reason", format!("{reason}: {}", summary(&done))).with("targets", json!(done)))
     }
-}
 
-impl Context {
     /// The wanted state of the targets, and the reason.
     fn wanted(&self, order: &Order, targets: &[Target], invocation: &Invocation) -> (Wanted, String) {
         match (order.action, &self.config.hours) {

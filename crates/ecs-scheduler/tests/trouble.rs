@@ -239,8 +239,13 @@ async fn a_lack_of_time_at_the_end_hides_no_reason() {
     let resources = add_services(&scene, 60).await;
     scene.lab.faults().script("ListTagsForResource", [Throttle; 10_000]);
     let end = stop(&scene, &resources).await;
+    assert!(end.starts_with("TargetsFailed: 60 of 60 targets failed: "), "{end}");
+    for resource in &resources {
+        assert!(end.contains(resource.as_str()), "{resource} in {end}");
+    }
+    // An error has 4 KB: the reasons of the first ones, and the names of all.
     let throttled = end.matches("ListTagsForResource failed: ThrottlingException").count();
-    assert_eq!(throttled, 60, "{end}");
+    assert!(throttled > 20 && !end.contains("Timeout"), "{end}");
 }
 
 #[tokio::test(start_paused = true)]

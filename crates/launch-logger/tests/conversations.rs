@@ -371,7 +371,7 @@ async fn a_completion_whose_answer_was_lost_has_happened() {
 async fn a_denied_call_is_an_error_with_awss_own_words() {
     check_faults(&[AccessDenied], expect![[r#"
           => AccessDenied
-        AwsError: CompleteLifecycleAction failed: AccessDenied: User: arn:aws:sts::123456789012:assumed-role/launch-logger/launch-logger is not authorized to perform: autoscaling:CompleteLifecycleAction because no identity-based policy allows the autoscaling:Compl… (request launch-logger-1)
+        AwsError: CompleteLifecycleAction failed: AccessDenied: User: arn:aws:sts::123456789012:assumed-role/launch-logger/launch-logger is not authorized to perform: autoscaling:CompleteLifecycleAction because no identity-based policy allows the autoscaling:CompleteLifecycleAction action (request launch-logger-1)
         after 40.0ms
     "#]]).await;
 }

@@ -410,8 +410,10 @@ impl Observer {
             "CompleteLifecycleAction" if took_effect && hold.over.is_none_or(|over| over == at) => {
                 let result = parameter("LifecycleActionResult");
                 let runs = self.runs.iter().filter(|(_, run)| run.function == call.caller);
+                let is_older = runs.clone().any(|(_, run)| run.started < hold.since);
+                let may_be_of_earlier = is_older && call.parameter("LifecycleActionToken").is_none();
                 let runs = runs.map(|(id, _)| id.clone()).collect();
-                hold.completed = Some(Completion { at, result, runs });
+                hold.completed = Some(Completion { at, result, runs, may_be_of_earlier });
                 life.by_policy |= !hold.launching && hold.ends_soon(at);
                 self.lab.world(|world| {
                     hold.wanted &= is_wanted(world, &life.group);

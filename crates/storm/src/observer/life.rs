@@ -161,6 +161,9 @@ pub(super) struct Completion {
     pub(super) result: String,
     /// The runs of the caller that were under way.
     pub(super) runs: BTreeSet<String>,
+    /// Whether it names the instance alone, and a run that is older than the wait may have made it: the completion of
+    /// the instance's wait before, which had no answer and was repeated.
+    pub(super) may_be_of_earlier: bool,
 }
 
 /// A group.

@@ -167,6 +167,8 @@ impl Observer {
         if sent.is_empty() && life.cancelled {
             // AWS retains an instance whose termination was abandoned, and tells it by a cancelled activity.
             self.limit("no drain: an earlier termination was cancelled");
+        } else if sent.is_empty() && completion.may_be_of_earlier {
+            self.limit("no drain: the wait before was completed again, without a token");
         } else if sent.is_empty() && !hold.unreachable && !by_policy {
             self.accuse(
                 Invariant::NoneWithoutDrain,
