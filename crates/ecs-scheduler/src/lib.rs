@@ -132,13 +132,6 @@ impl Function for Context {
     }
 
     async fn handle(&self, order: Order, invocation: &Invocation) -> Result<Answer, Error> {
-        // Boxed because each future around it would hold another copy.
-        Box::pin(self.run(order, invocation)).await
-    }
-}
-
-impl Context {
-    async fn run(&self, order: Order, invocation: &Invocation) -> Result<Answer, Error> {
         // Accept.
         debug!("accepted: {order}");
 
@@ -178,7 +171,9 @@ impl Context {
         }
         Ok(answer.with("reason", format!("{reason}: {}", summary(&done))).with("targets", json!(done)))
     }
+}
 
+impl Context {
     /// The wanted state of the targets, and the reason.
     fn wanted(&self, order: &Order, targets: &[Target], invocation: &Invocation) -> (Wanted, String) {
         match (order.action, &self.config.hours) {

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::iter::repeat_n;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -237,7 +238,7 @@ async fn those_that_stay_stuck_hold_up_no_others_that_get_a_second_chance() {
 async fn a_lack_of_time_at_the_end_hides_no_reason() {
     let scene = Scene::at("2026-11-19T15:00:00Z");
     let resources = add_services(&scene, 60).await;
-    scene.lab.faults().script("ListTagsForResource", [Throttle; 10_000]);
+    scene.lab.faults().script("ListTagsForResource", repeat_n(Throttle, 10_000));
     let end = stop(&scene, &resources).await;
     assert!(end.starts_with("TargetsFailed: 60 of 60 targets failed: "), "{end}");
     for resource in &resources {

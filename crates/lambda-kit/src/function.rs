@@ -187,11 +187,7 @@ impl<F: Function> Running<F> {
         let Received { message, time, origin, about } = received;
         let at_home = self.home.get().map_or(Ok(()), |home| origin.check(home));
         let (result, calls) = match at_home.and(message) {
-            // Boxed because some handlers' futures are large, and each future around one would hold another copy.
-            Ok(message) => {
-                let work = Box::pin(self.function.handle(message, invocation));
-                calls::counted(invocation.guard(work)).await
-            }
+            Ok(message) => calls::counted(invocation.guard(self.function.handle(message, invocation))).await,
             Err(error) => (Err(error), Calls::new()),
         };
         match &result {

@@ -397,13 +397,13 @@ impl Polling {
     }
 }
 
-/// The end of a wait that a sweep could not deal with because of `error`, if the wait ends before the next sweep. A
-/// transient error ends no drain that may still run: a wait that is older than its heartbeat timeout was prolonged for
-/// one.
+/// The end of a wait that a sweep could not deal with because of `error`, if the wait ends before the next sweep. No
+/// error ends a drain that may still run: a wait that is older than its heartbeat timeout was prolonged for one.
 pub(crate) fn give_up(seen: &Observed, error: &Error, now: DateTime<Utc>) -> Option<Ending> {
     let Trigger::Reconcile { heartbeat, ends, .. } = seen.trigger else { return None };
-    let may_run = seen.command.is_some() || !seen.has_looked && since(seen.prolonged, now) > heartbeat;
-    if ends == Ends::Later || seen.ending.is_some() || error.is_transient() && may_run {
+    let was_prolonged = !seen.has_looked && since(seen.prolonged, now) > heartbeat;
+    let may_run = was_prolonged || error.is_transient() && seen.command.is_some();
+    if ends == Ends::Later || seen.ending.is_some() || may_run {
         return None;
     }
     let is_undelivered = seen
