@@ -95,12 +95,10 @@ impl Function for Context {
         let Err(error) = written else { return Ok(answer) };
         let reason = format!("the launch could not be recorded: {error}");
         let answer = answer.with("reason", reason.as_str());
-        Ok(match completion {
-            Completion::Completed => {
-                let text = format!("{}: {reason}; completed with {ON_FAILURE}={result}", wait.instance);
-                answer.failure(outcome::NOT_RECORDED, text)
-            }
-            Completion::AlreadyFinished => answer,
-        })
+        let end = match completion {
+            Completion::Completed => format!("completed with {ON_FAILURE}={result}"),
+            Completion::AlreadyFinished => "the action had already ended".to_owned(),
+        };
+        Ok(answer.failure(outcome::NOT_RECORDED, format!("{}: {reason}; {end}", wait.instance)))
     }
 }

@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 use lambda_kit::config::Names;
 use lambda_kit::{Answer, Error, Invocation, Warning};
 use serde_json::{Map, Value, json};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::warn;
 
 use crate::outcome::{SWEEP_INCOMPLETE, SWEPT};
@@ -127,7 +127,8 @@ pub struct Round {
     pub waits: Vec<Found>,
     began: DateTime<Utc>,
     done: BTreeMap<Did, usize>,
-    failed: Vec<(String, Error)>,
+    /// What could not be dealt with, by the fields that identify it.
+    failed: Vec<(Map<String, Value>, Error)>,
     warnings: Vec<Warning>,
 }
 
@@ -151,9 +152,14 @@ impl Reconciler {
     pub async fn look(&self, names: &Names, invocation: &Invocation) -> Result<Round, Error> {
         let began = invocation.now();
         let groups = self.asgs.named(names).await?;
+        // Groups that take long to read leave half of the time to the waits of the others.
+        let until = Instant::now() + invocation.time_left() / 2;
         let looked: Vec<_> = stream::iter(groups)
             .map(|group| async move {
-                let found = self.asgs.waits(&group, self.hooks.as_deref(), &self.unnamed, began).await;
+                let waits = self.asgs.waits(&group, self.hooks.as_deref(), &self.unnamed, began);
+                let found = tokio::time::timeout_at(until, waits).await.unwrap_or_else(|_| {
+                    Err(Error::Timeout("the group's waits could not be read in time".to_owned()))
+                });
                 (group, found)
             })
             .buffer_unordered(MAX_CONCURRENT_GROUPS)
@@ -263,14 +269,15 @@ impl Reconciler {
     /// The answer of the run, after all waits.
     ///
     /// # Errors
-    /// The first one, if nothing succeeded.
+    /// The only one, if nothing succeeded.
     pub fn answer(&self, mut round: Round) -> Result<Answer, Error> {
         let did = |what| round.done.get(&what).copied().unwrap_or_default();
         if did(Did::Left) == 0 && round.failed.is_empty() {
             self.memory().last = Some(round.began);
         }
         let handled: usize = round.done.values().sum();
-        if handled == 0 && !round.failed.is_empty() {
+        // Run again, where the error alone says everything.
+        if handled == 0 && round.failed.len() == 1 && round.warnings.is_empty() {
             return Err(round.failed.swap_remove(0).1);
         }
         let answer = Answer::new(SWEPT)
@@ -285,14 +292,17 @@ impl Reconciler {
             let text = format!("the time of the run was over before {} wait(s)", did(Did::Left));
             round.warnings.push(Warning { failure: SWEEP_INCOMPLETE, text, about: Map::new() });
         }
-        for (group, error) in &round.failed {
-            let about = json!({ "asg.name": group, "error.type": error.name() });
-            let about = about.as_object().cloned().unwrap_or_default();
-            let text = format!("the sweep of {group} failed: {}", error.chain());
+        for (about, error) in &round.failed {
+            let subject = about.get("instance.id").or_else(|| about.get("asg.name"));
+            let subject = subject.and_then(Value::as_str).unwrap_or_default();
+            let text = format!("the sweep could not deal with {subject}: {}", error.chain());
+            let mut about = about.clone();
+            about.insert("error.type".to_owned(), error.name().into());
             round.warnings.push(Warning { failure: SWEEP_INCOMPLETE, text, about });
         }
         let failed = round.failed.iter().take(MAX_FAILED_IN_ANSWER);
-        let failed = failed.map(|(group, error)| json!({ "asg.name": group, "error": error.chain() }));
+        let failed =
+            failed.map(|(about, error)| json!({ "asg.name": about.get("asg.name"), "error": error.chain() }));
         let failed: Vec<Value> = failed.collect();
         let answer = if failed.is_empty() { answer } else { answer.with("failed", failed) };
         Ok(answer.failures(round.warnings))
@@ -329,22 +339,22 @@ impl Round {
         let (wait, handle) = (&wait, &handle);
         let done: Vec<_> = paced
             .map(|item| async move {
-                let group = wait(&item).group.clone();
+                let about = wait(&item).fields();
                 if clock.time_left() < MIN_WAIT_TIME {
-                    return (group, Ok(Did::Left.into()));
+                    return (about, Ok(Did::Left.into()));
                 }
-                (group, handle(item, clock.at_most(WAIT_TIMEOUT)).await.map(Into::into))
+                (about, handle(item, clock.at_most(WAIT_TIMEOUT)).await.map(Into::into))
             })
             .buffer_unordered(MAX_CONCURRENT_WAITS)
             .collect()
             .await;
-        for (group, handled) in done {
+        for (about, handled) in done {
             match handled {
                 Ok(Handled { did, warning }) => {
                     self.count(did);
                     self.warnings.extend(warning);
                 }
-                Err(error) => self.failed.push((group, error)),
+                Err(error) => self.failed.push((about, error)),
             }
         }
     }
@@ -361,7 +371,7 @@ impl Round {
 
     /// Records an error of `group`.
     pub fn fail(&mut self, group: &str, error: Error) {
-        self.failed.push((group.to_owned(), error));
+        self.failed.push((Map::from_iter([("asg.name".to_owned(), group.into())]), error));
     }
 }
 

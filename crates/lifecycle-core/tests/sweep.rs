@@ -568,7 +568,9 @@ async fn one_group_that_is_refused_does_not_stop_the_others() {
         let answer = reconciler.answer(round).unwrap();
         assert_eq!(answer.fields["failures"], json!({ TOLD: 1 }), "{code}");
         assert!(
-            answer.warnings[0].text.starts_with("the sweep of web failed: DescribeLifecycleHooks failed: "),
+            answer.warnings[0]
+                .text
+                .starts_with("the sweep could not deal with web: DescribeLifecycleHooks failed: "),
             "{answer:?}"
         );
     }
