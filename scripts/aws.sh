@@ -1,4 +1,4 @@
-# What scripts/deploy and scripts/destroy share. To be sourced.
+# Functions that scripts/deploy and scripts/destroy share. They source this file.
 
 # fail WHAT [HINT…]
 fail() {
@@ -11,7 +11,7 @@ headline() {
     printf '\n== %s\n' "$1"
 }
 
-# Shows a command, and runs it unless this is a dry run.
+# Prints a command. Runs it, unless this is a dry run.
 run() {
     local word line=+
     for word in "$@"; do
@@ -22,47 +22,47 @@ run() {
     if [[ $dry_run == false ]]; then "$@"; fi
 }
 
-# run, where the answer says nothing.
+# Like run, for a command whose output is of no use: prints its first line only.
 run_quietly() {
     run "$@" | sed -n 1p
 }
 
-# Where they are not installed, the tools that scripts/check tools puts into .venv. cargo-lambda finds zig through the
-# first python3 of PATH.
+# Adds the tools in .venv, which scripts/check tools installs, to PATH. Installed tools come first. If cargo-lambda
+# comes from .venv, .venv comes first: cargo-lambda finds zig through the first python3 of PATH.
 use_venv() {
     if ! cargo lambda --version &>/dev/null && [[ -x .venv/bin/cargo-lambda ]]; then PATH=$PWD/.venv/bin:$PATH; fi
     PATH=$PATH:$PWD/.venv/bin
 }
 
-# The text at the head of the script, which says how it is used.
+# Prints the usage: the comment at the top of the script.
 usage() {
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "scripts/${0##*/}"
 }
 
-known_function() {
+check_function() {
     local template known=()
     for template in infra/*.yaml; do
         template=${template#infra/}
         if [[ -d crates/${template%.yaml} ]]; then known+=("${template%.yaml}"); fi
     done
     if [[ -z $1 ]]; then usage; fi
-    [[ -n $1 && " ${known[*]} " == *" $1 "* ]] || fail "${1:+$1 is no function: }name one of ${known[*]}"
+    [[ -n $1 && " ${known[*]} " == *" $1 "* ]] || fail "${1:+there is no function $1: }name one of ${known[*]}"
 }
 
-# manifest KEY: what the function's crate tells these scripts, in its section [package.metadata.scripts].
+# manifest KEY: a value in the section [package.metadata.scripts] of the crate's Cargo.toml.
 manifest() {
     sed -n "/^\[package.metadata.scripts\]/,/^\[/s/^$1 = \"\(.*\)\"\$/\1/p" "crates/$function/Cargo.toml"
 }
 
-# Whether the function answers lifecycle hooks.
+# Whether the function completes lifecycle actions.
 answers_hooks() {
     grep -q '^  LifecycleHooks:' "infra/$function.yaml"
 }
 
-# The name is the function's and the stack's; stacks allow less.
-legal_name() {
+# The function and its stack have the same name. The limits are those of stacks: they are stricter.
+check_name() {
     [[ $1 =~ ^[A-Za-z][A-Za-z0-9-]{0,63}$ ]] ||
-        fail "$1 is no name" "Letters, digits and hyphens, a letter first, at most 64."
+        fail "the name $1 is not valid" "It begins with a letter, and has at most 64 letters, digits and hyphens."
 }
 
 # need COMMAND HINT…
@@ -74,20 +74,20 @@ need_aws() {
     need aws "Install the AWS CLI: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html" \
         "or let scripts/check tools put it into .venv."
     export AWS_PAGER=
-    # The AWS CLI and cargo lambda look at different variables.
+    # The AWS CLI reads AWS_DEFAULT_REGION, cargo lambda AWS_REGION.
     AWS_REGION=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
-    [[ -n $AWS_REGION ]] || fail "no Region is chosen" "export AWS_REGION=eu-west-1, or aws configure"
+    [[ -n $AWS_REGION ]] || fail "no Region is set" "export AWS_REGION=eu-west-1, or aws configure"
     export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
     local error
     if ! account=$(aws sts get-caller-identity --query Account --output text 2>"$scratch/error"); then
         error=$(tail -n 1 "$scratch/error")
-        fail "AWS does not know you: $error" "aws configure, aws sso login, or export AWS_PROFILE=…"
+        fail "no valid AWS credentials: $error" "aws configure, aws sso login, or export AWS_PROFILE=…"
     fi
 }
 
-# One value of an answer of AWS's; nothing where the thing does not exist. Other errors are errors of ask.
-# ask NOT_FOUND QUERY COMMAND…
-ask() {
+# query_aws NOT_FOUND QUERY COMMAND…: prints one value of the output of an aws command. Prints nothing if the command
+# fails with the error NOT_FOUND. Fails if it fails with another error.
+query_aws() {
     local answer
     if answer=$(aws "${@:3}" --query "$2" --output text 2>"$scratch/error"); then
         if [[ $answer != None ]]; then printf '%s\n' "$answer"; fi
@@ -96,30 +96,30 @@ ask() {
     fi
 }
 
-# unanswered WHAT: ends the script with AWS's own words.
-unanswered() {
-    fail "AWS did not say $1" "$(grep . "$scratch/error")"
+# query_failed WHAT: ends the script with AWS's error message.
+query_failed() {
+    fail "could not find out $1" "$(grep . "$scratch/error")"
 }
 
-# ask_stack QUERY
-ask_stack() {
-    ask "does not exist" "Stacks[0].$1" cloudformation describe-stacks --stack-name "$name" ||
-        unanswered "whether the stack $name is there"
+# query_stack QUERY
+query_stack() {
+    query_aws "does not exist" "Stacks[0].$1" cloudformation describe-stacks --stack-name "$name" ||
+        query_failed "whether the stack $name exists"
 }
 
 # output KEY
 output() {
-    ask_stack "Outputs[?OutputKey=='$1'].OutputValue | [0]"
+    query_stack "Outputs[?OutputKey=='$1'].OutputValue | [0]"
 }
 
-# Sets $stack to the stack's status and $deployed to the function's processors, each empty where there is none.
-look_for_both() {
-    stack=$(ask_stack StackStatus)
-    # In review it has neither a description nor resources.
-    if [[ -n $stack && $stack != REVIEW_IN_PROGRESS && $(ask_stack Description) != "$function:"* ]]; then
-        fail "the stack $name is not one of $function's" "Choose another name with --name"
+# Sets $stack to the stack's status, and $deployed to the function's architecture. Each is empty if it does not exist.
+read_state() {
+    stack=$(query_stack StackStatus)
+    # A stack in review has neither a description nor resources.
+    if [[ -n $stack && $stack != REVIEW_IN_PROGRESS && $(query_stack Description) != "$function:"* ]]; then
+        fail "the stack $name does not belong to $function" "Choose another name with --name"
     fi
-    deployed=$(ask ResourceNotFoundException 'Architectures[0]' \
+    deployed=$(query_aws ResourceNotFoundException 'Architectures[0]' \
         lambda get-function-configuration --function-name "$name") ||
-        unanswered "whether the function $name is there"
+        query_failed "whether the function $name exists"
 }

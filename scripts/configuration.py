@@ -1,10 +1,11 @@
-"""What of a deployed function's configuration has to change, for scripts/deploy.
+"""Computes, for scripts/deploy, how the configuration of a deployed function has to change.
 
     configuration.py FUNCTION STACK [PARAMETER=value ...]
 
-FUNCTION is Lambda's answer to GetFunctionConfiguration, STACK CloudFormation's to DescribeStacks, and the
-parameters are those of the command line. Prints the input of UpdateFunctionConfiguration; nothing if nothing has
-to change. No value of a variable is printed for people: it may be a secret.
+FUNCTION is a file with Lambda's answer to GetFunctionConfiguration, STACK one with CloudFormation's answer to
+DescribeStacks. The parameters are those of the command line. Prints the input of UpdateFunctionConfiguration, or
+nothing if nothing has to change. Standard error gets the names of the variables that change, but no values: they may
+be secrets.
 """
 
 import json
@@ -19,7 +20,7 @@ def main(function_file, stack_file, *parameters):
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     environment = function.get("Environment", {})
     if "Error" in environment:
-        # What can't be read can't be kept.
+        # An update would overwrite variables that cannot be read.
         sys.exit("Lambda does not show the variables: " + environment["Error"].get("Message", ""))
     before = environment.get("Variables", {})
     after = wanted(before, outputs, parameters)
@@ -37,7 +38,7 @@ def main(function_file, stack_file, *parameters):
 
 
 def wanted(before, outputs, parameters):
-    """The variables as they should be: those with a value in the template, the others as they are."""
+    """The variables after the deployment: those with a value in the stack are set, the others stay unchanged."""
     after = dict(before)
     for key, output in outputs.items():
         if not key.startswith("Variable"):

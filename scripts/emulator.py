@@ -1,15 +1,17 @@
-"""MiniStack, an emulator of AWS, for scripts/test_deploy.py: on loopback, with its port as argument.
+"""Starts MiniStack, an emulator of AWS, for scripts/test_deploy.py. It listens on loopback. The argument is its port.
 
-With three corrections to CloudFormation's change sets, which `aws cloudformation deploy` goes by. Theirs leave out
-resources whose condition is false, where MiniStack compares all of them, so that a condition that becomes true
-changes nothing. And theirs can be executed when only outputs change, as a set without changes. And theirs set the
-stack's description.
+`aws cloudformation deploy` uses change sets. Three corrections make them behave as in AWS:
+
+- A change set leaves out resources whose condition is false. MiniStack compares all resources, so a condition that
+  becomes true would change nothing.
+- A change set can be executed if only outputs change. It then has no changes.
+- A change set sets the stack's description.
 """
 
 import os
 import sys
 
-# Before the import, which reads them. AUTH: roles' policies are enforced.
+# MiniStack reads these variables when it is imported. With AUTH, it enforces the roles' policies.
 os.environ.update(BIND_HOST="127.0.0.1", GATEWAY_PORT=sys.argv.pop(1), AUTH="true")
 
 from ministack import app  # noqa: E402
@@ -30,7 +32,7 @@ def resolve_what_conditions_allow(template, params, *stack):
 
 
 class Executable(list):
-    """Changes that can be executed, be there any or none."""
+    """Changes that can be executed, even if there are none."""
 
     def __bool__(self):
         return True

@@ -1,5 +1,5 @@
-"""The functions of this repository: the crates that cargo lambda deploys, and the parameters that their templates
-require."""
+"""Finds the functions of this repository: the crates with MARK in their manifest. Finds the parameters that their
+templates require."""
 
 import re
 from pathlib import Path
@@ -7,18 +7,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "[package.metadata.lambda.deploy]"
 
-# A value for each parameter that a template has no default for.
+# A value for each parameter without a default.
 REQUIRED = {"AutoScalingGroups": "web,api-*", "ResourceIds": "service/shop/web,service/shop/api"}
 
 
 def functions():
-    """Their names."""
+    """The names of the functions."""
     manifests = sorted((ROOT / "crates").glob("*/Cargo.toml"))
     return [path.parent.name for path in manifests if MARK in path.read_text().splitlines()]
 
 
 def required(function):
-    """The parameters without which a function can't be deployed: `PARAMETER=value`."""
+    """The parameters that a first deployment needs: `PARAMETER=value`."""
     text = (ROOT / "infra" / f"{function}.yaml").read_text()
     section = re.search(r"^Parameters:\n(.*?)^\w", text, re.MULTILINE | re.DOTALL)[1]
     declared = re.split(r"^  (\w+):\n", section, flags=re.MULTILINE)[1:]

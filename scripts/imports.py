@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The import rules: which crate may depend on which, which file may mention what, and no circle of modules.
+"""Checks the import rules: which crate may depend on which, which file may mention which word, and that modules do not
+import one another in a circle.
 
 Reads `cargo metadata` for both of Lambda's architectures, and the sources as text. Prints each violation.
 """
@@ -15,58 +16,58 @@ PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
 
 FUNCTIONS = set(functions())
 
-# Services whose actions AWS checks on the caller's behalf: no function calls them.
+# Services in the roles' policies that no function calls: AWS checks these permissions when it acts for the caller.
 ON_BEHALF = {"ecs", "iam"}
 
 
 def called(function):
-    """The services that a function may call: those of the policy `function` in its template's role."""
+    """The services that a function may call: those in the policy `function` of its role."""
     template = ROOT / f"infra/{function}.yaml"
     text = template.read_text() if template.exists() else ""
     policy = "".join(re.findall(r"PolicyName: function\n(.*?)PolicyName: runtime", text, re.DOTALL))
-    # Condition keys stand in quotes.
+    # A condition key is in quotes, so it does not match.
     actions = re.findall(r'(?<![\w:/"-])([a-z0-9-]+):[A-Z]\w+', re.sub(r"#.*", "", policy))
     return {service.replace("-", "") for service in actions} - ON_BEHALF
 
 
-# The SDK crates that each crate calls; a crate without a row may use any.
+# The SDK crates that each crate may use. A crate without a row may use any.
 SDK = {
     "lambda-kit": set(),
     "lifecycle-core": {"autoscaling"},
     **{function: called(function) for function in FUNCTIONS},
 }
 
-# What each of our crates may depend on of ours.
+# The crates of this workspace that each of them may depend on.
 CORE = {"lambda-kit", "lifecycle-core"}
 LAB = CORE | {"lifecycle-lab"}
 OURS = {
     "lambda-kit": set(),
     "lifecycle-core": {"lambda-kit"},
-    # One that does not call Auto Scaling compiles nothing of it.
+    # A function that does not call Auto Scaling does not compile its SDK.
     **{function: CORE if "autoscaling" in SDK[function] else {"lambda-kit"} for function in FUNCTIONS},
-    # It knows AWS, not us.
+    # The lab models AWS, and does not know the functions.
     "lifecycle-lab": set(),
     "testkit": LAB,
     "fleet": LAB | FUNCTIONS,
     "fleet-sim": LAB | FUNCTIONS | {"fleet"},
     "storm": LAB | FUNCTIONS | {"fleet"},
 }
-# And in tests besides.
+# The crates that tests may use besides.
 OF_TESTS = {name: {"lifecycle-lab", "testkit"} for name in OURS} | {"lifecycle-lab": set()}
 
-# Words, and the only files that may mention them.
+# Words, each with the only files that may mention it.
 MENTIONS = {
     "aws_config": r"crates/[^/]+/src/main\.rs",
     "lambda_runtime": r"crates/([^/]+/src/main\.rs|lambda-kit/src/runtime(\.rs|/.+))",
 }
 
-# Lines that are enough for wiring.
+# Most lines of a function's main.rs, which is wiring only.
 MAX_MAIN = 30
 
-# The lab's state is one whole: its modules may name one another.
-ONE_WHOLE = ("lifecycle-lab", "aws")
+# The modules of the lab's state form one unit: they may name one another.
+ONE_UNIT = ("lifecycle-lab", "aws")
 
-# The lab's folders, each of which may name the ones after it only.
+# The lab's folders. Each may name only those after it.
 FOLDERS = ("host", "wire", "aws")
 
 
@@ -81,30 +82,30 @@ def main():
         print(f"error: {violation}")
     if violations:
         sys.exit(f"{len(violations)} violation(s).")
-    print("All hold for:", *sorted(crates))
+    print("No violations in:", *sorted(crates))
 
 
 # --- Crates. -------------------------------------------------------------------------------------------
 
 
 def metadata():
-    """Each of our crates: its direct dependencies by kind, and `all`, what a build of it compiles."""
+    """By crate of this workspace: its direct dependencies by kind, and in `all` each package that its build compiles."""
     command = ["cargo", "metadata", "--locked", "--format-version=1"]
     for platform in PLATFORMS:
         command += ["--filter-platform", platform]
     answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
     if answer.returncode:
         sys.exit("cargo metadata failed.")
-    told = json.loads(answer.stdout)
-    packages = {package["id"]: package for package in told["packages"]}
+    found = json.loads(answer.stdout)
+    packages = {package["id"]: package for package in found["packages"]}
     edges = {}
-    for node in told["resolve"]["nodes"]:
+    for node in found["resolve"]["nodes"]:
         normal = [one["pkg"] for one in node["deps"] if any(kind["kind"] is None for kind in one["dep_kinds"])]
         edges[node["id"]] = set(normal)
     crates = {}
-    for member in told["workspace_members"]:
+    for member in found["workspace_members"]:
         kinds = {"normal": set(), "build": set(), "dev": set()}
-        # As they are declared: cargo overlooks a program that is depended on.
+        # From the manifest: cargo's resolved graph leaves out a dependency on a crate without a library.
         for dependency in packages[member]["dependencies"]:
             kinds[dependency["kind"] or "normal"].add(dependency["name"])
         compiled = {packages[package]["name"] for package in reach(member, edges)}
@@ -120,20 +121,20 @@ def of_crate(name, crates):
     for kind in ("normal", "build", "dev"):
         allowed = OURS[name] | (OF_TESTS[name] if kind == "dev" else set())
         for other in sorted(found[kind] & crates.keys() - allowed):
-            yield f"{name} depends on {other} ({kind}); of ours it may: {listed(allowed)}"
+            yield f"{name} depends on {other} ({kind}); of this workspace, it may depend on: {listed(allowed)}"
     if name in SDK:
         for crate in sdk_crates(found["normal"]) - SDK[name]:
             yield f"{name} depends on aws-sdk-{crate}; it may call: {listed(SDK[name])}"
-        # STS comes with aws-config; SSO only with a feature left on.
+        # aws-config needs STS. SSO comes in only if its feature is on.
         allowed = set().union(*(SDK[one] for one in OURS[name] | {name})) | ({"sts"} if name in FUNCTIONS else set())
         for crate in sdk_crates(found["all"]) - sdk_crates(found["normal"]) - allowed:
-            yield f"aws-sdk-{crate} comes into {name}: cargo tree -p {name} -e normal -i aws-sdk-{crate}"
+            yield f"{name} compiles aws-sdk-{crate}: cargo tree -p {name} -e normal -i aws-sdk-{crate}"
     if name in FUNCTIONS:
         if not found["normal"] & CORE:
             yield f"{name} depends neither on lambda-kit nor on lifecycle-core"
         # aws-lc costs 45 to 60 ms of CPU at the first handshake.
         for crate in sorted(found["all"] & {"aws-lc-rs", "aws-lc-sys"}):
-            yield f"{crate} comes into {name}: cargo tree -p {name} -e normal -i {crate}"
+            yield f"{name} compiles {crate}: cargo tree -p {name} -e normal -i {crate}"
 
 
 def sdk_crates(names):
@@ -156,7 +157,7 @@ def of_files(crates):
     for function in FUNCTIONS & set(crates):
         lines = len((ROOT / f"crates/{function}/src/main.rs").read_text().splitlines())
         if lines > MAX_MAIN:
-            yield f"crates/{function}/src/main.rs has {lines} lines: {MAX_MAIN} are enough for wiring"
+            yield f"crates/{function}/src/main.rs has {lines} lines: wiring needs at most {MAX_MAIN}"
 
 
 def sources(crates):
@@ -167,8 +168,8 @@ def sources(crates):
 
 
 def circles(crate):
-    """Modules that import one another, each circle with the imports that close it. A library and its program are
-    two crates, and tests may name what they test."""
+    """Modules that import one another: each circle, with its imports. A library and its program count as two crates.
+    Tests do not count."""
     src = ROOT / "crates" / crate / "src"
     texts = {}
     for path in sources([crate]):
@@ -183,14 +184,14 @@ def circles(crate):
         named = [*uses[module].values(), *mentioned(module, text, texts)]
         for path in named:
             target = resolve(path, texts, uses)
-            if target is not None and whole(crate, target) != whole(crate, module):
-                edges.setdefault(whole(crate, module), set()).add(whole(crate, target))
-    if crate == ONE_WHOLE[0]:
+            if target is not None and unit(crate, target) != unit(crate, module):
+                edges.setdefault(unit(crate, module), set()).add(unit(crate, target))
+    if crate == ONE_UNIT[0]:
         rank = {folder: at for at, folder in enumerate(FOLDERS)}
         for module in sorted(edges):
             for other in sorted(edges[module]):
                 if module and other and rank[other[0]] < rank[module[0]]:
-                    yield f"{label(module)} of {crate} names {label(other)}: {' -> '.join(FOLDERS)} is the only way"
+                    yield f"{label(module)} of {crate} names {label(other)}: only {' -> '.join(FOLDERS)} is allowed"
     seen = set()
     for module in sorted(edges):
         circle = {other for other in reach(module, edges) if module in reach(other, edges)}
@@ -202,13 +203,13 @@ def circles(crate):
 
 
 def plain(text):
-    """The code without comments, visibilities and the tests at its end."""
+    """A module's code without comments, visibilities and the tests at its end."""
     text = re.sub(r"//.*|pub\(in [\w:]+\)", "", text)
     return re.split(r"#\[cfg\(test\)\]\s*mod \w+ \{", text)[0]
 
 
 def imported(module, text, texts):
-    """What `use` brings into a module: the name that it has there, and its path from the crate's root."""
+    """The imports of a module: the name of each in the module, and its path from the crate's root."""
     for tree in re.findall(r"\buse\s+([^;]+);", text):
         for path in flat("".join(re.sub(r"\s+as\s+", "@", tree).split())):
             path, _, alias = path.partition("@")
@@ -218,7 +219,7 @@ def imported(module, text, texts):
 
 
 def mentioned(module, text, texts):
-    """Paths that stand in the code itself: `crate::a::b`, `super::a`, or a child's name and what is in it."""
+    """Paths in the code itself: `crate::a::b`, `super::a`, or `child::a`."""
     for path in re.findall(r"(?<![\w:])(?:\w+::)+\w+", text):
         parts = absolute(module, path.split("::"), texts)
         if parts is not None:
@@ -242,7 +243,7 @@ def flat(tree):
 
 
 def absolute(module, parts, texts):
-    """A path from the crate's root; `None` for another crate's."""
+    """A path from the crate's root. `None` if the path is in another crate."""
     if parts[0] == "crate":
         return tuple(parts[1:])
     if parts[0] in ("self", "super"):
@@ -254,7 +255,7 @@ def absolute(module, parts, texts):
 
 
 def resolve(path, texts, uses, depth=0):
-    """The module that defines what a path names, through re-exports."""
+    """The module that defines the item at a path. Follows re-exports."""
     module = ()
     for at, part in enumerate(path):
         if (*module, part) in texts:
@@ -267,8 +268,8 @@ def resolve(path, texts, uses, depth=0):
     return module
 
 
-def whole(crate, module):
-    return module[:1] if (crate, *module[:1]) == ONE_WHOLE else module
+def unit(crate, module):
+    return module[:1] if (crate, *module[:1]) == ONE_UNIT else module
 
 
 def label(module):
@@ -276,7 +277,7 @@ def label(module):
 
 
 def reach(start, edges):
-    """What can be reached from a node; itself only by a circle."""
+    """The nodes that can be reached from a node. The node itself is among them only if it is in a circle."""
     reached, todo = set(), [start]
     while todo:
         for other in edges.get(todo.pop(), ()):

@@ -1,5 +1,5 @@
-"""Deploys every template with the AWS CLI, each with everything that its parameters can switch, against an emulator of
-AWS on this machine, and looks whether every resource is there, and nothing when the stack is gone.
+"""Deploys every template with the AWS CLI to an emulator of AWS on this machine, with each set of parameters that
+changes the resources. Checks that the stack has every resource, and that a deleted stack leaves nothing.
 
     .venv/bin/python scripts/test_templates.py
 """
@@ -21,12 +21,12 @@ from functions import ROOT, functions, required
 
 BIN = Path(sys.executable).parent
 
-# Seconds in which the emulator starts; it takes two.
-PATIENCE = 60
+# Seconds for the start of the emulator, which takes two, and for each command.
+TIMEOUT = 60
 
 TOPIC = "AlarmTopic=arn:aws:sns:us-east-1:000000000000:alarms"
 
-# Templates with more than their required parameters, and the conditions that hold then besides HasTriggers.
+# Templates with parameters besides the required ones, and the conditions that are then true besides HasTriggers.
 VARIANTS = [
     ("terminate-drainer", ["HookGroup=web", "Wait=poll", "SsmDocument=Drain"], ["HasHook"]),
     ("ami-snapshotter", ["HookGroup=web", "ImageRetention=30d"], ["HasHook"]),
@@ -48,12 +48,12 @@ VARIANTS = [
     ("dashboard", [], []),
 ]
 
-# Conditions that hold with the required parameters alone.
+# Conditions that are true with the required parameters alone.
 BY_DEFAULT = {"ecs-scheduler": ["StartsAndStops"]}
 
 
 class Template(yaml.SafeLoader):
-    """CloudFormation's own tags don't matter here."""
+    """Reads templates and ignores the values of CloudFormation's tags, such as `!Ref`."""
 
 
 Template.add_multi_constructor("!", lambda *_: None)
@@ -64,7 +64,7 @@ def template(name):
 
 
 def variants():
-    """Each template with its required parameters, with a hook and an alarm's topic where it has them, and VARIANTS."""
+    """Each template with its required parameters, then with a hook and an alarm topic if it has them; then VARIANTS."""
     for name in functions():
         yield name, required(name), BY_DEFAULT.get(name, [])
         if "HookGroup" in template(name)["Parameters"]:
@@ -87,7 +87,7 @@ def main():
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            # Nobody's profile or credentials.
+            # No profile or credentials of this machine.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
@@ -109,7 +109,7 @@ def main():
 
 
 def set_the_scene(folder, variables):
-    """A group, and the functions, which exist before their triggers; what is in them does not matter."""
+    """Creates a group, and the functions, which exist before their triggers. Their code is empty."""
     code = Path(folder) / "code.zip"
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("bootstrap", "")
@@ -151,7 +151,7 @@ def try_variant(name, parameters, conditions, variables):
     print(f"{time.monotonic() - began:5.1f} s  {name} {' '.join(parameters)}: {len(made)} resources", flush=True)
 
 
-# What stacks that are gone could leave behind.
+# What a deleted stack could leave behind.
 LEFT = [
     ("roles", ["iam", "list-roles"], "Roles"),
     ("queues", ["sqs", "list-queues"], "QueueUrls"),
@@ -163,9 +163,9 @@ LEFT = [
 
 
 def aws(variables, *command):
-    # As an option: from the variable alone, the AWS CLI does not take it for SQS.
+    # As an option, because version 1 of the AWS CLI ignores the variable for SQS.
     command = ["--endpoint-url", variables["AWS_ENDPOINT_URL"], *command]
-    done = subprocess.run([BIN / "aws", *command], env=variables, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run([BIN / "aws", *command], env=variables, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, f"aws {' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
     return json.loads(done.stdout) if done.stdout.startswith("{") else {}
 
@@ -177,10 +177,10 @@ def free_port():
 
 
 def wait_for(port):
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while True:
         try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=PATIENCE)
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=TIMEOUT)
         except OSError:
             assert time.monotonic() < end, "the emulator did not start"
             time.sleep(0.2)

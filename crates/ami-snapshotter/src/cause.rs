@@ -21,7 +21,7 @@ pub enum Cause {
     InstanceRefresh,
     /// A scheduled action shrank the group.
     ScheduledAction,
-    /// An operator, or CloudFormation, terminated the instance or shrank the group.
+    /// An operator, or CloudFormation, terminated the instance, or shrank or deleted its group.
     UserRequest,
     /// It has reached the group's maximum instance lifetime.
     MaxLifetime,
@@ -31,11 +31,13 @@ pub enum Cause {
     ScalingPolicy,
     /// EC2 takes a Spot Instance back.
     SpotInterruption,
+    /// Its launch was abandoned, so it never served.
+    LaunchFailure,
     /// Another cause, or none that is known.
     Unknown,
 }
 
-const NAMES: [(&str, Cause); 10] = [
+const NAMES: [(&str, Cause); 11] = [
     ("health-check-ec2", Cause::HealthCheckEc2),
     ("health-check-elb", Cause::HealthCheckElb),
     ("instance-refresh", Cause::InstanceRefresh),
@@ -45,6 +47,7 @@ const NAMES: [(&str, Cause); 10] = [
     ("rebalance", Cause::Rebalance),
     ("scaling-policy", Cause::ScalingPolicy),
     ("spot-interruption", Cause::SpotInterruption),
+    ("launch-failure", Cause::LaunchFailure),
     ("unknown", Cause::Unknown),
 ];
 
@@ -62,7 +65,7 @@ const STATEMENT_PREFIXES: [(&str, Cause); 9] = [
 ];
 
 /// The prefixes of the reason after "in response to", without the article, in lower case.
-const RESPONSE_PREFIXES: [(&str, Cause); 14] = [
+const RESPONSE_PREFIXES: [(&str, Cause); 16] = [
     ("ec2 health check", Cause::HealthCheckEc2),
     ("ec2 instance status check", Cause::HealthCheckEc2),
     ("system health-check", Cause::HealthCheckEc2),
@@ -72,12 +75,18 @@ const RESPONSE_PREFIXES: [(&str, Cause); 14] = [
     ("instance refresh", Cause::InstanceRefresh),
     ("scheduled action", Cause::ScheduledAction),
     ("user request", Cause::UserRequest),
+    ("group deletion", Cause::UserRequest),
+    ("launch failure", Cause::LaunchFailure),
     ("ec2 instance rebalance recommendation", Cause::Rebalance),
     ("instance rebalance recommendation", Cause::Rebalance),
     ("ec2 spot", Cause::SpotInterruption),
     ("spot interruption", Cause::SpotInterruption),
     ("spot instance interruption", Cause::SpotInterruption),
 ];
+
+/// Words of the causes that report a failure, in lower case. With one of them, a cause that is not known stays
+/// unknown, even in a group that is being deleted.
+const FAILURE_WORDS: [&str; 5] = ["health", "fail", "impair", "interrupt", "unreachable"];
 
 impl Cause {
     /// The spelling in the variable, the tag and the answer.
@@ -146,6 +155,15 @@ impl Termination {
     pub(crate) fn of(activity: Option<Activity>) -> Self {
         let cause = activity.as_ref().map_or(Cause::Unknown, |activity| Cause::of(&activity.cause));
         Self { cause, activity }
+    }
+
+    /// Whether AWS's text names neither a request nor a failure, as that of an instance whose group is force-deleted:
+    /// `in response to a difference between desired and actual capacity`.
+    pub(crate) fn names_nothing(&self) -> bool {
+        let text = self.text().to_ascii_lowercase();
+        self.cause == Cause::Unknown
+            && !text.is_empty()
+            && !FAILURE_WORDS.iter().any(|word| text.contains(word))
     }
 
     /// AWS's text.
@@ -279,6 +297,31 @@ mod tests {
                  instance was taken out of service in response to a user health-check.",
                 "unknown",
             ),
+            // As AWS was recorded to say it, in September 2026.
+            (
+                "At T a user request force deleted AutoScaling group changing the desired capacity from 1 to 0.  SHRUNK",
+                "user-request",
+            ),
+            (
+                "At T an instance was taken out of service in response to a launch failure.  At T instance i-0123 was \
+                 selected for termination.",
+                "launch-failure",
+            ),
+            (
+                "At T instance i-0123 was taken out of service in response to a group deletion.  At T instance i-0123 \
+                 was selected for termination.",
+                "user-request",
+            ),
+            (
+                "At T a user request update of WarmPool MaxGroupPreparedCapacity from max: 1 to max: 0 changing the \
+                 capacity of WarmPool from 1 to 0.  SHRUNK",
+                "user-request",
+            ),
+            (
+                "At T instance i-0123 was taken out of service in response to a user request, shrinking the capacity \
+                 from 1 to 0.",
+                "user-request",
+            ),
             // A failure, not a request.
             ("At T an instance was taken out of service in response to a user health-check.", "unknown"),
             ("SHRUNK", "unknown"),
@@ -302,6 +345,25 @@ mod tests {
             let text = text.replace("SHRUNK", shrunk).replace("At T ", &format!("At {TIME} "));
             assert_eq!(Cause::of(&text).as_str(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn only_a_text_that_names_neither_a_request_nor_a_failure_names_nothing() {
+        let names_nothing = |text: &str| {
+            let cause = text.to_owned();
+            let activity =
+                Activity { id: "a".to_owned(), began: Default::default(), transition: None, cause };
+            Termination::of(Some(activity)).names_nothing()
+        };
+        let removed = format!("At {TIME} an instance was taken out of service in response to ");
+        let shrunk = "a difference between desired and actual capacity, shrinking the capacity from 1 to 0.  At T \
+                      instance i-0123 was selected for termination.";
+        assert!(names_nothing(&format!("{removed}{shrunk}")));
+        assert!(names_nothing(&format!("At {TIME} something new happened.")));
+        for text in ["a user health-check.", "a user request.", "a new kind of failure."] {
+            assert!(!names_nothing(&format!("{removed}{text}")), "{text}");
+        }
+        assert!(!names_nothing("") && !Termination::of(None).names_nothing());
     }
 
     #[test]

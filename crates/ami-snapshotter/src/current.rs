@@ -1,11 +1,12 @@
-//! The stored group: the group in service, in the function's own configuration. `plan` decides which group takes
-//! over.
+//! The stored groups: the group in service of each succession, in the function's own configuration. `succession` decides
+//! which group takes over.
 //!
 //! AWS calls: `lambda:GetFunctionConfiguration`, `lambda:UpdateFunctionConfiguration`,
 //! `autoscaling:DescribeAutoScalingGroups`.
 
 use std::collections::HashMap;
 
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::http::HttpResponse;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
@@ -18,60 +19,93 @@ use lambda_kit::retry::pauses;
 use lambda_kit::transient::is_transient;
 use lambda_kit::{Error, Invocation};
 use lifecycle_core::pending::Asgs;
+use serde_json::json;
 use tracing::{debug, warn};
 
 use crate::config::CURRENT_ASG_NAME;
-use crate::plan::takes_over;
+use crate::succession::Successions;
 
-/// Reads and writes the stored group.
+/// Lambda's maximum of bytes of all variables together, as JSON.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const MAX_VARIABLES_BYTES: usize = 4_096;
+
+/// The effect of a launch on the stored groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Storing {
+    /// Its group is now stored.
+    Stored,
+    /// The stored groups are as before, with the reason, if it is not that the group is stored already.
+    Unchanged(Option<String>),
+    /// The name can't be stored, and why.
+    NoRoom(String),
+}
+
+/// Reads and writes the stored groups.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     client: Client,
     asgs: Asgs,
     function: String,
+    /// `AUTO_SCALING_GROUPS`.
+    entries: Names,
 }
 
 impl Current {
-    pub(crate) fn new(client: Client, asgs: Asgs, function: &str) -> Self {
-        Self { client, asgs, function: function.to_owned() }
+    pub(crate) fn new(client: Client, asgs: Asgs, function: &str, entries: &Names) -> Self {
+        Self { client, asgs, function: function.to_owned(), entries: entries.clone() }
     }
 
-    /// Reads the stored group from the configuration, because the environment of a running process is out of date. If
+    /// Reads the stored groups from the configuration, because the environment of a running process is out of date. If
     /// Lambda can't decrypt the variables, no group counts as stored.
-    pub(crate) async fn stored(&self) -> Result<Option<String>, Error> {
+    pub(crate) async fn stored(&self) -> Result<Vec<String>, Error> {
         match variables(&self.configuration().await?) {
             Ok(variables) => Ok(stored_in(&variables)),
             Err(reason) => {
                 warn!("the function's own variables can't be read, so no group counts as stored: {reason}");
-                Ok(None)
+                Ok(Vec::new())
             }
         }
     }
 
-    /// Removes `gone`, a stored group that was rolled back. Until the next launch, no termination counts as a
-    /// replacement. If another change of the configuration comes first, the next sweep tries again.
-    pub(crate) async fn forget(&self, gone: &str) -> Result<(), Error> {
+    /// The group and the stored groups, as far as they exist.
+    pub(crate) async fn groups(
+        &self,
+        group: &str,
+        stored: &[String],
+    ) -> Result<Vec<AutoScalingGroup>, Error> {
+        self.asgs.named(&all(Names::default(), group, stored)).await
+    }
+
+    /// Removes `gone`, stored groups that exist no more, as after a rollback. If another change of the configuration
+    /// comes first, the next sweep tries again.
+    pub(crate) async fn forget(&self, gone: &[String]) -> Result<(), Error> {
         let configuration = self.configuration().await?;
         let Ok(mut variables) = variables(&configuration) else {
             return Ok(());
         };
-        if variables.remove(CURRENT_ASG_NAME).as_deref() != Some(gone) {
+        let stored = stored_in(&variables);
+        let kept: Vec<_> = stored.iter().filter(|stored| !gone.contains(stored)).cloned().collect();
+        if kept.len() == stored.len() {
             return Ok(());
         }
+        if kept.is_empty() {
+            variables.remove(CURRENT_ASG_NAME);
+        } else {
+            variables.insert(CURRENT_ASG_NAME.to_owned(), kept.join(","));
+        }
         match self.update(variables, configuration.revision_id()).await {
-            Ok(()) => debug!("{gone} was stored as the group in service and is gone: no group is stored now"),
+            Ok(()) => debug!("no longer stored, because they exist no more: {}", gone.join(", ")),
             Err(error) if can_succeed_later(&error) => {
-                debug!("{gone} is gone, but could not be removed from the configuration now")
+                debug!("{} can't be removed from the configuration now", gone.join(", "))
             }
             Err(error) => return Err(failed(&error)),
         }
         Ok(())
     }
 
-    /// Stores `group`, unless it is stored already or the stored group is newer and still exists. A concurrent change
-    /// is not overwritten: AWS refuses an outdated revision, and the configuration is read again. Returns whether it
-    /// stored the group.
-    pub(crate) async fn store(&self, group: &str, invocation: &Invocation) -> Result<bool, Error> {
+    /// Stores `group`, in which an instance launches, if it takes over in its succession. A concurrent change is not
+    /// overwritten: AWS refuses an outdated revision, and the configuration is read again.
+    pub(crate) async fn store(&self, group: &str, invocation: &Invocation) -> Result<Storing, Error> {
         let mut sent = false;
         for pause in pauses() {
             let configuration = self.configuration().await?;
@@ -81,30 +115,39 @@ impl Current {
                 source: AwsFailure::of(format!("Lambda does not show the function's variables: {reason}")),
             })?;
             let stored = stored_in(&variables);
-            if stored.as_deref() == Some(group) {
-                return Ok(sent);
+            if stored.iter().any(|stored| stored == group) {
+                return Ok(if sent { Storing::Stored } else { Storing::Unchanged(None) });
             }
-            if let Some(stored) = &stored {
-                let names = Names::default().and(Some(group.to_owned())).and(Some(stored.clone()));
-                if !takes_over(group, stored, &self.asgs.named(&names).await?) {
-                    return Ok(false);
-                }
+            // A group that is not named may be of one succession with a named one.
+            let is_named = self.entries.contain(group);
+            let others = if is_named { Names::default() } else { self.entries.clone() };
+            let groups = self.asgs.named(&all(others, group, &stored)).await?;
+            let successions = Successions { stored: &stored, groups: &groups, entries: &self.entries };
+            let names = match successions.after_launch(group) {
+                Ok(names) => names,
+                Err(reason) => return Ok(Storing::Unchanged(Some(reason))),
+            };
+            if group.contains(',') {
+                return Ok(Storing::NoRoom("its name has a comma, which separates names".to_owned()));
             }
-            variables.insert(CURRENT_ASG_NAME.to_owned(), group.to_owned());
+            variables.insert(CURRENT_ASG_NAME.to_owned(), names.join(","));
+            if json!(variables).to_string().len() > MAX_VARIABLES_BYTES {
+                return Ok(no_room());
+            }
             match self.update(variables, configuration.revision_id()).await {
                 Ok(()) => {
-                    let before = stored.as_deref().unwrap_or("no group");
                     debug!(
                         asg.name = group,
-                        "{group} is now stored as the group in service, in place of {before}"
+                        "{group} is now stored as the group in service of its succession"
                     );
-                    return Ok(true);
+                    return Ok(Storing::Stored);
                 }
                 Err(error) if can_succeed_later(&error) && pause < invocation.time_left() => {
                     debug!("the configuration could not be changed: reading it again");
                     sent = true;
                     tokio::time::sleep(pause).await;
                 }
+                Err(error) if is_too_long(&error) => return Ok(no_room()),
                 Err(error) => return Err(failed(&error)),
             }
         }
@@ -139,20 +182,30 @@ fn variables(configuration: &GetFunctionConfigurationOutput) -> Result<HashMap<S
     }
 }
 
-fn stored_in(variables: &HashMap<String, String>) -> Option<String> {
-    variables.get(CURRENT_ASG_NAME).filter(|name| !name.is_empty()).cloned()
+fn stored_in(variables: &HashMap<String, String>) -> Vec<String> {
+    let names = variables.get(CURRENT_ASG_NAME).map(String::as_str).unwrap_or_default().split(',');
+    names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
 }
 
-/// The failure of an update. If the variables are too long, Lambda's text quotes them all, so it is cut.
+/// `names`, the group and the stored groups.
+fn all(names: Names, group: &str, stored: &[String]) -> Names {
+    let others = stored.iter().filter(|stored| *stored != group).cloned();
+    others.fold(names.and(Some(group.to_owned())), |names, stored| names.and(Some(stored)))
+}
+
+fn no_room() -> Storing {
+    Storing::NoRoom(format!("the function's variables have at most {MAX_VARIABLES_BYTES} bytes"))
+}
+
+/// Whether the variables are too long. Lambda reports this only in a text, which then quotes them all.
+fn is_too_long(error: &SdkError<UpdateFunctionConfigurationError, HttpResponse>) -> bool {
+    error.code() == Some("InvalidParameterValueException")
+        && error.message().is_some_and(|message| message.contains("4KB limit"))
+}
+
+/// The failure of an update.
 fn failed(error: &SdkError<UpdateFunctionConfigurationError, HttpResponse>) -> Error {
-    let call = "UpdateFunctionConfiguration";
-    match error.message().and_then(|message| message.split_once("String measured")) {
-        Some((text, _)) => Error::AwsError {
-            call,
-            source: AwsFailure::of(format!("{}: {}", error.code().unwrap_or_default(), text.trim_end())),
-        },
-        None => Error::aws(call, error),
-    }
+    Error::aws("UpdateFunctionConfiguration", error)
 }
 
 /// Whether the update can succeed after the configuration is read again: another update came first or still runs, or

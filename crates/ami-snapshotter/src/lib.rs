@@ -1,8 +1,8 @@
 //! ami-snapshotter: takes an image of an instance whose termination was not planned, before the instance goes.
 //!
-//! It remembers the group in service. Terminations in other groups are planned replacements. For the group in service, the
-//! scaling activities tell the cause, and the cause decides. EC2's event about the image starts the run that completes the
-//! action. The sweep finds waits whose event was lost.
+//! It remembers the group in service of each succession of groups. Terminations in a group that its successor has replaced
+//! are planned. For the others, the scaling activities tell the cause, and the cause decides. EC2's event about the image
+//! starts the run that completes the action. The sweep finds waits whose event was lost.
 //!
 //! This module reads the payload. `plan` decides what is done for a wait, and `work` does it. AWS calls: those of `work`,
 //! `reconcile` and `retention`.
@@ -20,14 +20,19 @@
 pub mod cause;
 pub mod config;
 mod current;
+mod image;
 mod images;
 mod outcome;
 mod plan;
 mod reconcile;
 mod retention;
+mod succession;
 mod work;
 
 use aws_types::SdkConfig;
+use chrono::TimeDelta;
+use lambda_kit::calls::CountCalls;
+use lambda_kit::error::cut;
 use lambda_kit::event::Event;
 use lambda_kit::runtime::with_timeouts_and_retries;
 use lambda_kit::{Answer, Error, Function, Invocation, Output, Payload};
@@ -37,10 +42,14 @@ use serde_json::Value;
 
 pub use config::{Config, NAME};
 
-use images::{Image, Standing};
-use plan::Observed;
+use image::{Image, Standing};
+use images::Lookup;
+use plan::{FROM_POOL, Observed, ROOT_VOLUME, TO_POOL};
 use retention::Retention;
 use work::{Case, Work};
+
+/// How long EC2 may not show the image of an event. An older event is about an image of somebody else, who removed it.
+const MAX_UNKNOWN_IMAGE_AGE: TimeDelta = TimeDelta::minutes(1);
 
 /// The function's state, which lives as long as the process.
 #[derive(Debug)]
@@ -51,13 +60,15 @@ pub struct Context {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Message;
 
-    fn new(config: Config, sdk: &SdkConfig, output: Output) -> Self {
+    fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
         let sdk = &with_timeouts_and_retries(sdk);
-        let ec2 = aws_sdk_ec2::Client::new(sdk);
-        Self { work: Work::new(config, sdk, ec2.clone(), output), retention: Retention::new(ec2) }
+        let ec2 = aws_sdk_ec2::config::Builder::from(sdk).interceptor(CountCalls).build();
+        let ec2 = aws_sdk_ec2::Client::from_conf(ec2);
+        Self { work: Work::new(config, sdk, ec2.clone()), retention: Retention::new(ec2) }
     }
 
     fn read(&self, payload: Value) -> Result<Payload<Message>, Error> {
@@ -78,11 +89,9 @@ impl Context {
             {
                 self.action(*action, invocation).await
             }
-            Message::Event(event) if is_image_change(&event) => {
-                self.image_changed(event.detail()?, invocation).await
-            }
+            Message::Event(event) if is_image_change(&event) => self.image_changed(&event, invocation).await,
             Message::Reconcile => reconcile::reconcile(&self.work, &self.retention, invocation).await,
-            Message::Test => Ok(Answer::ignored("a hook's test notification")),
+            Message::Notice(reason) => Ok(Answer::ignored(reason)),
             other => Err(Error::UnsupportedEvent(format!(
                 "{NAME} handles lifecycle actions, state changes of images and scheduled runs, not {other}; correct the \
                  rule or the hook that sent it"
@@ -92,26 +101,36 @@ impl Context {
 
     /// Handles a lifecycle action.
     async fn action(&self, action: LifecycleAction, invocation: &Invocation) -> Result<Answer, Error> {
-        let to_pool = action.destination.as_deref() == Some("WarmPool");
-        let observed = Observed { to_pool, ..Observed::new(action.wait, action.transition, action.time) };
+        let exempt = [
+            (action.replaces_root_volume(), ROOT_VOLUME),
+            (action.to_pool(), TO_POOL),
+            (action.from_pool(), FROM_POOL),
+        ];
+        let exempt = exempt.into_iter().find(|(is_exempt, _)| *is_exempt).map(|(_, why)| why);
+        let observed = Observed { exempt, ..Observed::new(action.wait, action.transition, action.time) };
         let case = Case { observed, announced: Some(action.time), found: None, invocation: *invocation };
         Ok(self.work.run(case).await?.answer())
     }
 
     /// Handles a state change of an image: completes the action if the image is this function's and has ended.
-    async fn image_changed(&self, change: ImageChange, invocation: &Invocation) -> Result<Answer, Error> {
+    async fn image_changed(&self, event: &Event, invocation: &Invocation) -> Result<Answer, Error> {
         // Accept.
+        let change: ImageChange = event.detail()?;
+        let ignored = |reason: &str| Answer::ignored(reason).with("image.id", cut(&change.image_id));
         let standing = match change.state.as_str() {
             "available" => Standing::Ready,
             "failed" => Standing::Failed,
-            _ => {
-                return Ok(Answer::ignored("the image is neither available nor failed")
-                    .with("image.id", change.image_id)
-                    .with("image.state", change.state));
+            state => {
+                let state = cut(state);
+                return Ok(ignored("the image is neither available nor failed").with("image.state", state));
             }
         };
-        let Some(image) = self.work.images.find(&change.image_id).await? else {
-            return Ok(Answer::ignored("not an image of this function").with("image.id", change.image_id));
+        let is_young = invocation.now() - event.time < MAX_UNKNOWN_IMAGE_AGE;
+        let image = match self.work.images.find(&change.image_id, is_young, invocation).await? {
+            Lookup::Own(image) => image,
+            Lookup::Foreign => return Ok(ignored("not an image of this function")),
+            Lookup::Unknown(error) if is_young => return Err(error),
+            Lookup::Unknown(_) => return Ok(ignored("EC2 does not know the image")),
         };
         // The event may be newer than the list.
         let image = Image { standing, reason: image.reason.or(change.error_message), ..image };

@@ -4,18 +4,23 @@
 //!
 //! AWS calls: those of `lifecycle_core::reconcile`, `work`, `images`, `current` and `retention`.
 
+use std::sync::Arc;
+
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use lambda_kit::{Answer, Error, Invocation};
+use lifecycle_core::Transition;
 use lifecycle_core::pending::Found;
-use lifecycle_core::reconcile::{Did, turn};
+use lifecycle_core::reconcile::{Handled, turn};
 use tracing::{debug, warn};
 
 use crate::cause::Termination;
-use crate::images::{Image, Standing};
-use crate::plan::{Observed, living};
+use crate::image::{Image, Standing};
+use crate::plan::{FROM_POOL, Hook, Observed, ROOT_VOLUME, TO_POOL};
 use crate::retention::Retention;
+use crate::succession::Successions;
 use crate::work::{Case, Work};
 
-/// Reconciles the stored group and the groups of the configuration.
+/// Reconciles the stored groups and the groups of the configuration.
 pub(crate) async fn reconcile(
     work: &Work,
     retention: &Retention,
@@ -23,7 +28,8 @@ pub(crate) async fn reconcile(
 ) -> Result<Answer, Error> {
     // Observe.
     let stored = work.current.stored().await?;
-    let names = work.config.groups.clone().and(stored.clone());
+    let named = work.config.groups.clone();
+    let names = stored.iter().fold(named, |names, stored| names.and(Some(stored.clone())));
     if names.is_empty() {
         warn!(
             "no group is stored and AUTO_SCALING_GROUPS is not set, so the sweep has no group to reconcile"
@@ -31,12 +37,15 @@ pub(crate) async fn reconcile(
     }
     let mut round = work.reconciler.look(&names, invocation).await?;
     let waits = std::mem::take(&mut round.waits);
-    let images = match (waits.is_empty(), work.config.image_retention) {
-        (true, None) => Vec::new(),
-        _ => work.images.all().await?,
-    };
-    let case = |found| Case {
-        observed: observed(&found, stored.as_ref(), &images, invocation),
+    let groups: Arc<[AutoScalingGroup]> = round.groups.clone().into();
+    let images = images(work, &waits).await;
+    let case = |found: Found| Case {
+        observed: Observed {
+            stored: Some(stored.clone()),
+            groups: Some(Some(Arc::clone(&groups))),
+            earlier_images: images.as_ref().map(|images| of_wait(&found, images)),
+            ..observed(work, &found, invocation)
+        },
         announced: None,
         found: Some(found),
         invocation: *invocation,
@@ -49,46 +58,71 @@ pub(crate) async fn reconcile(
     let handle = |case, invocation| handle_case(work, Case { invocation, ..case });
     round.for_each(cases, |case| &case.observed.wait, invocation, handle).await;
 
-    // After a roll-back, the stored group is gone.
-    if let Some(gone) = stored.as_deref().filter(|stored| living(stored, &round.groups).is_none())
-        && let Err(error) = work.current.forget(gone).await
+    // After a roll-back, a stored group is gone.
+    let gone = Successions { stored: &stored, groups: &groups, entries: &work.config.groups }.gone();
+    if let Some(first) = gone.first()
+        && let Err(error) = work.current.forget(&gone).await
     {
-        round.fail(gone, error);
+        round.fail(first, error);
     }
+    let removed = match work.config.image_retention {
+        Some(age) => Some(retention.apply(work.images.all().await, age, invocation).await),
+        None => None,
+    };
 
     // Report.
-    let Some(age) = work.config.image_retention else {
-        return work.reconciler.answer(round);
-    };
-    let removed = retention.apply(&images, age, invocation).await;
-    Ok(removed.explain(work.reconciler.answer(round)?))
+    for warning in removed.iter().flat_map(|removed| &removed.failed) {
+        round.warn(warning.clone());
+    }
+    let answer = work.reconciler.answer(round)?;
+    Ok(removed.into_iter().fold(answer, |answer, removed| removed.explain(answer)))
 }
 
-/// The observations of a wait without its event. Of the images, the first one that may be the wait's.
-fn observed(found: &Found, stored: Option<&String>, images: &[Image], invocation: &Invocation) -> Observed {
-    let wait = found.wait.clone();
-    let began = found.since(invocation.now());
-    let own = images.iter().filter(|image| image.belongs_to(&wait, began)).min_by_key(|image| image.created);
+/// This function's images of all instances that wait. Without them, each wait looks for its own.
+async fn images(work: &Work, waits: &[Found]) -> Option<Vec<Image>> {
+    let terminating = waits.iter().filter(|found| found.transition == Transition::Terminating);
+    let instances: Vec<&str> = terminating.map(|found| found.wait.instance.as_str()).collect();
+    let images = work.images.of_instances(&instances).await;
+    images.map_err(|error| debug!("the images can't be read at once: {}", error.chain())).ok()
+}
+
+/// The images that may be the wait's.
+fn of_wait(found: &Found, images: &[Image]) -> Vec<Image> {
+    let of_instance = images.iter().filter(|image| image.wait.instance == found.wait.instance);
+    of_instance.cloned().collect()
+}
+
+/// The observations of a wait without its event.
+fn observed(work: &Work, found: &Found, invocation: &Invocation) -> Observed {
+    let now = invocation.now();
+    let exempt = [
+        (found.replaces_root_volume, ROOT_VOLUME),
+        (found.to_pool, TO_POOL),
+        (found.dies_in_pool, FROM_POOL),
+    ];
     Observed {
-        to_pool: found.to_pool,
-        heartbeat: Some(found.timers.heartbeat),
-        earlier_images: Some(own.into_iter().cloned().collect()),
-        stored: Some(stored.cloned()),
+        exempt: exempt.into_iter().find(|(is_exempt, _)| *is_exempt).map(|(_, why)| why),
+        hook: Some(Hook {
+            heartbeat: found.timers.heartbeat,
+            ends_before_next: work.reconciler.ends_before_next(found, now),
+            ends_for_good: work.reconciler.ends_for_good(found, now),
+        }),
         termination: Some(Termination::of(found.activity.clone())),
-        ..Observed::new(wait, found.transition.clone(), began)
+        retained: Some(found.was_retained),
+        ..Observed::new(found.wait.clone(), found.transition.clone(), found.since(now))
     }
 }
 
 /// Waits without an image come first, then those whose image has ended.
 fn rank(observed: &Observed) -> u8 {
-    match observed.earlier_images.iter().flatten().next().map(|image| image.standing) {
+    match observed.earlier_images.iter().flatten().next_back().map(|image| image.standing) {
         None => 0,
         Some(Standing::Ready | Standing::Failed) => 1,
         Some(Standing::Pending) => 2,
     }
 }
 
-async fn handle_case(work: &Work, case: Case) -> Result<Did, Error> {
+async fn handle_case(work: &Work, case: Case) -> Result<Handled, Error> {
     let done = work.run(case).await?;
     if let Some(reason) = &done.end.reason {
         debug!(
@@ -99,5 +133,6 @@ async fn handle_case(work: &Work, case: Case) -> Result<Did, Error> {
             done.wait.instance
         );
     }
-    Ok(done.did)
+    let did = done.did;
+    Ok(Handled { did, warning: done.answer().warnings.pop() })
 }

@@ -9,10 +9,12 @@ use std::time::Duration;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SnapshotReturnCodes};
 use chrono::TimeDelta;
-use lambda_kit::{Answer, Error, Invocation};
-use tracing::{debug, error, warn};
+use lambda_kit::{Answer, Error, Invocation, Warning};
+use serde_json::{Map, Value};
+use tracing::debug;
 
-use crate::images::{Image, Standing};
+use crate::image::{Image, Standing};
+use crate::outcome::RETENTION_FAILED;
 
 /// Maximum of values in one filter.
 const MAX_FILTER_VALUES: usize = 200;
@@ -30,7 +32,8 @@ pub(crate) struct Removed {
     images: Vec<String>,
     snapshots: usize,
     in_use: Vec<String>,
-    failed: Vec<String>,
+    /// What is told.
+    pub(crate) failed: Vec<Warning>,
 }
 
 impl Removed {
@@ -38,7 +41,8 @@ impl Removed {
     pub(crate) fn explain(self, answer: Answer) -> Answer {
         let answer = answer.with("images_removed", self.images).with("snapshots_removed", self.snapshots);
         let answer = if self.in_use.is_empty() { answer } else { answer.with("images_in_use", self.in_use) };
-        if self.failed.is_empty() { answer } else { answer.with("retention_failed", self.failed) }
+        let failed: Vec<_> = self.failed.into_iter().map(|warning| warning.text).collect();
+        if failed.is_empty() { answer } else { answer.with("retention_failed", failed) }
     }
 }
 
@@ -47,10 +51,22 @@ impl Retention {
         Self(client)
     }
 
-    /// Deletes those of `images` that are older than `age` and not in use. A failure is reported and does not fail
-    /// the sweep. The next sweep tries again.
-    pub(crate) async fn apply(&self, images: &[Image], age: Duration, invocation: &Invocation) -> Removed {
+    /// Deletes those of this function's `images` that are older than `age` and not in use. A failure is reported and
+    /// does not fail the sweep. The next sweep tries again.
+    pub(crate) async fn apply(
+        &self,
+        images: Result<Vec<Image>, Error>,
+        age: Duration,
+        invocation: &Invocation,
+    ) -> Removed {
         let mut removed = Removed::default();
+        let images = match images {
+            Ok(images) => images,
+            Err(error) => {
+                removed.failed.push(failure(None, "the images can't be read", &error));
+                return removed;
+            }
+        };
         let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
         let Some(expires) = invocation.now().checked_sub_signed(age) else {
             return removed;
@@ -69,7 +85,7 @@ impl Retention {
         let used = match used {
             Ok(used) => used,
             Err(error) => {
-                removed.failed.push(failure("no old image was deleted", &error));
+                removed.failed.push(failure(None, "no old image was deleted", &error));
                 return removed;
             }
         };
@@ -87,7 +103,10 @@ impl Retention {
                     removed.snapshots += deleted;
                     removed.failed.extend(kept);
                 }
-                Err(error) => removed.failed.push(failure(&format!("{} was not deleted", image.id), &error)),
+                Err(error) => {
+                    let what = format!("{} was not deleted", image.id);
+                    removed.failed.push(failure(Some(image), &what, &error));
+                }
             }
         }
         removed
@@ -125,8 +144,9 @@ impl Retention {
         Ok(used)
     }
 
-    /// Deregisters an image and deletes its snapshots. Returns how many, and which ones EC2 kept and why.
-    async fn remove(&self, image: &Image) -> Result<(usize, Vec<String>), Error> {
+    /// Deregisters an image and deletes its snapshots. Returns how many, and which ones EC2 failed to delete and why.
+    /// A snapshot that another image uses stays.
+    async fn remove(&self, image: &Image) -> Result<(usize, Vec<Warning>), Error> {
         let answer =
             self.0.deregister_image().image_id(&image.id).delete_associated_snapshots(true).send().await;
         let answer = answer.map_err(|error| Error::aws("DeregisterImage", &error))?;
@@ -144,25 +164,28 @@ impl Retention {
             image.created.format("%F"),
             deleted.len()
         );
-        let kept = kept.into_iter().map(|(snapshot, code)| {
+        let kept = kept.into_iter().filter_map(|(snapshot, code)| {
             let why = match code {
-                Some(code) if code.as_str() == "skipped" => "another image uses it",
+                Some(code) if code.as_str() == "skipped" => {
+                    debug!("{snapshot} of {} was kept: another image uses it", image.id);
+                    return None;
+                }
                 Some(SnapshotReturnCodes::ErrorMissingPermissions) => {
                     "missing permissions; delete it by hand"
                 }
                 _ => "EC2 failed; delete it by hand",
             };
-            format!("{snapshot} of {} was kept: {why}", image.id)
+            Some(warning(Some(image), format!("{snapshot} of {} was kept: {why}", image.id)))
         });
-        let kept: Vec<_> = kept.collect();
-        for text in &kept {
-            warn!(image.id = image.id, "the retention: {text}");
-        }
-        Ok((deleted.len(), kept))
+        Ok((deleted.len(), kept.collect()))
     }
 }
 
-fn failure(what: &str, error: &Error) -> String {
-    error!(error.type = error.name(), "the retention failed: {what}: {}", error.chain());
-    format!("{what}: {}", error.chain())
+fn failure(image: Option<&Image>, what: &str, error: &Error) -> Warning {
+    warning(image, format!("{what}: {}", error.chain()))
+}
+
+fn warning(image: Option<&Image>, text: String) -> Warning {
+    let about = image.map(|image| ("image.id".to_owned(), Value::from(image.id.as_str())));
+    Warning { failure: RETENTION_FAILED, text, about: Map::from_iter(about) }
 }

@@ -43,9 +43,18 @@ async fn an_unplanned_termination() {
         POST autoscaling DescribeScalingActivities
           AutoScalingGroupName=web
           => ok
+        POST autoscaling DescribeScalingActivities
+          AutoScalingGroupName=web
+          Filters.member.1.Name=Status
+          Filters.member.1.Values.member.1=Cancelled
+          => ok
         POST ec2 DescribeImages
-          Filter.1.Name=tag:lifecycle/group
-          Filter.1.Value.1=web
+          Filter.1.Name=name
+          Filter.1.Value.1=lifecycle/web/*
+          Filter.2.Name=creation-date
+          Filter.2.Value.1=2026-11-21T*
+          Filter.3.Name=tag:lifecycle/function
+          Filter.3.Value.1=ami-snapshotter
           Owner.1=self
           => ok
         POST autoscaling DescribeAutoScalingInstances
@@ -70,9 +79,9 @@ async fn an_unplanned_termination() {
           TagSpecification.1.Tag.6.Key=lifecycle/cause
           TagSpecification.1.Tag.6.Value=health-check-ec2
           TagSpecification.1.Tag.7.Key=lifecycle/cause-text
-          TagSpecification.1.Tag.7.Value=At 2026-11-21T08:01:17Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
+          TagSpecification.1.Tag.7.Value=At 2026-11-21T08:01:19Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
           TagSpecification.1.Tag.8.Key=lifecycle/time
-          TagSpecification.1.Tag.8.Value=2026-11-21T08:01:22Z
+          TagSpecification.1.Tag.8.Value=2026-11-21T08:01:24Z
           TagSpecification.2.ResourceType=snapshot
           TagSpecification.2.Tag.1.Key=lifecycle/function
           TagSpecification.2.Tag.1.Value=ami-snapshotter
@@ -87,9 +96,9 @@ async fn an_unplanned_termination() {
           TagSpecification.2.Tag.6.Key=lifecycle/cause
           TagSpecification.2.Tag.6.Value=health-check-ec2
           TagSpecification.2.Tag.7.Key=lifecycle/cause-text
-          TagSpecification.2.Tag.7.Value=At 2026-11-21T08:01:17Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
+          TagSpecification.2.Tag.7.Value=At 2026-11-21T08:01:19Z an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.
           TagSpecification.2.Tag.8.Key=lifecycle/time
-          TagSpecification.2.Tag.8.Value=2026-11-21T08:01:22Z
+          TagSpecification.2.Tag.8.Value=2026-11-21T08:01:24Z
           => ok
         {"action.id":"63f8fe17","asg.name":"web","cause":"health-check-ec2","hook.name":"dying","image.id":"ami-09bc3246c7d5b1f08","instance.id":"i-0412a4de2c53d7454","outcome":"image-requested"}
     "#]]).await;
@@ -97,23 +106,29 @@ async fn an_unplanned_termination() {
 
 #[tokio::test(start_paused = true)]
 async fn a_termination_in_a_group_that_was_replaced() {
-    let setting = Setting::default().with("CURRENT_ASG_NAME", "web-2");
+    let setting = Setting::default().with("CURRENT_ASG_NAME", "web-2").succession();
     let scene = Setting { rules: false, ..setting }.scene().await;
-    create_group(&scene.operator, "web-2", 0, 1_800, false).await;
+    create_group(&scene.operator, "web-2", 1, 1_800, false).await;
     let event = scene.termination().await;
+    scene.scale_in().await;
     let answer = scene.invoke(event).await.unwrap();
     expect![[r#"
         GET lambda GetFunctionConfiguration
           FunctionName=ami-snapshotter
           => ok
+        POST autoscaling DescribeAutoScalingGroups
+          AutoScalingGroupNames.member.1=web
+          AutoScalingGroupNames.member.2=web-2
+          MaxRecords=100
+          => ok
         POST autoscaling CompleteLifecycleAction
           AutoScalingGroupName=web
           InstanceId=i-0412a4de2c53d7454
           LifecycleActionResult=CONTINUE
-          LifecycleActionToken=43ca903f-5082-440f-9bc3-246c7d5b1f08
+          LifecycleActionToken=30ab56b6-843e-4f22-8335-531e5ff6006a
           LifecycleHookName=dying
           => ok
-        {"action.id":"43ca903f","action.result":"CONTINUE","asg.name":"web","hook.name":"dying","instance.id":"i-0412a4de2c53d7454","outcome":"completed","reason":"planned: web-2 is in service in place of web"}
+        {"action.id":"30ab56b6","action.result":"CONTINUE","asg.name":"web","hook.name":"dying","instance.id":"i-0412a4de2c53d7454","outcome":"completed","reason":"planned: web-2 is in service in place of web"}
     "#]].assert_eq(&played(&scene, &answer));
 }
 
@@ -145,6 +160,10 @@ async fn the_first_launch() {
         GET lambda GetFunctionConfiguration
           FunctionName=ami-snapshotter
           => ok
+        POST autoscaling DescribeAutoScalingGroups
+          AutoScalingGroupNames.member.1=web-2026
+          MaxRecords=100
+          => ok
         PUT lambda UpdateFunctionConfiguration
           Environment.Variables.CURRENT_ASG_NAME=web-2026
           Environment.Variables.TEAM=fleet
@@ -165,14 +184,71 @@ async fn the_launch_of_a_younger_group() {
         POST autoscaling DescribeAutoScalingGroups
           AutoScalingGroupNames.member.1=web-2026
           AutoScalingGroupNames.member.2=web
+          MaxRecords=100
           => ok
         PUT lambda UpdateFunctionConfiguration
+          Environment.Variables.CURRENT_ASG_NAME=web,web-2026
+          Environment.Variables.TEAM=fleet
+          FunctionName=ami-snapshotter
+          RevisionId=c4f8a6d3-153c-4ead-b03f-3917744f10b1
+          => ok
+        {"action.id":"87654321","asg.name":"web-2026","hook.name":"born","instance.id":"i-1234567890abcdef0","outcome":"group-stored"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_launch_of_a_successor() {
+    let sample = include_str!("../../../events/ami-snapshotter/launch.json");
+    check_sample(Setting::default().succession(), sample, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        POST autoscaling DescribeAutoScalingGroups
+          AutoScalingGroupNames.member.1=web-2026
+          AutoScalingGroupNames.member.2=web
+          MaxRecords=100
+          => ok
+        PUT lambda UpdateFunctionConfiguration
+          Environment.Variables.AUTO_SCALING_GROUPS=web*
           Environment.Variables.CURRENT_ASG_NAME=web-2026
           Environment.Variables.TEAM=fleet
           FunctionName=ami-snapshotter
           RevisionId=c4f8a6d3-153c-4ead-b03f-3917744f10b1
           => ok
         {"action.id":"87654321","asg.name":"web-2026","hook.name":"born","instance.id":"i-1234567890abcdef0","outcome":"group-stored"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_launch_of_a_group_that_is_not_named() {
+    let sample = include_str!("../../../events/ami-snapshotter/launch.json");
+    let setting = Setting::default().with("AUTO_SCALING_GROUPS", "api");
+    check_sample(setting, sample, expect![[r#"
+        GET lambda GetFunctionConfiguration
+          FunctionName=ami-snapshotter
+          => ok
+        POST autoscaling DescribeAutoScalingGroups
+          AutoScalingGroupNames.member.1=api
+          AutoScalingGroupNames.member.2=web-2026
+          AutoScalingGroupNames.member.3=web
+          MaxRecords=100
+          => ok
+        {"action.id":"87654321","asg.name":"web-2026","hook.name":"born","instance.id":"i-1234567890abcdef0","outcome":"group-unchanged","reason":"AUTO_SCALING_GROUPS names neither web-2026 nor another group of its succession"}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_volume_that_is_replaced() {
+    let sample = include_str!("../../../events/ami-snapshotter/replace-root-volume.json");
+    check_sample(Setting::default(), sample, expect![[r#"
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-1234567890abcdef0
+          LifecycleActionResult=CONTINUE
+          LifecycleActionToken=87654321-4321-4321-4321-210987654321
+          LifecycleHookName=dying
+          => ValidationError
+        {"action.id":"87654321","asg.name":"web","hook.name":"dying","instance.id":"i-1234567890abcdef0","outcome":"already-finished","reason":"only the root volume is replaced, and the instance lives on"}
     "#]]).await;
 }
 
@@ -213,7 +289,7 @@ async fn somebody_elses_image() {
               ImageId.1=ami-0123456789abcdef0
               Owner.1=self
               => InvalidAMIID.NotFound
-            {"image.id":"ami-0123456789abcdef0","outcome":"ignored","reason":"not an image of this function"}
+            {"image.id":"ami-0123456789abcdef0","outcome":"ignored","reason":"EC2 does not know the image"}
         "#]],
     )
     .await;
@@ -241,6 +317,7 @@ async fn a_sweep_that_finds_nothing() {
           => ok
         POST autoscaling DescribeAutoScalingGroups
           AutoScalingGroupNames.member.1=web
+          MaxRecords=100
           => ok
         {"already_finished":0,"completed":0,"groups":1,"heartbeats":0,"left":0,"outcome":"swept","started":0,"waiting":0}
     "#]]).await;

@@ -82,14 +82,16 @@ async fn a_termination_is_imaged_and_released_by_the_images_event() {
 
 #[tokio::test]
 async fn a_launch_is_stored_and_the_next_process_goes_by_it() {
-    let scene = scene(&[]).await;
-    testkit::create_group(&scene.operator, "web-2", 0, &[]).await;
+    let scene = scene(&[("AUTO_SCALING_GROUPS", "web*")]).await;
+    testkit::create_group(&scene.operator, "web-2", 1, &[]).await;
+    scene.lab.skip(Duration::from_secs(90));
     assert_eq!(scene.invoke(launch(&scene, "web-2")).await.unwrap()["outcome"], "group-stored");
     assert_eq!(scene.invoke(launch(&scene, "web-2")).await.unwrap()["outcome"], "group-unchanged");
     assert_eq!(scene.invoke(launch(&scene, "web")).await.unwrap()["outcome"], "group-unchanged");
     let variables = scene.lab.world(|world| world.functions.get(NAME).unwrap().variables.clone());
     assert_eq!((&*variables["CURRENT_ASG_NAME"], &*variables["TEAM"]), ("web-2", "fleet"));
-    // A termination in the old group is now planned.
+    // A termination in the old group, which wants no instance any more, is now planned.
+    scene.scale_in().await;
     let answer = scene.invoke(scene.event.clone()).await.unwrap();
     assert_eq!(answer["outcome"], "completed", "{answer}");
     assert!(answer["reason"].as_str().unwrap().starts_with("planned: web-2 is in service"), "{answer}");
@@ -114,6 +116,9 @@ async fn a_refused_image_goes_by_on_failure_and_a_configuration_that_cannot_be_r
     refused.lab.faults().script("CreateImage", [AccessDenied]);
     let answer = refused.invoke(refused.event.clone()).await.unwrap();
     assert_eq!((&answer["outcome"], &answer["action.result"]), (&json!("completed"), &json!("ABANDON")));
+    assert_eq!(answer["failure"], "image-refused", "{answer}");
+    let told = r#""failure":"image-refused""#;
+    testkit::logs_with(&refused.lab, &[r#""Failures":1"#, told]).await;
     assert!(answer["reason"].as_str().unwrap().contains("UnauthorizedOperation"), "{answer}");
 
     let denied = scene(&[]).await;
@@ -133,7 +138,9 @@ async fn every_bad_variable_is_named_at_once() {
         ("SKIP_CAUSES", "instance-refresh,sunspots"),
         ("ON_FAILURE", "continue"),
         ("MAX_IMAGES_PER_HOUR", "-1"),
+        ("IMAGE_TIMEOUT", "0s"),
         ("IMAGE_RETENTION", "30"),
+        ("EXTRA_TAGS", "aws:x=1"),
         ("AUTO_SCALING_GROUPS", "a,,b"),
         ("LIFECYCLE_HOOKS", ""),
     ];
@@ -152,12 +159,14 @@ async fn killed_at_any_call_and_run_again_it_takes_one_image() {
     let undisturbed = scene(&[]).await;
     undisturbed.invoke(undisturbed.event.clone()).await.unwrap();
     let calls: Vec<_> = undisturbed.lab.calls().into_iter().filter(|call| call.caller == NAME).collect();
-    // An image is looked for twice, because the time that the scene skipped has made the event a late one.
+    // An image is looked for before the group's images are counted, because the time that the scene skipped has made
+    // the event a late one.
     assert_eq!(
         calls.iter().map(|call| call.action.as_str()).collect::<Vec<_>>(),
         [
             "DescribeImages",
             "GetFunctionConfiguration",
+            "DescribeScalingActivities",
             "DescribeScalingActivities",
             "DescribeImages",
             "DescribeAutoScalingInstances",
@@ -180,16 +189,20 @@ async fn killed_at_any_call_and_run_again_it_takes_one_image() {
 #[tokio::test]
 async fn every_sample_is_dealt_with_as_documented() {
     let samples = [
+        ("describe", "described"),
+        ("failure-record", "already-finished"),
         ("image-available", "ignored"),
         ("image-deregistered", "ignored"),
         ("image-failed", "ignored"),
         ("launch", "group-unchanged"),
         ("malformed-refused", "InvalidPayload"),
         ("reconcile", "swept"),
+        ("replace-root-volume", "already-finished"),
         ("return-to-warm-pool", "already-finished"),
         ("scheduled", "swept"),
         ("sqs-hook-notification", ""),
         ("stopped-refused", "UnsupportedEvent"),
+        ("terminate-in-warm-pool", "already-finished"),
         ("terminate", "already-finished"),
     ];
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/ami-snapshotter"));

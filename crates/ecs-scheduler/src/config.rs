@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
-use jiff::tz::TimeZone;
-use lambda_kit::config::{self, Parser, digits, list, truth};
-use lambda_kit::{Configuration, Error, Variables};
+use lambda_kit::Configuration;
+use lambda_kit::config::{Parser, digits, list, truth};
 
 use crate::action::Action;
 use crate::hours::{self, WorkingHours};
@@ -61,31 +60,31 @@ pub struct Config {
 }
 
 impl Configuration for Config {
-    fn parse(variables: &Variables) -> Result<Self, Error> {
-        let mut parser = Parser::new(variables);
-        let namespace = parser.get(SERVICE_NAMESPACE, ServiceNamespace::Ecs, |text| {
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let namespace = parser.get(SERVICE_NAMESPACE, "ecs", |text| {
             ServiceNamespace::try_parse(text).map_err(|_| one_of(text, ServiceNamespace::values()))
         });
-        let dimension = parser.get(SCALABLE_DIMENSION, ScalableDimension::EcsServiceDesiredCount, |text| {
+        let dimension = parser.get(SCALABLE_DIMENSION, "ecs:service:DesiredCount", |text| {
             ScalableDimension::try_parse(text).map_err(|_| one_of(text, ScalableDimension::values()))
         });
-        let resources = parser.get(RESOURCE_IDS, Vec::new(), |text| {
+        let resources = parser.optional(RESOURCE_IDS, |text| {
             let ids = list(text)?;
             ids.iter().try_for_each(|id| check_resource(&namespace, id))?;
             Ok::<_, String>(each_once(ids))
         });
-        let min = parser.get(MIN_CAPACITY, 1, capacity);
-        let max = parser.get(MAX_CAPACITY, 3, capacity);
-        let windows = parser.get(WORKING_HOURS, None, |text| hours::windows(text).map(Some));
-        let zone = parser.get(TIMEZONE, TimeZone::UTC, hours::zone);
-        let holidays = parser.get(HOLIDAYS, BTreeSet::new(), hours::holidays);
+        let resources = resources.unwrap_or_default();
+        let min = parser.get(MIN_CAPACITY, "1", capacity);
+        let max = parser.get(MAX_CAPACITY, "3", capacity);
+        let windows = parser.optional(WORKING_HOURS, hours::windows);
+        let zone = parser.get(TIMEZONE, "UTC", hours::zone);
+        let holidays = parser.optional(HOLIDAYS, hours::holidays).unwrap_or_default();
         let config = Self {
-            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
+            function: parser.function(NAME),
             resources,
-            role: parser.get(ROLEARN, None, |text| role(text).map(Some)),
+            role: parser.optional(ROLEARN, role),
             capacity: Capacity { min, max },
-            remember: parser.get(REMEMBER_CAPACITY, true, truth),
-            action: parser.get(ACTION, Action::Toggle, str::parse),
+            remember: parser.get(REMEMBER_CAPACITY, "true", truth),
+            action: parser.get(ACTION, "toggle", str::parse),
             hours: windows.map(|windows| WorkingHours { windows, zone, holidays }),
             namespace,
             dimension,
@@ -111,7 +110,7 @@ impl Configuration for Config {
         if config.action == Action::Converge && !parser.is_set(WORKING_HOURS) {
             parser.refuse(WORKING_HOURS, format!("not set, and {ACTION} is converge"));
         }
-        parser.finish(config)
+        config
     }
 
     fn function(&self) -> &str {

@@ -27,12 +27,14 @@ pub mod order;
 pub mod plan;
 mod targets;
 
+use std::fmt;
 use std::slice;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
 use futures::StreamExt;
 use futures::stream;
+use lambda_kit::calls::CountCalls;
 use lambda_kit::runtime::with_timeouts_and_retries;
 use lambda_kit::{Answer, Error, Function, Invocation, Outcome, Output, Payload, Received};
 use serde::Serialize;
@@ -58,14 +60,32 @@ const MAX_CONCURRENT_TARGETS: usize = 5;
 /// Every target is in its wanted state. The word is part of the contract.
 const SCHEDULED: Outcome = Outcome::completing("scheduled");
 
+/// Bytes of an error's message for the reasons of failed targets. The rest of its 4 KB is for names alone.
+const MAX_REASONS_BYTES: usize = 2_500;
+
 /// Some targets failed. All others were handled.
 #[derive(Debug, thiserror::Error)]
-#[error("{} of {all} targets failed: {}", failed.len(), failed.join("; "))]
 pub struct TargetsFailed {
     /// The number of all targets.
     pub all: usize,
     /// The failures: the target's name, a colon and the reason.
     pub failed: Vec<String>,
+}
+
+impl fmt::Display for TargetsFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { all, failed } = self;
+        write!(f, "{} of {all} targets failed", failed.len())?;
+        let (mut bytes, mut separator) = (0, ": ");
+        for failure in failed {
+            bytes += failure.len();
+            let name = failure.split_once(": ").map_or(failure.as_str(), |(name, _)| name);
+            let shown = if bytes > MAX_REASONS_BYTES { name } else { failure };
+            write!(f, "{separator}{shown}")?;
+            separator = "; ";
+        }
+        Ok(())
+    }
 }
 
 impl From<TargetsFailed> for Error {
@@ -96,11 +116,14 @@ struct TargetResult {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Order;
 
     fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
-        let client = aws_sdk_applicationautoscaling::Client::new(&with_timeouts_and_retries(sdk));
+        let settings = aws_sdk_applicationautoscaling::config::Builder::from(&with_timeouts_and_retries(sdk));
+        let client =
+            aws_sdk_applicationautoscaling::Client::from_conf(settings.interceptor(CountCalls).build());
         Self { targets: Targets::new(client, &config), config }
     }
 

@@ -27,8 +27,8 @@ struct Story {
     morning: Value,
 }
 
-/// Every call that a story makes without a fault meets every fault. Answers how many faults had an effect, and how
-/// many had none: calls for tags know no contention.
+/// Every call that a story makes without a fault meets every fault. Returns how many faults had an effect,
+/// and how many had none: calls for tags know no contention.
 fn check(story: &Story) -> [usize; 2] {
     let mut met = [0; 2];
     for doubled in [false, true] {
@@ -54,7 +54,7 @@ fn check(story: &Story) -> [usize; 2] {
 fn play(story: &Story, doubled: bool, fault: Option<(u64, CallFault)>) -> Vec<String> {
     let name = format!("{}, call {fault:?}, doubled: {doubled}", story.evening);
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(tell(story, fault, doubled, &name))
+    runtime.block_on(play_story(story, fault, doubled, &name))
 }
 
 #[test]
@@ -71,9 +71,14 @@ fn by_converging_no_memory_is_lost_and_one_run_heals_everything() {
     assert_eq!(check(&Story { evening: converge.clone(), morning: converge }), [360, 18]);
 }
 
-/// Plays an evening and a morning of which the nth call meets a fault; answers the calls. Whatever that left behind,
-/// the next night is as good as the first.
-async fn tell(story: &Story, fault: Option<(u64, CallFault)>, doubled: bool, name: &str) -> Vec<String> {
+/// Plays an evening and a morning of which the nth call meets a fault. Returns the calls. Whatever that left
+/// behind, the next night is as good as the first.
+async fn play_story(
+    story: &Story,
+    fault: Option<(u64, CallFault)>,
+    doubled: bool,
+    name: &str,
+) -> Vec<String> {
     let scene = Scene::afternoon().await;
     scene.deploy(&[("WORKING_HOURS", "MON-FRI 09:00-18:00")]);
     if let Some((nth, fault)) = fault {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ami_snapshotter::NAME;
-use ami_snapshotter::config::COMPLETE_ON;
+use ami_snapshotter::config::{AUTO_SCALING_GROUPS, COMPLETE_ON};
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
@@ -132,8 +132,10 @@ impl fmt::Display for Line<'_> {
 /// Lets the instance of a group die again and again; each has a successor.
 async fn measure(seed: u64, row: &Row) -> anyhow::Result<Vec<Death>> {
     let lab = Lab::new("2026-11-23T09:00:00Z".parse()?, seed);
+    let groups = format!("{GROUPS}*");
     for name in [NAME, SWEEPER] {
-        deploy_ami_snapshotter(&lab, name, &[(COMPLETE_ON, row.complete_on)])?;
+        let variables = [(COMPLETE_ON, row.complete_on), (AUTO_SCALING_GROUPS, &groups)];
+        deploy_ami_snapshotter(&lab, name, &variables)?;
     }
     add_rules(&lab, NAME, NAME, &answering_for(&format!("{GROUPS}*"), "born,dying"))?;
     let operator = Client::new(&lab.sdk_config("operator"));

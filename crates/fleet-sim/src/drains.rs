@@ -151,6 +151,8 @@ async fn deployed(seed: u64, mode: &str) -> anyhow::Result<(Lab, Client)> {
         world.autoscaling.instances().filter(|instance| instance.state == "InService").count() == all
     };
     ensure!(lab.until(WAIT_TIMEOUT, ready).await, "expected {DRAINS} instances in service");
+    // By then their agents have registered.
+    lab.sleep(Duration::from_secs(60)).await;
     Ok((lab, operator))
 }
 
@@ -201,7 +203,7 @@ fn account(moments: &[Moment], ended: DateTime<Utc>) -> Option<Drain> {
                 }
             }
             What::Ended(run, _) => {
-                let (_, start) = running.iter().find(|(id, _)| *id == run.request_id)?;
+                let (_, start) = running.iter().rfind(|(id, _)| *id == run.request_id)?;
                 let billed = billed_ms(moment.at - *start);
                 if run.function == SWEEPER {
                     drain.sweeps += 1;
@@ -231,7 +233,7 @@ fn account(moments: &[Moment], ended: DateTime<Utc>) -> Option<Drain> {
                     drain.finish_calls = since + 1;
                     since = 0;
                 }
-                "GetCommandInvocation" => {
+                "ListCommandInvocations" => {
                     drain.waiting_calls += std::mem::replace(&mut since, 1);
                 }
                 _ => since += 1,

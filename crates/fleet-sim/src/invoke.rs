@@ -44,7 +44,7 @@ pub(crate) async fn invoke(function: &str, event: &Path, variables: &[String]) -
         all.insert(name.to_owned(), value.to_owned());
     }
     anstream::println!("scene     {}", scene.description);
-    tell("before", &lab, &scene);
+    print_state("before", &lab, &scene);
     for (name, value) in &all {
         anstream::println!("variable  {name}={value}");
     }
@@ -62,7 +62,7 @@ pub(crate) async fn invoke(function: &str, event: &Path, variables: &[String]) -
     });
     let result = lab.invoke(function, payload, 1).await;
     tokio::time::sleep(LAST_LINES).await;
-    tell("after", &lab, &scene);
+    print_state("after", &lab, &scene);
     let code = if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let answer = result.or_else(serde_json::to_value)?;
     anstream::println!("\n{answer:#}");
@@ -80,7 +80,7 @@ fn as_of(sample: &Value, scene: &Scene, now: DateTime<Utc>) -> anyhow::Result<Va
     Ok(serde_json::from_str(&text)?)
 }
 
-fn tell(when: &str, lab: &Lab, scene: &Scene) {
+fn print_state(when: &str, lab: &Lab, scene: &Scene) {
     for line in lab.world(|world| scene.about.state(world)) {
         anstream::println!("{when:9} {line}");
     }

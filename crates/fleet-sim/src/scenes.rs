@@ -152,10 +152,7 @@ async fn wait(lab: &Lab, sample: &Value, name: &str, transition: &str) -> anyhow
     }
     Ok(Scene {
         description: format!("An instance of the group {group} waits in the hook {name}."),
-        variables: match transition {
-            "TERMINATING" => [("AUTO_SCALING_GROUPS".to_owned(), group)].into(),
-            _ => BTreeMap::new(),
-        },
+        variables: [("AUTO_SCALING_GROUPS".to_owned(), group)].into(),
         names,
         about: About::Instance(instance),
     })

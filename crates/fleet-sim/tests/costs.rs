@@ -35,9 +35,9 @@ fn every_function_has_its_costs_and_the_price_is_that_of_time_and_request() {
     // What the functions' pages say of them.
     for (function, answer, expected) in [
         ("launch-logger", "completed", "1"),
-        ("terminate-drainer", "command-sent", "3"),
+        ("terminate-drainer", "command-sent", "4"),
         ("terminate-drainer", "swept, 0 waiting", "1"),
-        ("ami-snapshotter", "image-requested", "5"),
+        ("ami-snapshotter", "image-requested", "6"),
         ("lt-ami-refresher", "up-to-date", "3"),
         ("ecs-scheduler", "scheduled, 2 unchanged", "1"),
     ] {

@@ -39,13 +39,13 @@ fn each_of_the_five_stories_says_where_to_look_what_happens_and_what_came_of_it(
     let stories = [
         (
             "launch-logger: ",
-            "Pending:Wait, recorded, CompleteLifecycleAction: AccessDenied",
-            "4 launches completed, one given up after 300 s. The failure queue keeps its event.",
+            "completed with CONTINUE, recorded",
+            "4 launches completed and recorded, one of them by the sweep: its event was lost.",
         ),
         (
             "terminate-drainer: ",
-            "event lost: found by the sweep, Success, completed with CONTINUE",
-            "6 actions completed with CONTINUE. The sweep's 9 heartbeats kept the 3 h drain in its hook.",
+            "event lost: completed with CONTINUE, the commands have ended",
+            "6 actions completed with CONTINUE. The sweep's 10 heartbeats kept the 3 h drain in its hook.",
         ),
         (
             "ami-snapshotter: ",
@@ -57,7 +57,7 @@ fn each_of_the_five_stories_says_where_to_look_what_happens_and_what_came_of_it(
             "launch template web: version 2 is the default",
             "The scale-out launched from the new image.",
         ),
-        ("ecs-scheduler: ", "instances ····▐████▖··", "137.5 instance hours in place of 609.6"),
+        ("ecs-scheduler: ", "instances ····▐████▖··", "137.6 instance hours in place of 609.6"),
     ];
     for (number, (title, line, outcome)) in (2..).zip(stories) {
         let next = if number == 6 { "\nNext:".to_owned() } else { format!("\n{number}. ") };
@@ -76,7 +76,7 @@ fn each_of_the_five_stories_says_where_to_look_what_happens_and_what_came_of_it(
 fn the_texts_of_a_timeline_begin_in_one_column() {
     let times = ["Mon ", "Thu ", "Fri "];
     let rows: Vec<_> = BRIEF.lines().filter(|line| times.iter().any(|time| line.starts_with(time))).collect();
-    assert!(rows.len() > 40, "{rows:?}");
+    assert!(rows.len() > 35, "{rows:?}");
     for row in rows {
         let row: Vec<char> = row.chars().collect();
         assert_eq!(row[25..27], [' ', ' '], "{row:?}");
@@ -96,15 +96,13 @@ fn the_demo_ends_with_the_next_steps() {
 }
 
 #[test]
-fn the_demo_shows_launches_a_lost_one_and_its_replacement() {
+fn the_demo_shows_launches_and_one_that_the_sweep_finds() {
     let text = &*PRINTED;
     for expected in [
         "is Pending:Wait",
         "completed the lifecycle action with CONTINUE",
         "is InService",
-        "launch-logger answers AwsError",
-        "activity Cancelled: Instance failed to complete user's Lifecycle Action",
-        "1 given up by the hook, 1 kept by the failure queue",
+        "0 given up by the hook, 0 kept by the failure queue",
     ] {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
@@ -120,11 +118,11 @@ fn the_demo_drains_a_scale_in_and_heals_a_lost_event() {
         "(2 s): sent the commands",
         "(90 s): completed the lifecycle action with CONTINUE",
         "(3 h): completed the lifecycle action with CONTINUE",
-        "(offline) can't be reached (the agent is silent)",
+        "(offline): the agent is silent",
         "(fails): Failed",
         "The shell wrote \"application stopped\"",
         "Lost on its way: EC2 Command Invocation Status-change Notification",
-        "(event lost): found by the sweep, Success",
+        "(event lost): the commands have ended",
         "14 actions completed",
         "by launch-logger",
     ] {
@@ -138,8 +136,8 @@ fn the_demo_drains_a_scale_in_and_heals_a_lost_event() {
 fn the_demo_takes_an_image_of_the_one_death_that_nobody_planned() {
     let (text, _) = PRINTED.split_once(EVENT_DAY).unwrap();
     for expected in [
-        "blog-1 is now stored as the group in service, in place of no group",
-        "blog-2 is now stored as the group in service, in place of blog-1",
+        "blog-1 is now stored as the group in service of its succession",
+        "blog-2 is now stored as the group in service of its succession",
         "ami-snapshotter answers completed, planned: blog-2 is in service in place of blog-1",
         "(second): requested ami-",
         "(second): completed the lifecycle action with CONTINUE",

@@ -1,4 +1,4 @@
-//! The week as a viewer runs it: what is drawn must be what is told, and what working hours ask for.
+//! The week as a viewer runs it: the picture must fit the text and the working hours.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -71,7 +71,7 @@ fn drawn(name: &str, day: usize, hours: Range<usize>) -> &'static [u32] {
     &DRAWN[name][24 * day + hours.start..24 * day + hours.end]
 }
 
-fn told(fact: &str) {
+fn assert_printed(fact: &str) {
     assert!(PRINTED.contains(fact), "no {fact:?} in:\n{}", *PRINTED);
 }
 
@@ -93,20 +93,20 @@ fn a_holiday_is_slept_through() {
     for name in NAMES {
         assert_eq!(drawn(name, TUESDAY, 0..24), [0; 24], "{name}");
     }
-    told("a  Tue 09:00  a holiday: nothing wakes. The next to wake: web, api, jobs Wed 09:00");
+    assert_printed("a  Tue 09:00  a holiday: nothing wakes. The next to wake: web, api, jobs Wed 09:00");
 }
 
 #[test]
 fn a_service_wakes_with_the_size_that_a_deployment_gave_it() {
     assert_eq!(drawn("web", WEDNESDAY, WORK), [3, 3, 3, 3, 3, 4, 4, 4, 4]);
     assert_eq!(drawn("web", THURSDAY, WORK), [4; 9]);
-    told("b  Wed 14:20  a deployment registers web as 4/8, was 3/6. It wakes on Thu 09:00 as 4/8");
+    assert_printed("b  Wed 14:20  a deployment registers web as 4/8, was 3/6. It wakes on Thu 09:00 as 4/8");
 }
 
 #[test]
 fn a_lost_run_is_healed_by_the_next() {
-    told("c  Wed 18:00  this run is lost.");
-    told("they sleep: web, api, jobs Wed 18:05");
+    assert_printed("c  Wed 18:00  this run is lost.");
+    assert_printed("they sleep: web, api, jobs Wed 18:05");
     for service in SERVICES {
         assert_eq!(drawn(service, WEDNESDAY, 18..24), [0; 6], "{service}");
     }
@@ -114,8 +114,8 @@ fn a_lost_run_is_healed_by_the_next() {
 
 #[test]
 fn who_works_late_keeps_one_service_awake() {
-    told("d  Thu 17:40  late work: api is tagged keep-awake-until Thu 22:00");
-    told("Asleep: web, jobs Thu 18:00; api Thu 22:00");
+    assert_printed("d  Thu 17:40  late work: api is tagged keep-awake-until Thu 22:00");
+    assert_printed("Asleep: web, jobs Thu 18:00; api Thu 22:00");
     assert_eq!(drawn("api", THURSDAY, 18..24), [2, 2, 2, 2, 0, 0]);
     assert_eq!(drawn("web", THURSDAY, 18..24), [0; 6]);
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::list::FUNCTIONS;
+use crate::runtime::sdk_config;
 use crate::template::Template;
 use chrono::SecondsFormat;
-use lambda_kit::{Configuration, Function, Invocation, Output, Running, Variables};
+use lambda_kit::{Function, Invocation, Output, Running, Variables};
 use lifecycle_lab::{ACCOUNT, Code, FunctionError, Lab, REGION, running_function};
 use serde_json::json;
 use tracing::field::{Field, Visit};
@@ -16,8 +17,11 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::prelude::*;
 
-/// launch-logger's time limit, ten seconds: one slow answer of AWS and a second attempt.
-const LAUNCH_LOGGER_TIMEOUT: Duration = Duration::from_secs(10);
+/// launch-logger's time limit, half a minute: enough for a sweep that finds hundreds of launches.
+const LAUNCH_LOGGER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The template's schedule of launch-logger's sweep.
+const LAUNCH_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// ami-snapshotter's time limit, half a minute: enough for a slow `CreateImage` and the look after it.
 const AMI_SNAPSHOTTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,8 +63,9 @@ pub fn deploy<F: Function + Send + Sync + 'static>(
     time_limit: Duration,
     variables: &Variables,
 ) -> anyhow::Result<()> {
-    let config = F::Config::parse(variables)?;
-    let running = Arc::new(Running::<F>::new(config, &lab.sdk_config(name), Output::Channel(lab.pipe(name))));
+    let running = Running::<F>::new(variables, &sdk_config(lab, name), Output::Channel(lab.pipe(name)))?;
+    running.set_arn(&format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"));
+    let running = Arc::new(running);
     let clock = lab.clone();
     let code = Code::handler(move |payload, limit| {
         let (running, invocation) = (running.clone(), Invocation::new(clock.now(), limit));
@@ -73,11 +78,14 @@ pub fn deploy<F: Function + Send + Sync + 'static>(
     Ok(())
 }
 
-/// Deploys launch-logger with its defaults, and its rule for these groups and hooks.
+/// Deploys launch-logger with its rule for these groups and hooks, and with its sweep.
 pub fn deploy_launch_logger(lab: &Lab, groups: &str, hooks: &str) -> anyhow::Result<()> {
-    let name = launch_logger::NAME;
-    deploy::<launch_logger::Context>(lab, name, LAUNCH_LOGGER_TIMEOUT, &Variables::default())?;
-    add_rules(lab, name, name, &answering_for(groups, hooks))
+    use launch_logger::{AUTO_SCALING_GROUPS, Context, LIFECYCLE_HOOKS, NAME};
+
+    let variables = [(AUTO_SCALING_GROUPS, groups), (LIFECYCLE_HOOKS, hooks)].into_iter().collect();
+    deploy::<Context>(lab, NAME, LAUNCH_LOGGER_TIMEOUT, &variables)?;
+    lab.schedule(LAUNCH_SWEEP_INTERVAL, NAME, json!({ "action": "reconcile" }));
+    add_rules(lab, NAME, NAME, &answering_for(groups, hooks))
 }
 
 /// Deploys ami-snapshotter without a rule. What it remembers is in the configuration of the function of its own name.
@@ -135,6 +143,9 @@ pub fn on_schedule(lab: &Lab, function: &str, period: Duration) -> anyhow::Resul
 
 /// The detail-type of what a schedule sends.
 pub const SCHEDULED_EVENT: &str = "Scheduled Event";
+
+/// The detail-type of the event of a launch.
+pub const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
 
 /// The detail-type of the status event of a command on one instance.
 pub const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";

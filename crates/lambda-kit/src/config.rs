@@ -7,6 +7,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::Error;
 
 /// Variable that Lambda sets: the deployed name of the function.
@@ -30,35 +32,72 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     }
 }
 
-/// Reads variables and collects the errors.
+/// Reads variables, collects the errors, and keeps the values in force.
 pub struct Parser<'a> {
     variables: &'a Variables,
     errors: Vec<String>,
+    in_force: Map<String, Value>,
 }
 
 impl<'a> Parser<'a> {
     /// A parser of these variables.
     pub fn new(variables: &'a Variables) -> Self {
-        Self { variables, errors: Vec::new() }
+        Self { variables, errors: Vec::new(), in_force: Map::new() }
     }
 
-    /// The variable `name`, or `default` if it is not set. If `read` rejects the value, the parser keeps the error
-    /// for [`Parser::finish`].
+    /// The deployed name of the function, or `default` outside of Lambda.
+    pub fn function(&mut self, default: &str) -> String {
+        let name = self.read(FUNCTION_NAME, |text| Ok::<_, String>(text.to_owned())).flatten();
+        name.unwrap_or_else(|| default.to_owned())
+    }
+
+    /// The variable `name`, or `default`, in the variable's spelling, if it is not set. If `read` rejects the value,
+    /// the parser keeps the error for [`Parser::finish`].
     pub fn get<T, E: Display>(
         &mut self,
         name: &str,
-        default: T,
-        read: impl FnOnce(&str) -> Result<T, E>,
+        default: &str,
+        read: impl Fn(&str) -> Result<T, E>,
     ) -> T {
-        let read = match self.variables.0.get(name) {
-            None => return default,
-            Some(None) => Err("is not UTF-8".to_owned()),
-            Some(Some(value)) => read(value).map_err(|error| error.to_string()),
-        };
-        read.unwrap_or_else(|error| {
-            self.errors.push(format!("{name}: {error}"));
-            default
+        self.describe(name, default);
+        self.optional(name, &read).unwrap_or_else(|| match read(default) {
+            Ok(value) => value,
+            Err(error) => panic!("the default of {name}: {error}"),
         })
+    }
+
+    /// The variable `name`, if it is set. Errors are kept as in [`Parser::get`].
+    pub fn optional<T, E: Display>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        if !self.in_force.contains_key(name) {
+            self.describe(name, Value::Null);
+        }
+        let value = self.read(name, read)?;
+        if let Some(Some(text)) = self.variables.0.get(name) {
+            self.describe(name, text.as_str());
+        }
+        value
+    }
+
+    /// The variable, if it is set, and in it nothing if the value is bad.
+    fn read<T, E: Display>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        let read = match self.variables.0.get(name)? {
+            None => Err("is not UTF-8".to_owned()),
+            Some(value) => read(value).map_err(|error| error.to_string()),
+        };
+        Some(read.map_err(|error| self.errors.push(format!("{name}: {error}"))).ok())
+    }
+
+    /// Sets the value of `name` that `{"action":"describe"}` answers: for secrets, and for defaults that are no text.
+    pub fn describe(&mut self, name: &str, value: impl Into<Value>) {
+        self.in_force.insert(name.to_owned(), value.into());
     }
 
     /// Whether the variable `name` is set.
@@ -71,12 +110,17 @@ impl<'a> Parser<'a> {
         self.errors.push(format!("{name}: {why}"));
     }
 
-    /// The configuration, if there was no error.
+    /// The configuration, if there was no error, and the values in force by variable, each in the variable's
+    /// spelling, `null` where there is none.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] with one line per bad variable.
-    pub fn finish<C>(self, config: C) -> Result<C, Error> {
-        if self.errors.is_empty() { Ok(config) } else { Err(Error::InvalidConfig(self.errors)) }
+    pub fn finish<C>(self, config: C) -> Result<(C, Map<String, Value>), Error> {
+        if self.errors.is_empty() {
+            Ok((config, self.in_force))
+        } else {
+            Err(Error::InvalidConfig(self.errors))
+        }
     }
 }
 
@@ -163,6 +207,12 @@ impl Names {
             || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 
+    /// Whether one prefix matches both names. A bare `*` connects nothing.
+    pub fn connect(&self, one: &str, other: &str) -> bool {
+        let prefixes = self.prefixes.iter().filter(|prefix| !prefix.is_empty());
+        prefixes.into_iter().any(|prefix| one.starts_with(prefix) && other.starts_with(prefix))
+    }
+
     /// The names, if there are no prefixes.
     pub fn whole(&self) -> Option<&[String]> {
         self.prefixes.is_empty().then_some(self.whole.as_slice())
@@ -229,6 +279,10 @@ mod tests {
         assert_eq!(some.whole(), None);
         assert_eq!(names("a,b").unwrap().whole(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert!(names("*").unwrap().contain("anything"));
+        assert!(names("web-*,api-*").unwrap().connect("web-1", "web-2"));
+        for some in ["*", "web-1,web-2", "web-1*,web-2*", "api-*"] {
+            assert!(!names(some).unwrap().connect("web-1", "web-2"), "{some}");
+        }
         let literal = Names::default().and(Some("we*".to_owned()));
         assert!(literal.contain("we*") && !literal.contain("web") && literal.whole().is_some());
         for text in ["", "a,", "a,,b", "a*b", "a**"] {
@@ -240,14 +294,27 @@ mod tests {
     fn every_bad_variable_is_named_at_once() {
         let variables = [("A", "soon"), ("B", "7"), ("C", "")].into_iter().collect();
         let mut parser = Parser::new(&variables);
-        parser.get("A", Duration::ZERO, duration);
-        assert_eq!(parser.get("B", 0, str::parse::<u32>), 7);
-        assert_eq!(parser.get("D", 4, str::parse::<u32>), 4);
-        parser.get("C", Names::default(), names);
+        parser.get("A", "0s", duration);
+        assert_eq!(parser.get("B", "0", str::parse::<u32>), 7);
+        assert_eq!(parser.get("D", "4", str::parse::<u32>), 4);
+        assert_eq!(parser.optional("C", names), None);
         assert!(parser.is_set("C") && !parser.is_set("D"));
         parser.refuse("D", "not set");
         let error = parser.finish(()).unwrap_err().chain();
         assert!(error.starts_with("A: \"soon\" is not a duration") && error.contains("; C: "), "{error}");
         assert!(error.ends_with("; D: not set"), "{error}");
+    }
+
+    #[test]
+    fn the_values_in_force_are_spelled_as_in_the_variables() {
+        let variables = [("B", "90s"), ("C", "web,api-*")].into_iter().collect();
+        let mut parser = Parser::new(&variables);
+        assert_eq!(parser.function("drainer"), "drainer");
+        assert_eq!(parser.get("A", "2m", duration), Duration::from_secs(120));
+        parser.get("B", "2m", duration);
+        assert!(parser.optional("C", names).is_some() && parser.optional("D", names).is_none());
+        let ((), in_force) = parser.finish(()).unwrap();
+        let expected = serde_json::json!({ "A": "2m", "B": "90s", "C": "web,api-*", "D": null });
+        assert_eq!(Value::from(in_force), expected);
     }
 }

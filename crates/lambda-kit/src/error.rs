@@ -6,7 +6,20 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
-use crate::transient::is_transient;
+use crate::transient::{is_busy, is_expired, is_transient};
+
+/// Maximum of characters of a text from outside in a log line or in an error. Names of AWS resources have at most 255
+/// characters and stay whole.
+pub const MAX_FOREIGN_CHARS: usize = 200;
+
+/// Maximum of characters of AWS's own text about an error. It is mostly names: who is not allowed to call what.
+const MAX_MESSAGE_CHARS: usize = 1_000;
+
+/// Maximum of bytes of an error's message.
+const MAX_CHAIN_BYTES: usize = 4_096;
+
+/// The end of a text that was cut.
+const CUT_MARK: &str = "…";
 
 /// Why a message was not handled. A function returns an error only if a retry can help or if the failure queue must
 /// keep the event.
@@ -80,8 +93,8 @@ impl Error {
         }
     }
 
-    /// Whether a retry can succeed: AWS throttled the call, failed with a 5xx, was busy with another update, or did
-    /// not answer in time.
+    /// Whether a later run can succeed: AWS throttled the call, failed with a 5xx, was busy with other work, did not
+    /// answer in time, or did not accept credentials that have expired.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
@@ -90,9 +103,14 @@ impl Error {
         }
     }
 
-    /// The message and all its causes, joined by colons.
+    /// The message and all its causes, joined by colons; at most 4 KB.
     pub fn chain(&self) -> String {
-        chain(self)
+        let mut text = chain(self);
+        if text.len() > MAX_CHAIN_BYTES {
+            text.truncate(text.floor_char_boundary(MAX_CHAIN_BYTES - CUT_MARK.len()));
+            text.push_str(CUT_MARK);
+        }
+        text
     }
 }
 
@@ -113,12 +131,13 @@ impl AwsFailure {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let transient = is_transient(error);
+        let transient = is_transient(error) || is_expired(error) || is_busy(error);
         let Some(service) = error.as_service_error() else {
             return Self { text: chain(error), transient };
         };
-        let code = service.code().unwrap_or("no error code");
+        let code = cut(service.code().unwrap_or("no error code"));
         let message = without_uuids(service.message().unwrap_or("no message"));
+        let message = cut_to(MAX_MESSAGE_CHARS, &message);
         let request = error.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
         Self { text: format!("{code}: {message}{request}"), transient }
     }
@@ -132,6 +151,18 @@ impl AwsFailure {
     #[must_use]
     pub fn without(self, secret: &str) -> Self {
         Self { text: self.text.replace(secret, shortened(secret)), ..self }
+    }
+}
+
+/// A text from outside, cut to [`MAX_FOREIGN_CHARS`] characters and one that shows the cut.
+pub fn cut(text: &str) -> String {
+    cut_to(MAX_FOREIGN_CHARS, text)
+}
+
+fn cut_to(max: usize, text: &str) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}{CUT_MARK}", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -161,6 +192,18 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_from_outside_are_cut_to_200_characters_and_messages_to_4_kb() {
+        assert_eq!((cut("web"), cut(&"ü".repeat(200))), ("web".to_owned(), "ü".repeat(200)));
+        assert_eq!(cut(&"ü".repeat(201)), "ü".repeat(200) + "…");
+        let message = Error::UnsupportedEvent("ü".repeat(3_000)).chain();
+        assert!(
+            message.len() <= 4_096 && message.len() > 4_090 && message.ends_with('…'),
+            "{}",
+            message.len()
+        );
+    }
 
     #[test]
     fn uuids_in_awss_texts_are_cut_wherever_they_stand() {

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Error;
+use crate::error::cut;
 
 /// An event in EventBridge's envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -55,7 +56,7 @@ impl Event {
 
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "an event {:?} of {:?}", self.detail_type, self.source)
+        write!(f, "an event {:?} of {:?}", cut(&self.detail_type), cut(&self.source))
     }
 }
 
@@ -88,7 +89,66 @@ pub fn strict<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
 
 /// The error of a payload that is wrong at this path. `.` is the whole payload.
 pub fn invalid(path: &str, reason: impl Into<String>) -> Error {
-    Error::InvalidPayload { path: path.to_owned(), reason: reason.into() }
+    Error::InvalidPayload { path: cut(path), reason: cut(&reason.into()) }
+}
+
+/// The account and the Region that a message comes from. A notification that a group sends itself has no Region.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The account, 12 digits.
+    pub account: Option<String>,
+    /// The Region.
+    pub region: Option<String>,
+}
+
+impl Origin {
+    /// The origin of an event or of a hook notification, without reading the rest.
+    pub fn of(payload: &Value) -> Self {
+        let text = |name: &str| payload.get(name).and_then(Value::as_str).map(str::to_owned);
+        if Event::is_one(payload) {
+            Self { account: text("account"), region: text("region") }
+        } else {
+            Self { account: text("AccountId"), region: None }
+        }
+    }
+
+    /// The origin that an ARN names: `None` if it names no account, as under `cargo lambda watch`.
+    pub fn of_arn(arn: &str) -> Option<Self> {
+        let [region, account] = arn.split(':').skip(3).take(2).collect::<Vec<_>>().try_into().ok()?;
+        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        is_account.then(|| Self { account: Some(account.to_owned()), region: Some(region.to_owned()) })
+    }
+
+    /// Whether nothing that both know differs.
+    fn fits(&self, home: &Self) -> bool {
+        let same = |here: &Option<String>, there: &Option<String>| {
+            here.is_none() || there.is_none() || here == there
+        };
+        same(&self.account, &home.account) && same(&self.region, &home.region)
+    }
+
+    /// Checks that a message is of the function's own account and Region, `home`.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedEvent`] that names both.
+    pub(crate) fn check(&self, home: &Self) -> Result<(), Error> {
+        if self.fits(home) {
+            return Ok(());
+        }
+        Err(Error::UnsupportedEvent(format!(
+            "the event is of {self}, and this function of {home}; correct the rule that sent it"
+        )))
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "account {}", cut(self.account.as_deref().unwrap_or("unknown")))?;
+        match &self.region {
+            Some(region) => write!(f, " in {}", cut(region)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Prefixes the path of an error with `field`.
@@ -101,4 +161,35 @@ pub fn in_field<T>(field: &str, result: Result<T, Error>) -> Result<T, Error> {
         Error::InvalidPayload { path, reason } => invalid(&format!("{field}.{path}"), reason),
         other => other,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_events_of_the_functions_own_account_and_region_count() {
+        let home = Origin::of_arn("arn:aws:lambda:eu-central-1:123456789012:function:drainer").unwrap();
+        let event = |account, region| json!({ "detail-type": "", "account": account, "region": region });
+        for (payload, fits) in [
+            (event("123456789012", "eu-central-1"), true),
+            (event("210987654321", "eu-central-1"), false),
+            (event("123456789012", "us-west-2"), false),
+            (json!({ "detail-type": "" }), true),
+            (json!({ "AccountId": "123456789012", "region": "us-west-2" }), true),
+            (json!({ "AccountId": "210987654321" }), false),
+            (json!({ "action": "reconcile" }), true),
+        ] {
+            assert_eq!(Origin::of(&payload).check(&home).is_ok(), fits, "{payload}");
+        }
+        let foreign = Origin::of(&event("210987654321", "us-west-2")).check(&home).unwrap_err().chain();
+        for named in ["210987654321", "us-west-2", "123456789012", "eu-central-1"] {
+            assert!(foreign.contains(named), "{foreign}");
+        }
+        for arn in ["function-arn", "arn:aws:lambda:eu-central-1:local:function:f", ""] {
+            assert_eq!(Origin::of_arn(arn), None, "{arn}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //! this path. Each message is handled alone, within the deadline, and writes one line to standard output.
 
 use std::future::Future;
+use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use aws_types::SdkConfig;
 use chrono::{DateTime, Utc};
@@ -10,7 +12,10 @@ use futures::stream;
 use serde_json::{Map, Value, json};
 use tracing::{debug, error};
 
-use crate::{Answer, Error, Invocation, Output, Variables, event, metrics};
+use crate::calls::{self, Calls};
+use crate::config::Parser;
+use crate::event::Origin;
+use crate::{Answer, Error, Invocation, Outcome, Output, Variables, event, metrics};
 
 /// Maximum of messages of one SQS batch that run concurrently. SQS delivers ten unless the event source has a
 /// batching window. A larger value would only fill Auto Scaling's token bucket with retries.
@@ -18,20 +23,34 @@ const MAX_CONCURRENT_MESSAGES: usize = 10;
 
 /// A function's variables, typed.
 pub trait Configuration: Sized {
+    /// Reads all variables. The parser keeps the errors.
+    fn read(parser: &mut Parser<'_>) -> Self;
+
     /// Parses all variables before it returns the errors.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] with every bad variable.
-    fn parse(variables: &Variables) -> Result<Self, Error>;
+    fn parse(variables: &Variables) -> Result<Self, Error> {
+        Ok(described(variables)?.0)
+    }
 
     /// The deployed name of the function: the dimension of the metric.
     fn function(&self) -> &str;
+}
+
+/// The configuration, and its values in force.
+fn described<C: Configuration>(variables: &Variables) -> Result<(C, Map<String, Value>), Error> {
+    let mut parser = Parser::new(variables);
+    let config = C::read(&mut parser);
+    parser.finish(config)
 }
 
 /// A Lambda function. The value lives as long as the process.
 pub trait Function: Sized {
     /// The name of the crate, the binary and the template.
     const NAME: &'static str;
+    /// The version of the crate.
+    const VERSION: &'static str;
     /// The variables.
     type Config: Configuration;
     /// A message to handle.
@@ -73,6 +92,8 @@ pub struct Received<M> {
     pub message: Result<M, Error>,
     /// When AWS sent it.
     pub time: Option<DateTime<Utc>>,
+    /// The account and the Region that it comes from.
+    pub origin: Origin,
     /// The fields that identify the message's subject, named as in the answer. The line of a failure has them too.
     pub about: Map<String, Value>,
 }
@@ -80,8 +101,8 @@ pub struct Received<M> {
 impl<M> Received<M> {
     /// A message with the time of its event, if it has one, and without other facts.
     pub fn new(payload: Value, read: impl FnOnce(Value) -> Result<M, Error>) -> Self {
-        let time = event::time(&payload);
-        Self { message: read(payload), time, about: Map::new() }
+        let (time, origin) = (event::time(&payload), Origin::of(&payload));
+        Self { message: read(payload), time, origin, about: Map::new() }
     }
 }
 
@@ -90,14 +111,29 @@ impl<M> Received<M> {
 pub struct Running<F> {
     function: F,
     name: String,
+    in_force: Map<String, Value>,
+    home: OnceLock<Origin>,
     output: Output,
 }
 
 impl<F: Function> Running<F> {
     /// Creates the function.
-    pub fn new(config: F::Config, sdk: &SdkConfig, output: Output) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] with every bad variable.
+    pub fn new(variables: &Variables, sdk: &SdkConfig, output: Output) -> Result<Self, Error> {
+        let (config, in_force) = described::<F::Config>(variables)?;
         let name = config.function().to_owned();
-        Self { function: F::new(config, sdk, output.clone()), name, output }
+        let function = F::new(config, sdk, output.clone());
+        Ok(Self { function, name, in_force, home: OnceLock::new(), output })
+    }
+
+    /// Tells the function its own ARN, which every invocation carries. From then on messages of another account or
+    /// Region are refused.
+    pub fn set_arn(&self, arn: &str) {
+        if let Some(home) = Origin::of_arn(arn) {
+            self.home.get_or_init(|| home);
+        }
     }
 
     /// Handles every message of `payload` and returns the answer for Lambda: the answer itself for a single message,
@@ -106,10 +142,18 @@ impl<F: Function> Running<F> {
     /// # Errors
     /// The error of a single message. For a batch only [`Error::InvalidPayload`], if the batch itself can't be read.
     pub async fn invoke(&self, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
+        if payload.get("action").is_some_and(|action| action == "describe") {
+            return Ok(json!(self.describe()));
+        }
         match self.function.read(payload) {
             Ok(Payload::One(received)) => Ok(json!(self.conclude(received, invocation).await?)),
             Err(error) => {
-                let unread = Received { message: Err(error), time: None, about: Map::new() };
+                let unread = Received {
+                    message: Err(error),
+                    time: None,
+                    origin: Origin::default(),
+                    about: Map::new(),
+                };
                 Ok(json!(self.conclude(unread, invocation).await?))
             }
             Ok(Payload::Batch(messages)) => {
@@ -127,16 +171,24 @@ impl<F: Function> Running<F> {
         }
     }
 
-    /// Handles one message within the deadline and writes its line.
+    /// The answer to `{"action":"describe"}`: the configuration in force, without a call to AWS.
+    fn describe(&self) -> Answer {
+        let answer = Answer::new(Outcome::DESCRIBED).with("function", self.name.as_str());
+        answer.with("version", F::VERSION).with("configuration", self.in_force.clone())
+    }
+
+    /// Handles one message within the deadline and writes its lines: a warning for each failure, then the line about
+    /// the message.
     async fn conclude(
         &self,
         received: Received<F::Message>,
         invocation: &Invocation,
     ) -> Result<Answer, Error> {
-        let Received { message, time, about } = received;
-        let result = match message {
-            Ok(message) => invocation.guard(self.function.handle(message, invocation)).await,
-            Err(error) => Err(error),
+        let Received { message, time, origin, about } = received;
+        let at_home = self.home.get().map_or(Ok(()), |home| origin.check(home));
+        let (result, calls) = match at_home.and(message) {
+            Ok(message) => calls::counted(invocation.guard(self.function.handle(message, invocation))).await,
+            Err(error) => (Err(error), Calls::new()),
         };
         match &result {
             Ok(answer) => {
@@ -149,9 +201,15 @@ impl<F: Function> Running<F> {
                 error!(error.type = name, about = about.map(tracing::field::display), "failed: {name}: {}", error.chain());
             }
         }
-        let line = metrics::line(&self.name, &result, about, time, invocation);
-        if let Err(error) = self.output.line(&line) {
-            error!(%error, "the line about the event could not be written to standard output");
+        let warnings = result.iter().flat_map(|answer| &answer.warnings);
+        let warnings = warnings.map(|warning| metrics::warning(&self.name, warning, invocation));
+        let line = metrics::line(&self.name, &result, about, calls, time, invocation);
+        for line in warnings.chain([line]) {
+            if let Err(error) = self.output.line(&line) {
+                error!(%error, "a line could not be written to standard output, and follows on standard error");
+                // Lambda logs both, and the line stays a metric.
+                let _ = writeln!(io::stderr(), "{line}");
+            }
         }
         result
     }

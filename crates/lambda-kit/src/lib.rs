@@ -8,10 +8,10 @@
 //! # A complete function
 //!
 //! ```
-//! use lambda_kit::config::{FUNCTION_NAME, Parser};
+//! use lambda_kit::config::Parser;
 //! use lambda_kit::event::{in_field, strict};
 //! use lambda_kit::{Answer, Configuration, Error, Function, Invocation, Outcome};
-//! use lambda_kit::{Output, Payload, Received, Running, Variables};
+//! use lambda_kit::{Output, Payload, Received, Running};
 //! # use std::time::Duration;
 //! # use aws_types::SdkConfig;
 //! # use serde_json::{Value, json};
@@ -19,11 +19,9 @@
 //! struct Config { function: String, greeting: String }
 //!
 //! impl Configuration for Config {
-//!     fn parse(variables: &Variables) -> Result<Self, Error> {
-//!         let mut parser = Parser::new(variables);
-//!         let function = parser.get(FUNCTION_NAME, "greeter".to_owned(), str::parse);
-//!         let greeting = parser.get("GREETING", "Hello".to_owned(), str::parse);
-//!         parser.finish(Self { function, greeting })
+//!     fn read(parser: &mut Parser<'_>) -> Self {
+//!         let greeting = parser.get("GREETING", "Hello", str::parse);
+//!         Self { function: parser.function("greeter"), greeting }
 //!     }
 //!     fn function(&self) -> &str { &self.function }
 //! }
@@ -32,6 +30,7 @@
 //!
 //! impl Function for Greeter {
 //!     const NAME: &'static str = "greeter";
+//!     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 //!     type Config = Config;
 //!     type Message = String;
 //!
@@ -50,8 +49,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // In a test, a channel receives the output.
 //! let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
-//! let config = Config::parse(&[("GREETING", "Good morning")].into_iter().collect())?;
-//! let greeter = Running::<Greeter>::new(config, &SdkConfig::builder().build(), Output::Channel(sender));
+//! let variables = [("GREETING", "Good morning")].into_iter().collect();
+//! let greeter = Running::<Greeter>::new(&variables, &SdkConfig::builder().build(), Output::Channel(sender))?;
 //!
 //! let invocation = Invocation::new("2026-11-21T08:00:00Z".parse()?, Duration::from_secs(10));
 //! let answer = greeter.invoke(json!({ "name": "Ada" }), &invocation).await?;
@@ -69,6 +68,7 @@
 
 pub mod answer;
 pub mod aws;
+pub mod calls;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -81,7 +81,7 @@ pub mod runtime;
 mod sdk;
 pub mod transient;
 
-pub use answer::{Answer, Outcome};
+pub use answer::{Answer, Failure, Outcome, Warning};
 pub use config::Variables;
 pub use error::Error;
 pub use function::{Configuration, Function, Payload, Received, Running};

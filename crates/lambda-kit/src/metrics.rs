@@ -1,10 +1,12 @@
-//! The line about each event. It holds all fields and is also a metric in CloudWatch's embedded metric format:
-//! CloudWatch Logs turns it into metrics without an API call. Format:
+//! The line about each event, and one about each failure. A line holds all fields and is also a metric in CloudWatch's
+//! embedded metric format: CloudWatch Logs turns it into metrics without an API call. Format:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use crate::answer::Warning;
+use crate::calls::Calls;
 use crate::{Answer, Error, Invocation};
 
 /// The CloudWatch namespace of all metrics.
@@ -18,6 +20,7 @@ pub(crate) fn line(
     function: &str,
     result: &Result<Answer, Error>,
     about: Map<String, Value>,
+    calls: Calls,
     time: Option<DateTime<Utc>>,
     invocation: &Invocation,
 ) -> Value {
@@ -27,10 +30,12 @@ pub(crate) fn line(
     };
     let mut line = Value::from(fields);
     let mut metrics = vec![json!({ "Name": "Outcomes", "Unit": "Count" })];
+    line["level"] = "INFO".into();
     line["function"] = function.into();
     line["outcome"] = outcome.into();
     line["Outcomes"] = 1.into();
     line["duration_ms"] = u64::try_from(invocation.elapsed().as_millis()).unwrap_or(u64::MAX).into();
+    line["calls"] = json!(calls);
     if let Err(error) = result {
         line["error"] = error.chain().into();
     }
@@ -40,23 +45,32 @@ pub(crate) fn line(
         metrics.push(json!({ "Name": "EventToCompletion", "Unit": "Milliseconds" }));
         line["EventToCompletion"] = (invocation.now() - time).num_milliseconds().max(0).into();
     }
-    line["_aws"] = metadata(metrics, invocation);
+    line["_aws"] = metadata(json!([["function", "outcome"]]), metrics, invocation);
     line
 }
 
-/// A count of one under `outcome`, for a failure whose message was still answered.
-pub fn count(function: &str, outcome: &str, invocation: &Invocation) -> Value {
-    let mut line = json!({ "function": function, "outcome": outcome, "Outcomes": 1 });
-    line["_aws"] = metadata(vec![json!({ "Name": "Outcomes", "Unit": "Count" })], invocation);
+/// The line about one failure: a warning that is the metric `Failures`, a count of one with the dimensions `function`
+/// and `failure`, and with `function` alone, which one alarm can watch for all words. With its level and time, Lambda
+/// keeps it where the function's log level is WARN.
+pub(crate) fn warning(function: &str, warning: &Warning, invocation: &Invocation) -> Value {
+    let mut line = Value::from(warning.about.clone());
+    line["timestamp"] = invocation.now().to_rfc3339_opts(SecondsFormat::Millis, true).into();
+    line["level"] = "WARN".into();
+    line["message"] = warning.text.as_str().into();
+    line["function"] = function.into();
+    line["failure"] = warning.failure.as_str().into();
+    line["Failures"] = 1.into();
+    let metrics = vec![json!({ "Name": "Failures", "Unit": "Count" })];
+    line["_aws"] = metadata(json!([["function", "failure"], ["function"]]), metrics, invocation);
     line
 }
 
-fn metadata(metrics: Vec<Value>, invocation: &Invocation) -> Value {
+fn metadata(dimensions: Value, metrics: Vec<Value>, invocation: &Invocation) -> Value {
     json!({
         "Timestamp": invocation.now().timestamp_millis(),
         "CloudWatchMetrics": [{
             "Namespace": NAMESPACE,
-            "Dimensions": [["function", "outcome"]],
+            "Dimensions": dimensions,
             "Metrics": metrics,
         }],
     })

@@ -20,7 +20,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::config::{FUNCTION_NAME, Variables};
-use crate::{Configuration, Error, Function, Invocation, Output, Running, sdk};
+use crate::{Error, Function, Invocation, Output, Running, sdk};
 
 /// Maximum time to connect. Inside a Region a connection takes a few milliseconds. After one second the network path
 /// is missing, and a longer wait would only use up the run's time.
@@ -106,19 +106,19 @@ impl Write for OneLine {
     }
 }
 
-/// Reads the configuration from the environment. If it is bad, reports all bad variables to standard error and to the
+/// Creates the function from the environment's variables. If they are bad, reports all bad variables to standard error and to the
 /// Runtime API and returns `None`; then the process must exit.
-async fn configure<C>(parse: impl FnOnce(&Variables) -> Result<C, Error>) -> Option<C> {
+async fn configure<C>(create: impl FnOnce(&Variables) -> Result<C, Error>) -> Option<C> {
     #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
     let variables = Variables::of_environment(env::vars_os());
-    let (config, mut errors) = match parse(&variables) {
-        Ok(config) => (Some(config), Vec::new()),
+    let (created, mut errors) = match create(&variables) {
+        Ok(created) => (Some(created), Vec::new()),
         Err(Error::InvalidConfig(errors)) => (None, errors),
         Err(other) => (None, vec![other.chain()]),
     };
     errors.extend(missing_of_lambda());
     if errors.is_empty() {
-        return config;
+        return created;
     }
     let error = Error::InvalidConfig(errors);
     tracing::error!(error.type = error.name(), "{}: {}", error.name(), error.chain());
@@ -180,14 +180,22 @@ pub fn with_timeouts_and_retries(sdk: &SdkConfig) -> SdkConfig {
 /// can't be opened, or the Runtime API is unreachable. The reason is on standard error.
 pub async fn run<F: Function>(credentials: impl ProvideCredentials + 'static) -> ExitCode {
     start_logging();
-    let Some(config) = configure(F::Config::parse).await else {
-        return ExitCode::FAILURE;
+    let output = match Output::stdout() {
+        Ok(output) => output,
+        Err(error) => {
+            tracing::error!("the function exits: standard output can't be opened: {error}");
+            return ExitCode::FAILURE;
+        }
     };
     let sdk = sdk::config(env_variable, SharedCredentialsProvider::new(credentials), http_client());
+    let create = |variables: &Variables| Running::<F>::new(variables, &sdk, output);
+    let Some(running) = configure(create).await else {
+        return ExitCode::FAILURE;
+    };
     let served = async {
-        let running = Running::<F>::new(config, &sdk, Output::stdout()?);
         let handler = service_fn(async |event: LambdaEvent<Value>| {
             let invocation = invocation(event.context.deadline());
+            running.set_arn(&event.context.invoked_function_arn);
             running.invoke(event.payload, &invocation).await.map_err(Diagnostic::from)
         });
         Runtime::new(handler).layer(MapRequestLayer::new(always_json)).layer(TracingLayer::new()).run().await

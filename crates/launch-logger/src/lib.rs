@@ -1,7 +1,7 @@
 //! launch-logger: writes one structured record of each instance launch, then lets the instance into service. If the record
-//! can't be written, `ON_FAILURE` decides the result.
+//! can't be written, `ON_FAILURE` decides the result. A sweep does the same for launches whose events were lost.
 //!
-//! AWS call: `autoscaling:CompleteLifecycleAction`, once for each launch.
+//! AWS calls: `autoscaling:CompleteLifecycleAction`, once for each launch, and the sweep's.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -24,47 +24,21 @@
 //! # }
 //! ```
 
+mod config;
+pub mod outcome;
+mod plan;
+mod reconcile;
+mod record;
+
 use aws_types::SdkConfig;
-use lambda_kit::config::{self, Parser};
+use lambda_kit::calls::CountCalls;
 use lambda_kit::runtime::with_timeouts_and_retries;
-use lambda_kit::{Answer, Configuration, Error, Function, Invocation, Output, Payload, Variables};
-use lifecycle_core::{ActionResult, Actions, LifecycleAction, Message, Transition, event};
-use serde_json::{Value, json};
-use tracing::error;
+use lambda_kit::{Answer, Error, Function, Invocation, Output, Payload};
+use lifecycle_core::pending::Asgs;
+use lifecycle_core::{Actions, Completion, Message, Reconciler, Transition, event};
+use serde_json::Value;
 
-/// The name of the crate, the binary and the template.
-pub const NAME: &str = "launch-logger";
-
-/// Variable: result of a launch without a record, `ABANDON` or `CONTINUE`.
-pub const ON_FAILURE: &str = "ON_FAILURE";
-
-/// Maximum of characters of a hook's notification metadata in the record. AWS allows 4,000. With a quarter of that, a
-/// record with ordinary names stays below 4 KiB, the largest write to Lambda's log pipe that is never split.
-pub const MAX_METADATA_CHARS: usize = 1_000;
-
-/// The function's variables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// The deployed name of the function, for the metric.
-    pub function: String,
-    /// Result of a launch without a record.
-    pub on_failure: ActionResult,
-}
-
-impl Configuration for Config {
-    fn parse(variables: &Variables) -> Result<Self, Error> {
-        let mut parser = Parser::new(variables);
-        let config = Self {
-            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
-            on_failure: parser.get(ON_FAILURE, ActionResult::Abandon, str::parse),
-        };
-        parser.finish(config)
-    }
-
-    fn function(&self) -> &str {
-        &self.function
-    }
-}
+pub use config::{AUTO_SCALING_GROUPS, Config, LIFECYCLE_HOOKS, NAME, ON_FAILURE};
 
 /// The function's state, which lives as long as the process.
 #[derive(Debug)]
@@ -72,16 +46,23 @@ pub struct Context {
     output: Output,
     config: Config,
     actions: Actions,
+    reconciler: Reconciler,
 }
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Message;
 
     fn new(config: Config, sdk: &SdkConfig, output: Output) -> Self {
-        let client = aws_sdk_autoscaling::Client::new(&with_timeouts_and_retries(sdk));
-        Self { output, config, actions: Actions::new(client) }
+        let settings = aws_sdk_autoscaling::config::Builder::from(&with_timeouts_and_retries(sdk));
+        let client = aws_sdk_autoscaling::Client::from_conf(settings.interceptor(CountCalls).build());
+        let actions = Actions::new(client.clone());
+        let reconciler =
+            Reconciler::new(Asgs::new(client), actions.clone(), config.hooks.clone(), Transition::Launching)
+                .with_patience(plan::PATIENCE.to_std().unwrap_or_default());
+        Self { output, config, actions, reconciler }
     }
 
     fn read(&self, payload: Value) -> Result<Payload<Message>, Error> {
@@ -89,13 +70,15 @@ impl Function for Context {
     }
 
     async fn handle(&self, message: Message, invocation: &Invocation) -> Result<Answer, Error> {
-        // Accept: launching actions only.
+        // Accept: launching actions, and the sweep.
         let action = match message {
             Message::Action(action) if action.transition == Transition::Launching => action,
-            Message::Test => return Ok(Answer::ignored("a hook's test notification")),
+            Message::Reconcile => return self.reconcile(invocation).await,
+            Message::Notice(reason) => return Ok(Answer::ignored(reason)),
             other => {
                 return Err(Error::UnsupportedEvent(format!(
-                    "{NAME} handles launching lifecycle actions, not {other}; correct the rule or the hook that sent it"
+                    "{NAME} handles launching lifecycle actions and scheduled runs, not {other}; correct the rule or \
+                     the hook that sent it"
                 )));
             }
         };
@@ -103,54 +86,19 @@ impl Function for Context {
 
         // Carry out: first the record, then the completion, so no instance goes into service without a record by
         // accident.
-        let written = self.output.line(&record(&action, invocation));
-        if let Err(error) = &written {
-            error!(
-                asg.name = wait.group,
-                hook.name = wait.hook,
-                instance.id = wait.instance,
-                %error,
-                "the launch could not be recorded: completing with {ON_FAILURE}={}",
-                self.config.on_failure
-            );
-        }
-
-        // Complete.
-        let result = if written.is_ok() { ActionResult::Continue } else { self.config.on_failure };
+        let written = self.output.line(&record::of_event(&action, invocation));
+        let result = plan::result(written.is_ok(), self.config.on_failure);
         let completion = self.actions.complete(wait, result, Some(action.time), invocation).await?;
 
         // Report.
         let answer = completion.answer(wait, result);
-        Ok(match written {
-            Ok(()) => answer,
-            Err(error) => answer.with("reason", format!("the launch could not be recorded: {error}")),
-        })
+        let Err(error) = written else { return Ok(answer) };
+        let reason = format!("the launch could not be recorded: {error}");
+        let answer = answer.with("reason", reason.as_str());
+        let end = match completion {
+            Completion::Completed => format!("completed with {ON_FAILURE}={result}"),
+            Completion::AlreadyFinished => "the action had already ended".to_owned(),
+        };
+        Ok(answer.failure(outcome::NOT_RECORDED, format!("{}: {reason}; {end}", wait.instance)))
     }
-}
-
-/// The record: all facts of the event as one JSON object. `origin` and `destination` distinguish a warm pool's two
-/// pauses. The token is cut to `action.id`.
-fn record(action: &LifecycleAction, invocation: &Invocation) -> Value {
-    let length = action.metadata.as_ref().map(|text| text.chars().count());
-    let metadata =
-        action.metadata.as_ref().map(|text| text.chars().take(MAX_METADATA_CHARS).collect::<String>());
-    json!({
-        "record": "launch",
-        "time": invocation.now(),
-        "event.id": action.event_id,
-        "event.time": action.time,
-        "event.age_ms": (invocation.now() - action.time).num_milliseconds(),
-        "account": action.account,
-        "region": action.region,
-        "resources": action.resources,
-        "asg.name": action.wait.group,
-        "hook.name": action.wait.hook,
-        "instance.id": action.wait.instance,
-        "transition": action.transition.as_str(),
-        "origin": action.origin,
-        "destination": action.destination,
-        "action.id": action.wait.id(),
-        "notification.metadata": metadata,
-        "notification.metadata_length": length,
-    })
 }

@@ -9,11 +9,13 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
 use common::{NAME, sample, scene_accepted_after, scene_at};
 use expect_test::{Expect, expect};
 use lambda_kit::{Configuration, Invocation, Output};
-use launch_logger::{Config, Context, ON_FAILURE};
+use launch_logger::{AUTO_SCALING_GROUPS, Config, Context, LIFECYCLE_HOOKS, ON_FAILURE};
+use lifecycle_lab::Lab;
 use lifecycle_lab::faults::CallFault::{
     self, AccessDenied, Contention, CutAfter, CutBefore, Hang, ServerError, Throttle,
 };
@@ -88,8 +90,8 @@ async fn a_launch_is_recorded_and_continues_with_one_call() {
           => ok
         answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
         after 40.0ms
-        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1121,"event.id":"12345678-1234-1234-1234-123456789012","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":"team=web","notification.metadata_length":8,"origin":"EC2","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:042cba90-ad2f-431c-9b4d-6d9055bcc9fb:autoScalingGroupName/web"],"time":"2026-11-21T08:00:01.121Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
-        writes {"EventToCompletion":1161,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001161},"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","duration_ms":40,"function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
+        writes {"account":"123456789012","action":"Launch","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1121,"event.id":"12345678-1234-1234-1234-123456789012","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":"team=web","notification.metadata_length":8,"origin":"EC2","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:042cba90-ad2f-431c-9b4d-6d9055bcc9fb:autoScalingGroupName/web"],"time":"2026-11-21T08:00:01.121Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        writes {"EventToCompletion":1161,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001161},"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","calls":{"CompleteLifecycleAction":1},"duration_ms":40,"function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","level":"INFO","outcome":"completed"}
     "#]]).await;
 }
 
@@ -105,29 +107,77 @@ async fn a_batch_answers_with_the_failed_messages_only() {
           => ok
         answer: {"batchItemFailures":[{"itemIdentifier":"059f36b4-87a3-44ab-83d2-66197587d204"}]}
         after 40.0ms
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"error":"body: not JSON: EOF while parsing a string at line 1 column 33","function":"launch-logger","outcome":"InvalidPayload"}
-        writes {"account":"123456789012","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1121,"event.id":"5d858daa-5692-135e-98ca-ef04118c2ab5","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":null,"notification.metadata_length":null,"origin":"EC2","record":"launch","region":null,"resources":[],"time":"2026-11-21T08:00:01.121Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"function":"launch-logger","outcome":"ignored","reason":"a hook's test notification"}
-        writes {"EventToCompletion":1161,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001161},"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","duration_ms":40,"function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"calls":{},"duration_ms":0,"error":"body: not JSON: EOF while parsing a string at line 1 column 33","function":"launch-logger","level":"INFO","outcome":"InvalidPayload"}
+        writes {"account":"123456789012","action":"Launch","action.id":"b934252f","asg.name":"web","destination":"AutoScalingGroup","event.age_ms":1121,"event.id":"5d858daa-5692-135e-98ca-ef04118c2ab5","event.time":"2026-11-21T08:00:00Z","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","notification.metadata":null,"notification.metadata_length":null,"origin":"EC2","record":"launch","region":null,"resources":[],"time":"2026-11-21T08:00:01.121Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"calls":{},"duration_ms":0,"function":"launch-logger","level":"INFO","outcome":"ignored","reason":"a hook's test notification"}
+        writes {"EventToCompletion":1161,"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"},{"Name":"EventToCompletion","Unit":"Milliseconds"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001161},"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","calls":{"CompleteLifecycleAction":1},"duration_ms":40,"function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","level":"INFO","outcome":"completed"}
     "#]]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_terminating_action_is_refused_and_never_completed() {
     check("terminate-refused", expect![[r#"
-        UnsupportedEvent: launch-logger handles launching lifecycle actions, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it
+        UnsupportedEvent: launch-logger handles launching lifecycle actions and scheduled runs, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it
         after 0.0ns
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"action.id":"b934252f","asg.name":"web","duration_ms":0,"error":"launch-logger handles launching lifecycle actions, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it","function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"UnsupportedEvent"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"action.id":"b934252f","asg.name":"web","calls":{},"duration_ms":0,"error":"launch-logger handles launching lifecycle actions and scheduled runs, not autoscaling:EC2_INSTANCE_TERMINATING; correct the rule or the hook that sent it","function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","level":"INFO","outcome":"UnsupportedEvent"}
     "#]]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scheduled_run_is_refused() {
-    check("scheduled-refused", expect![[r#"
-        UnsupportedEvent: launch-logger handles launching lifecycle actions, not a scheduled run; correct the rule or the hook that sent it
+async fn an_event_of_another_account_is_refused_and_never_completed() {
+    check("foreign-refused", expect![[r#"
+        UnsupportedEvent: the event is of account 210987654321 in us-west-2, and this function of account 123456789012 in us-east-1; correct the rule that sent it
         after 0.0ns
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"error":"launch-logger handles launching lifecycle actions, not a scheduled run; correct the rule or the hook that sent it","function":"launch-logger","outcome":"UnsupportedEvent"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"action.id":"b934252f","asg.name":"web","calls":{},"duration_ms":0,"error":"the event is of account 210987654321 in us-west-2, and this function of account 123456789012 in us-east-1; correct the rule that sent it","function":"launch-logger","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","level":"INFO","outcome":"UnsupportedEvent"}
     "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_completes_a_launch_by_its_instance_id_and_then_records_it() {
+    let scene = scene_at(eight_o_clock()).await;
+    scene.lab.sleep(Duration::from_secs(60)).await;
+    let variables = [(AUTO_SCALING_GROUPS, "web")];
+    expect![[r#"
+        POST autoscaling DescribeAutoScalingGroups
+          AutoScalingGroupNames.member.1=web
+          MaxRecords=100
+          => ok
+        POST autoscaling DescribeLifecycleHooks
+          AutoScalingGroupName=web
+          => ok
+        POST autoscaling DescribeScalingActivities
+          AutoScalingGroupName=web
+          => ok
+        POST autoscaling CompleteLifecycleAction
+          AutoScalingGroupName=web
+          InstanceId=i-045c261ad9e6221b6
+          LifecycleActionResult=CONTINUE
+          LifecycleHookName=record-launch
+          => ok
+        answer: {"already_finished":0,"completed":1,"groups":1,"heartbeats":0,"left":0,"outcome":"swept","started":0,"waiting":1}
+        after 196.0ms
+        writes {"account":"123456789012","asg.name":"web","destination":"AutoScalingGroup","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","record":"launch","region":"us-east-1","resources":["arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:4e9d34e8-247e-4f86-87c2-e0e96aa8fbbe:autoScalingGroupName/web"],"source":"sweep","time":"2026-11-21T08:01:01.317Z","transition":"autoscaling:EC2_INSTANCE_LAUNCHING"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248061317},"already_finished":0,"calls":{"CompleteLifecycleAction":1,"DescribeAutoScalingGroups":1,"DescribeLifecycleHooks":1,"DescribeScalingActivities":1},"completed":1,"duration_ms":196,"function":"launch-logger","groups":1,"heartbeats":0,"left":0,"level":"INFO","outcome":"swept","started":0,"waiting":1}
+    "#]].assert_eq(&play(&scene, &variables, sample("scheduled", &scene)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_without_groups_asks_nothing() {
+    check("reconcile", expect![[r#"
+        answer: {"already_finished":0,"completed":0,"groups":0,"heartbeats":0,"left":0,"outcome":"swept","started":0,"waiting":0}
+        after 0.0ns
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"already_finished":0,"calls":{},"completed":0,"duration_ms":0,"function":"launch-logger","groups":0,"heartbeats":0,"left":0,"level":"INFO","outcome":"swept","started":0,"waiting":0}
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_description_holds_every_variable_and_makes_no_call() {
+    let scene = scene_at(eight_o_clock()).await;
+    let variables = [(AUTO_SCALING_GROUPS, "web, api-*")];
+    expect![[r#"
+        answer: {"configuration":{"AUTO_SCALING_GROUPS":"web, api-*","LIFECYCLE_HOOKS":null,"ON_FAILURE":"ABANDON"},"function":"launch-logger","outcome":"described","version":"0.1.0"}
+        after 0.0ns
+    "#]].assert_eq(&play(&scene, &variables, sample("describe", &scene)).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,25 +185,33 @@ async fn a_wrong_field_is_named_with_its_path() {
     check("malformed-refused", expect![[r#"
         InvalidPayload: detail.EC2InstanceId: invalid type: integer `17`, expected a string
         after 0.0ns
-        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"duration_ms":0,"error":"detail.EC2InstanceId: invalid type: integer `17`, expected a string","function":"launch-logger","outcome":"InvalidPayload"}
+        writes {"Outcomes":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function","outcome"]],"Metrics":[{"Name":"Outcomes","Unit":"Count"}],"Namespace":"LifecycleFunctions"}],"Timestamp":1795248001121},"calls":{},"duration_ms":0,"error":"detail.EC2InstanceId: invalid type: integer `17`, expected a string","function":"launch-logger","level":"INFO","outcome":"InvalidPayload"}
     "#]]).await;
 }
 
 /// Every sample of `events/launch-logger`, and what becomes of it.
-const SAMPLES: [(&str, &str); 14] = [
+const SAMPLES: [(&str, &str); 22] = [
     ("launch", "completed"),
     ("launch-into-warm-pool", "completed"),
     ("launch-from-warm-pool", "completed"),
+    ("replace-root-volume", "completed"),
     ("sqs-hook-notification", "completed"),
     ("sqs-event", "completed"),
     ("sns-hook-notification", "completed"),
     ("sns-event", "completed"),
     ("sns-in-sqs", "completed"),
     ("sqs-batch-one-bad", "completed"),
+    ("pipes", "completed"),
+    ("failure-record", "completed"),
+    ("sqs-failure-record", "completed"),
     ("sns-test-notification", "ignored"),
+    ("sns-subscription-confirmation", "ignored"),
     ("sqs-test-notification", "ignored"),
+    ("scheduled", "swept"),
+    ("reconcile", "swept"),
+    ("describe", "described"),
     ("terminate-refused", "UnsupportedEvent"),
-    ("scheduled-refused", "UnsupportedEvent"),
+    ("foreign-refused", "UnsupportedEvent"),
     ("malformed-refused", "InvalidPayload"),
 ];
 
@@ -176,27 +234,70 @@ async fn every_sample_is_dealt_with_as_documented() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_tells_a_warm_pools_two_pauses_apart() {
+async fn a_record_tells_a_warm_pools_two_pauses_and_a_replaced_root_volume_apart() {
     for (name, way) in [
-        ("launch-into-warm-pool", (json!("EC2"), json!("WarmPool"))),
-        ("launch-from-warm-pool", (json!("WarmPool"), json!("AutoScalingGroup"))),
+        ("launch", ["EC2", "AutoScalingGroup", "Launch"]),
+        ("launch-into-warm-pool", ["EC2", "WarmPool", "Launch"]),
+        ("launch-from-warm-pool", ["WarmPool", "AutoScalingGroup", "Launch"]),
+        ("replace-root-volume", ["AutoScalingGroup", "AutoScalingGroup", "ReplaceRootVolume"]),
     ] {
         let scene = scene_at(eight_o_clock()).await;
         let record = record(&play(&scene, &[], sample(name, &scene)).await);
-        assert_eq!((record["origin"].clone(), record["destination"].clone()), way);
+        assert_eq!(
+            ["origin", "destination", "action"].map(|field| &record[field]),
+            way.map(|word| json!(word)).each_ref()
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn long_metadata_is_cut_and_its_length_is_recorded() {
-    for length in [999, 1_000, 1_001, 4_000] {
+    for length in [199, 200, 201, 4_000] {
         let scene = scene_at(eight_o_clock()).await;
         let mut event = sample("launch", &scene);
         event["detail"]["NotificationMetadata"] = json!("\u{fc}".repeat(length));
         let record = record(&play(&scene, &[], event).await);
-        assert_eq!(record["notification.metadata"].as_str().unwrap().chars().count(), length.min(1_000));
+        assert_eq!(record["notification.metadata"], "\u{fc}".repeat(length.min(200)));
         assert_eq!(record["notification.metadata_length"], length);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_in_an_event_makes_a_long_record() {
+    let long = "x".repeat(1_000_000);
+    let scene = scene_at(eight_o_clock()).await;
+    let mut event = sample("launch", &scene);
+    for field in ["NotificationMetadata", "Origin", "Destination", "Action"] {
+        event["detail"][field] = json!(long);
+    }
+    event["id"] = json!(long);
+    event["resources"] = json!(vec![&long; 6]);
+    let played = play(&scene, &[], event).await;
+    let written: Vec<_> = played.lines().filter(|line| line.starts_with("writes ")).collect();
+    assert_eq!(written.len(), 2, "{played}");
+    assert!(written[0].contains(&"x".repeat(200)) && written[0].len() < 4_096, "{}", written[0].len());
+    assert_eq!(scene.state(), "Pending:Proceed");
+}
+
+/// With names of 20 characters and no metadata, as AWS sends them.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_ends_well_writes_at_most_1300_bytes_and_its_own_line_has_at_most_700() {
+    let (group, hook) = ("twenty-characters-wb", "twenty-characters-hk");
+    let lab = Lab::new(eight_o_clock(), 7);
+    testkit::deploy::<Context>(&lab, &[], Duration::from_secs(10));
+    lab.add_rule(&json!({ "detail-type": [common::LAUNCH_EVENT] }), NAME).unwrap();
+    let operator = Client::new(&lab.sdk_config("operator"));
+    testkit::create_group(&operator, group, 1, &[(hook, testkit::LAUNCHING, 300, "ABANDON")]).await;
+    lab.sleep(Duration::from_secs(120)).await;
+    let logs = lab.logs();
+    let [record, line] = &logs[..] else { panic!("{logs:#?}") };
+    assert!(
+        record.contains(group) && line.contains(hook) && line.contains(r#""outcome":"completed""#),
+        "{logs:#?}"
+    );
+    // With its line break.
+    assert!(line.len() < 700, "{} bytes: {line}", line.len() + 1);
+    assert!(record.len() + line.len() < 1_299, "{} bytes: {logs:#?}", record.len() + line.len() + 2);
 }
 
 /// The record among what was played.
@@ -217,7 +318,7 @@ async fn a_launch_that_could_not_be_recorded_is_abandoned() {
           LifecycleActionToken=b934252f-607e-416b-a00e-74db785397a7
           LifecycleHookName=record-launch
           => ok
-        answer: {"action.id":"b934252f","action.result":"ABANDON","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed","reason":"the launch could not be recorded: No space left on device (os error 28)"}
+        answer: {"action.id":"b934252f","action.result":"ABANDON","asg.name":"web","failure":"not-recorded","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed","reason":"the launch could not be recorded: No space left on device (os error 28)"}
         after 40.0ms
     "#]].assert_eq(&play_into(full(), &scene, &[], sample("launch", &scene)).await);
 }
@@ -227,7 +328,7 @@ async fn an_unrecorded_launch_continues_where_the_operator_says_so() {
     let scene = scene_at(eight_o_clock()).await;
     let played = play_into(full(), &scene, &[(ON_FAILURE, "CONTINUE")], sample("launch", &scene)).await;
     assert!(
-        played.contains("LifecycleActionResult=CONTINUE") && played.contains("could not be recorded"),
+        played.contains("LifecycleActionResult=CONTINUE") && played.contains(r#""failure":"not-recorded""#),
         "{played}"
     );
     assert_eq!(scene.state(), "Pending:Proceed");
@@ -365,10 +466,14 @@ async fn an_event_ahead_of_its_action_is_asked_again() {
 }
 
 #[test]
-fn a_bad_variable_is_named_and_an_unknown_value_is_never_a_default() {
+fn every_bad_variable_is_named_and_an_unknown_value_is_never_a_default() {
     for bad in ["abandon", "", "RETRY", " CONTINUE"] {
         let error = Config::parse(&[(ON_FAILURE, bad)].into_iter().collect()).unwrap_err();
         assert_eq!(error.name(), "InvalidConfig");
         assert_eq!(error.chain(), format!("ON_FAILURE: {bad:?} is neither CONTINUE nor ABANDON"));
     }
+    let bad = [(ON_FAILURE, "no"), (AUTO_SCALING_GROUPS, "a*b"), (LIFECYCLE_HOOKS, "a,,b")];
+    let error = Config::parse(&bad.into_iter().collect()).unwrap_err().chain();
+    let expected = [ON_FAILURE, AUTO_SCALING_GROUPS, LIFECYCLE_HOOKS];
+    assert!(expected.iter().all(|name| error.contains(&format!("{name}: "))), "{error}");
 }

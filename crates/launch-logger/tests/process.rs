@@ -5,6 +5,9 @@
 
 mod common;
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{NAME, sample, scene_at};
@@ -194,4 +197,76 @@ async fn a_name_with_a_line_break_writes_no_log_line_of_its_own() {
     let logs = testkit::logs_with(&scene.lab, &[r#""outcome":"already-finished""#]).await;
     assert!(logs.iter().any(|line| line.contains("forged")), "{logs:?}");
     assert!(!logs.iter().any(|line| line.trim_start().starts_with("ERROR")), "{logs:?}");
+}
+
+#[tokio::test]
+async fn a_sweep_completes_and_records_what_has_waited_for_a_minute() {
+    // The lab is half a minute behind the machine's clock, and catches up: the launch began 87 s before.
+    let scene = scene_at(testkit::now() - Duration::from_secs(30)).await;
+    let variables = [("AUTO_SCALING_GROUPS", "web"), ("LIFECYCLE_HOOKS", "record-launch")];
+    let binary = env!("CARGO_BIN_EXE_launch-logger");
+    testkit::deploy_binary(&scene.lab, NAME, binary, &variables, Duration::from_secs(30));
+    scene.lab.skip(Duration::from_secs(30));
+    let answer = scene.invoke(fresh("scheduled", &scene)).await.unwrap();
+    assert_eq!((&answer["outcome"], &answer["completed"]), (&json!("swept"), &json!(1)), "{answer}");
+    assert_eq!(scene.state(), "Pending:Proceed");
+    let logs = testkit::logs_with(&scene.lab, &[r#""source":"sweep""#, r#""outcome":"swept""#]).await;
+    assert!(logs.iter().all(|line| !line.contains("WARN")), "{logs:#?}");
+}
+
+#[tokio::test]
+async fn an_event_of_another_account_or_region_is_refused_by_the_arn_of_the_function() {
+    let scene = scene(&[]).await;
+    let error = scene.invoke(fresh("foreign-refused", &scene)).await.unwrap_err();
+    assert_eq!(error.error_type(), "UnsupportedEvent");
+    for named in ["210987654321", "us-west-2", "123456789012", "us-east-1"] {
+        assert!(error.error_message().contains(named), "{}", error.error_message());
+    }
+    assert!(outcomes(&scene).is_empty());
+    assert_eq!(scene.state(), "Pending:Wait");
+    // A notification has no Region: its account counts.
+    assert_eq!(
+        scene.invoke(fresh("sqs-hook-notification", &scene)).await.unwrap(),
+        json!({ "batchItemFailures": [] })
+    );
+    assert_eq!(scene.state(), "Pending:Proceed");
+}
+
+#[tokio::test]
+async fn an_event_comes_back_from_the_failure_queue_and_from_pipes() {
+    for name in ["failure-record", "sqs-failure-record", "pipes"] {
+        let scene = scene(&[]).await;
+        scene.invoke(fresh(name, &scene)).await.unwrap();
+        assert_eq!(scene.state(), "Pending:Proceed", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_description_is_the_configuration_of_the_binary() {
+    let scene = scene(&[("LIFECYCLE_HOOKS", "record")]).await;
+    let expected = json!({
+        "outcome": "described", "function": NAME, "version": env!("CARGO_PKG_VERSION"),
+        "configuration": { "ON_FAILURE": "ABANDON", "AUTO_SCALING_GROUPS": null, "LIFECYCLE_HOOKS": "record" },
+    });
+    assert_eq!(scene.invoke(fresh("describe", &scene)).await.unwrap(), expected);
+    assert!(outcomes(&scene).is_empty());
+}
+
+/// What standard output does not take, the metric of the failure included, is on standard error.
+#[tokio::test]
+async fn a_launch_that_could_not_be_recorded_is_told_although_standard_output_is_full() {
+    let scene = scene_at(testkit::now()).await;
+    let script = Path::new(env!("CARGO_TARGET_TMPDIR")).join("full");
+    fs::write(&script, format!("#!/bin/sh\nexec {} >/dev/full\n", env!("CARGO_BIN_EXE_launch-logger")))
+        .unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    testkit::deploy_binary(&scene.lab, NAME, script.to_str().unwrap(), &[], Duration::from_secs(10));
+    let answer = scene.invoke(fresh("launch", &scene)).await.unwrap();
+    let answered = ["outcome", "action.result", "failure"].map(|field| answer[field].as_str().unwrap());
+    assert_eq!(answered, ["completed", "ABANDON", "not-recorded"]);
+    let logs = testkit::logs_with(&scene.lab, &[r#""Failures":1"#, r#""Outcomes":1"#]).await;
+    let lines: Vec<Value> = logs.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let [warning, handled] = &lines[..] else { panic!("{logs:#?}") };
+    assert_eq!((&warning["level"], &warning["failure"]), (&json!("WARN"), &json!("not-recorded")));
+    assert_eq!((&handled["level"], &handled["outcome"]), (&json!("INFO"), &json!("completed")));
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
@@ -172,7 +173,8 @@ impl Actions {
 
     /// Completes the action of `wait` with `result`. Throttles, contention, 5xx and broken connections are retried
     /// with jitter while `invocation` has time. `announced` is the time of the action's event, if there is one. A
-    /// young event can arrive before its action is active, so a "not found" is retried.
+    /// young event can arrive before its action is active, so a "not found" is retried. Without an event, a "not found"
+    /// after an attempt whose answer was lost means that this attempt completed the action.
     ///
     /// # Errors
     /// [`Error::AwsError`] if AWS refused, or still failed when the time was over. [`Error::Timeout`] if AWS did not
@@ -201,7 +203,17 @@ impl Actions {
             invocation.elapsed() + if young { NOT_ACTIVE_RETRY_TIMEOUT } else { Duration::ZERO };
         let mut pause = NOT_ACTIVE_RETRY_INTERVAL;
         loop {
-            let completion = answer("CompleteLifecycleAction", wait, invocation, complete).await?;
+            let (call, no_answer) = (&complete, &AtomicBool::new(false));
+            let attempt = |limit| async move {
+                let result = call(limit).await;
+                no_answer.fetch_or(result.as_ref().is_err_and(has_no_answer), Ordering::Relaxed);
+                result
+            };
+            let completion = answer("CompleteLifecycleAction", wait, invocation, attempt).await?;
+            let is_ours = announced.is_none() && no_answer.load(Ordering::Relaxed);
+            if completion == Completion::AlreadyFinished && is_ours {
+                return Ok(Completion::Completed);
+            }
             let may_wait = ask_again_until
                 .saturating_sub(invocation.elapsed())
                 .min(invocation.time_left().saturating_sub(MIN_ATTEMPT_TIME));
@@ -284,6 +296,11 @@ fn one_attempt(limit: Duration) -> Builder {
     Config::builder().retry_config(RetryConfig::disabled()).timeout_config(
         TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit).build(),
     )
+}
+
+/// Whether AWS's answer did not arrive, so that the call may have taken effect.
+fn has_no_answer<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    !matches!(error, SdkError::ConstructionFailure(_) | SdkError::ServiceError(_))
 }
 
 /// Auto Scaling reports an ended action only in this text, not in an error code.

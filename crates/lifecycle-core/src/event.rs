@@ -7,13 +7,21 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use lambda_kit::event::{Event, in_field, invalid, strict};
+use lambda_kit::error::cut;
+use lambda_kit::event::{Event, Origin, in_field, invalid, strict};
 use lambda_kit::{Error, Payload, Received};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::{ActionToken, Wait};
+
+/// The longest name of a group or a hook.
+const MAX_NAME_CHARS: usize = 255;
+
+/// The largest batch of SQS and of EventBridge Pipes. Each message writes a log line, so a larger batch, which nobody
+/// sends, would make a log much longer than itself.
+const MAX_BATCH_MESSAGES: usize = 10_000;
 
 /// The direction of the instance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -63,6 +71,8 @@ pub struct LifecycleAction {
     pub origin: Option<String>,
     /// The instance's destination: `EC2`, `AutoScalingGroup` or `WarmPool`.
     pub destination: Option<String>,
+    /// `Launch`, `Terminate` or `ReplaceRootVolume`. AWS sends it with every action; older events lack it.
+    pub action: Option<String>,
     /// The event's id, or the notification's request id.
     pub event_id: Option<String>,
     /// The AWS account, 12 digits.
@@ -73,13 +83,35 @@ pub struct LifecycleAction {
     pub resources: Vec<String>,
 }
 
+impl LifecycleAction {
+    /// Whether the instance lives on, because only its root volume is replaced. `Action` alone does not show it: AWS
+    /// sends one with every lifecycle action.
+    pub fn replaces_root_volume(&self) -> bool {
+        let within = |place: &Option<String>| place.as_deref() == Some("AutoScalingGroup");
+        self.action.as_deref() == Some("ReplaceRootVolume")
+            && within(&self.origin)
+            && within(&self.destination)
+    }
+
+    /// Whether the instance goes into the warm pool: for the first time, or back to it.
+    pub fn to_pool(&self) -> bool {
+        self.destination.as_deref() == Some("WarmPool")
+    }
+
+    /// Whether the instance comes from the warm pool.
+    pub fn from_pool(&self) -> bool {
+        self.origin.as_deref() == Some("WarmPool")
+    }
+}
+
 /// A message without its envelopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// A lifecycle action.
     Action(Box<LifecycleAction>),
-    /// The message that AWS sends when a hook with a notification target is created.
-    Test,
+    /// A message that needs no work, with the reason: the test of a hook's notification target, or SNS's confirmation
+    /// of a subscription.
+    Notice(&'static str),
     /// A request to reconcile: a scheduled event, or `{"action":"reconcile"}`.
     Reconcile,
     /// An event of another kind, which a function may handle.
@@ -102,37 +134,50 @@ impl Message {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Action(action) => f.write_str(action.transition.as_str()),
-            Self::Test => f.write_str("a hook's test notification"),
+            Self::Action(action) => f.write_str(&cut(action.transition.as_str())),
+            Self::Notice(reason) => f.write_str(reason),
             Self::Reconcile => f.write_str("a scheduled run"),
             Self::Event(event) => event.fmt(f),
-            Self::Notification(name) => write!(f, "a notification {name:?}"),
+            Self::Notification(name) => write!(f, "a notification {:?}", cut(name)),
         }
     }
 }
 
-/// Opens a payload's envelopes. The payload is one event, one notification, or a batch of SQS.
+/// Opens a payload's envelopes. The payload is one event, one notification, or a batch of SQS, which EventBridge Pipes
+/// delivers as an array. Any of these can be in a record of the function's own failure queue.
 ///
 /// # Errors
 /// [`Error::InvalidPayload`] if the outermost envelope can't be read.
 pub fn read(payload: Value) -> Result<Payload<Message>, Error> {
-    let Some(records) = payload.get("Records").and_then(Value::as_array) else {
-        return Ok(Payload::One(received(message(payload))));
-    };
-    let is_sns = |record: &Value| record.get("EventSource").is_some_and(|source| source == "aws:sns");
-    if !records.iter().any(is_sns) {
-        let batch: Batch = strict(payload)?;
-        let messages = batch.records.into_iter().map(|record| {
-            let message = in_field("body", nested(&record.body));
-            (record.message_id, received(message))
-        });
-        return Ok(Payload::Batch(messages.collect()));
+    match failed_payload(&payload) {
+        Some(failed) if is_batch(&failed) => in_field("requestPayload", read_batch(failed)),
+        _ if is_batch(&payload) => read_batch(payload),
+        _ => Ok(Payload::One(received(open(payload)))),
     }
-    let [record] = records.as_slice() else {
-        return Err(invalid("Records", "SNS delivers one record at a time"));
+}
+
+/// Whether the payload is a batch of SQS, or an array of EventBridge Pipes.
+fn is_batch(payload: &Value) -> bool {
+    let is_sns = |record: &Value| record.get("EventSource").is_some_and(|source| source == "aws:sns");
+    match payload.get("Records").and_then(Value::as_array) {
+        Some(records) => !records.iter().any(is_sns),
+        None => payload.as_array().is_some_and(|records| !records.is_empty()),
+    }
+}
+
+fn read_batch(payload: Value) -> Result<Payload<Message>, Error> {
+    let batch = match payload.is_array() {
+        true => Batch { records: strict(payload)? },
+        false => strict(payload)?,
     };
-    let notification = record.get("Sns").cloned().ok_or_else(|| invalid("Records[0].Sns", "missing"))?;
-    Ok(Payload::One(received(message(notification))))
+    if batch.records.len() > MAX_BATCH_MESSAGES {
+        return Err(invalid(".", format!("a batch of more than {MAX_BATCH_MESSAGES} messages")));
+    }
+    let messages = batch.records.into_iter().map(|record| {
+        let content = within("body", nested(&record.body));
+        (record.message_id, received(content))
+    });
+    Ok(Payload::Batch(messages.collect()))
 }
 
 /// A batch of SQS.
@@ -153,15 +198,72 @@ struct QueueRecord {
     body: Value,
 }
 
-fn received(message: Result<Message, Error>) -> Received<Message> {
+/// What is inside the envelopes, and the fields that lead there, the innermost first.
+struct Content {
+    value: Value,
+    fields: Vec<&'static str>,
+}
+
+/// The content that was opened in `field`.
+fn within(field: &'static str, content: Result<Content, Error>) -> Result<Content, Error> {
+    let mut content = in_field(field, content)?;
+    content.fields.push(field);
+    Ok(content)
+}
+
+/// Reads the content of the envelopes.
+fn received(content: Result<Content, Error>) -> Received<Message> {
+    let mut origin = content.as_ref().map(|content| Origin::of(&content.value)).unwrap_or_default();
+    let message = content.and_then(|Content { value, fields }| {
+        fields.into_iter().fold(message(value), |read, field| in_field(field, read))
+    });
+    // A notice is ignored wherever it comes from.
+    if matches!(message, Ok(Message::Notice(_))) {
+        origin = Origin::default();
+    }
     let about = match &message {
         Ok(Message::Action(action)) => action.wait.fields(),
         _ => Map::new(),
     };
-    Received { time: message.as_ref().ok().and_then(Message::time), message, about }
+    Received { time: message.as_ref().ok().and_then(Message::time), origin, message, about }
 }
 
-/// Reads one message from an event, a hook notification, or an SNS notification around either.
+/// Opens the envelopes around one event or hook notification: SNS (alone, as Lambda delivers it, or in a queue) and the
+/// record of a failure queue.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
+fn open(value: Value) -> Result<Content, Error> {
+    if let Some(failed) = failed_payload(&value) {
+        return within("requestPayload", open(failed));
+    }
+    if let Some(records) = value.get("Records").and_then(Value::as_array) {
+        let [record] = records.as_slice() else {
+            return Err(invalid("Records", "SNS delivers one record at a time"));
+        };
+        let content = record.get("Sns").cloned().ok_or_else(|| invalid("Records[0].Sns", "missing"))?;
+        return open(content);
+    }
+    match value.get("Message") {
+        Some(message) if value.get("Type").is_some_and(|kind| kind == "Notification") => {
+            within("Message", nested(message))
+        }
+        _ => Ok(Content { value, fields: Vec::new() }),
+    }
+}
+
+/// The payload of the failed run, if `value` is a record of a failure queue. A run that Lambda never started has no
+/// `responseContext`.
+fn failed_payload(value: &Value) -> Option<Value> {
+    value.get("requestContext")?;
+    value.get("requestPayload").cloned()
+}
+
+/// Opens a JSON text inside an envelope.
+fn nested(text: &Value) -> Result<Content, Error> {
+    let text = text.as_str().ok_or_else(|| invalid(".", "not a text"))?;
+    open(serde_json::from_str(text).map_err(|error| invalid(".", format!("not JSON: {error}")))?)
+}
+
+/// Reads one event or hook notification.
 ///
 /// # Errors
 /// [`Error::InvalidPayload`] with the path of the field.
@@ -172,11 +274,11 @@ pub fn message(value: Value) -> Result<Message, Error> {
     let has = |key| object.contains_key(key);
     if has("detail-type") {
         event_bridge(strict(value)?)
-    } else if object.get("Type").is_some_and(|kind| kind == "Notification") && has("Message") {
-        in_field("Message", nested(&object["Message"]))
+    } else if object.get("Type").is_some_and(|kind| kind == "SubscriptionConfirmation") {
+        Ok(Message::Notice("SNS's confirmation of a subscription"))
     } else if let Some(event) = object.get("Event") {
         match event.as_str() {
-            Some("autoscaling:TEST_NOTIFICATION") => Ok(Message::Test),
+            Some("autoscaling:TEST_NOTIFICATION") => Ok(Message::Notice("a hook's test notification")),
             Some(other) => Ok(Message::Notification(other.to_owned())),
             None => Err(invalid("Event", "not a text")),
         }
@@ -208,6 +310,7 @@ struct Detail {
     notification_metadata: Option<String>,
     origin: Option<String>,
     destination: Option<String>,
+    action: Option<String>,
 }
 
 impl Detail {
@@ -224,6 +327,7 @@ impl Detail {
             metadata: self.notification_metadata,
             origin: self.origin,
             destination: self.destination,
+            action: self.action,
             event_id: None,
             account: None,
             region: None,
@@ -278,15 +382,14 @@ fn notification(value: Value) -> Result<Message, Error> {
     })))
 }
 
-/// Reads a message that is a JSON text inside another message.
-fn nested(text: &Value) -> Result<Message, Error> {
-    let text = text.as_str().ok_or_else(|| invalid(".", "not a text"))?;
-    message(serde_json::from_str(text).map_err(|error| invalid(".", format!("not JSON: {error}")))?)
-}
-
 fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Err(D::Error::custom("is empty")) } else { Ok(text) }
+    match String::deserialize(deserializer)? {
+        text if text.is_empty() => Err(D::Error::custom("is empty")),
+        text if text.chars().count() > MAX_NAME_CHARS => {
+            Err(D::Error::custom(format!("has more than {MAX_NAME_CHARS} characters")))
+        }
+        text => Ok(text),
+    }
 }
 
 /// At most ten field names, each cut to 40 characters: enough to recognize a payload, without its content.

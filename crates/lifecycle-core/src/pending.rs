@@ -8,13 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
-use aws_sdk_autoscaling::types::{Activity as AwsActivity, AutoScalingGroup, Instance, LifecycleHook};
+use aws_sdk_autoscaling::types::{
+    Activity as AwsActivity, AutoScalingGroup, Filter, Instance, LifecycleHook, ScalingActivityStatusCode,
+};
 use chrono::{DateTime, TimeDelta, Utc};
-use lambda_kit::Error;
 use lambda_kit::aws::time;
 use lambda_kit::config::Names;
-use tracing::warn;
+use lambda_kit::error::cut;
+use lambda_kit::{Error, Warning};
+use serde_json::json;
+use tracing::debug;
 
+use crate::outcome::SWEEP_INCOMPLETE;
 use crate::{Transition, Wait};
 
 /// Maximum age of a wait's scaling activity: 48 hours of waiting, and an hour from the start of the activity to the
@@ -23,6 +28,9 @@ pub const MAX_WAIT_AGE: TimeDelta = TimeDelta::hours(49);
 
 /// Maximum of group names in one `DescribeAutoScalingGroups`.
 const MAX_NAMES_PER_CALL: usize = 50;
+
+/// Maximum of groups in one page of `DescribeAutoScalingGroups`.
+const MAX_GROUPS_PER_PAGE: i32 = 100;
 
 /// A hook's timers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +71,16 @@ pub struct Found {
     pub wait: Wait,
     /// The direction of the instance.
     pub transition: Transition,
-    /// Whether the instance goes into the warm pool.
+    /// Whether the instance goes into the warm pool: for the first time, or back to it.
     pub to_pool: bool,
+    /// Whether the instance dies in its warm pool, where it may be stopped.
+    pub dies_in_pool: bool,
+    /// Whether the instance lives on, because only its root volume is replaced.
+    pub replaces_root_volume: bool,
+    /// Whether an earlier `ABANDON` retained the instance, which now terminates again.
+    pub was_retained: bool,
+    /// Whether Auto Scaling reports the instance as unhealthy.
+    pub is_unhealthy: bool,
     /// The scaling activity of the wait, if one was found.
     pub activity: Option<Activity>,
     /// The timers of the hook.
@@ -76,6 +92,31 @@ impl Found {
     pub fn since(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.activity.as_ref().map_or(now - MAX_WAIT_AGE, |activity| activity.began)
     }
+}
+
+/// The waits of one group.
+#[derive(Debug, Default)]
+pub struct Waits {
+    /// The waits in hooks that a reconciliation acts on.
+    pub found: Vec<Found>,
+    /// What could not be read or is not known.
+    pub warnings: Vec<Warning>,
+}
+
+impl Waits {
+    /// Tells what the sweep could not deal with.
+    fn unclear(&mut self, group: &str, instance: Option<&str>, text: String) {
+        let about = json!({ "asg.name": group, "instance.id": instance });
+        let about = about.as_object().cloned().unwrap_or_default();
+        self.warnings.push(Warning { failure: SWEEP_INCOMPLETE, text, about });
+    }
+}
+
+/// An instance that waits in a hook, as its group shows it.
+struct Waiting {
+    instance: String,
+    state: String,
+    is_unhealthy: bool,
 }
 
 /// Reads groups, hooks and activities from Auto Scaling.
@@ -100,6 +141,7 @@ impl Asgs {
         let mut groups = Vec::new();
         for some in requests {
             let request = self.0.describe_auto_scaling_groups().set_auto_scaling_group_names(some);
+            let request = request.max_records(MAX_GROUPS_PER_PAGE);
             let mut pages = request.into_paginator().items().send();
             while let Some(group) = pages.next().await {
                 let group = group.map_err(|error| Error::aws("DescribeAutoScalingGroups", &error))?;
@@ -121,8 +163,8 @@ impl Asgs {
         Ok(answer.lifecycle_hooks.unwrap_or_default())
     }
 
-    /// The waits of one group: in the hooks `named`, or, without names, the terminating waits of a group with exactly
-    /// one terminating hook.
+    /// The waits of one group: in the hooks `named`, or, without names, the waits of transition `unnamed` in a group
+    /// with exactly one hook of it.
     ///
     /// # Errors
     /// One of the calls failed.
@@ -130,23 +172,25 @@ impl Asgs {
         &self,
         group: &AutoScalingGroup,
         named: Option<&[String]>,
+        unnamed: &Transition,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<Waits, Error> {
         let name = group.auto_scaling_group_name().unwrap_or_default();
-        let mut waiting: Vec<(String, String)> = group.instances().iter().filter_map(waiting_state).collect();
+        let mut waiting: Vec<Waiting> = group.instances().iter().filter_map(waiting).collect();
         if group.warm_pool_configuration().is_some() {
             let request = self.0.describe_warm_pool().auto_scaling_group_name(name);
             let mut pages = request.into_paginator().items().send();
             while let Some(instance) = pages.next().await {
                 let instance = instance.map_err(|error| Error::aws("DescribeWarmPool", &error))?;
-                waiting.extend(waiting_state(&instance));
+                waiting.extend(self::waiting(&instance));
             }
         }
+        let mut waits = Waits::default();
         if waiting.is_empty() {
-            return Ok(Vec::new());
+            return Ok(waits);
         }
         let hooks = self.hooks(name).await?;
-        let instances = waiting.iter().map(|(instance, _)| instance.as_str()).collect();
+        let instances = waiting.iter().map(|waiting| waiting.instance.as_str()).collect();
         let mut activities = match self.running_activities(name, &instances, now - MAX_WAIT_AGE).await {
             Ok(activities) => activities,
             // Without activities, the traces of an earlier wait look like those of this one. Instances of a warm pool
@@ -155,44 +199,92 @@ impl Asgs {
                 return Err(error);
             }
             Err(error) => {
-                warn!(asg.name = name, "the scaling activities of {name} can't be read: {}", error.chain());
+                let text = format!("the scaling activities of {name} can't be read: {}", error.chain());
+                waits.unclear(name, None, text);
                 BTreeMap::new()
             }
         };
-        let mut found = Vec::new();
-        for (instance, state) in &waiting {
-            let activity = activities.remove(instance);
+        let mut retained = None;
+        for Waiting { instance, state, is_unhealthy } in waiting {
+            let activity = activities.remove(&instance);
             let transition = match state.as_str() {
                 "Pending:Wait" => Some(Transition::Launching),
-                "Terminating:Wait" | "Warmed:Terminating:Wait" => Some(Transition::Terminating),
+                "Terminating:Wait" | "Warmed:Terminating:Wait" | "ReplacingRootVolume:Wait" => {
+                    Some(Transition::Terminating)
+                }
                 // Into the pool for the first time, or back to it: only the activity shows which.
-                _ => activity.as_ref().and_then(|activity| activity.transition.clone()),
+                "Warmed:Pending:Wait" => {
+                    let transition = activity.as_ref().and_then(|activity| activity.transition.clone());
+                    if transition.is_none() {
+                        let text = format!("{instance} is {state} without a scaling activity that says why");
+                        waits.unclear(name, Some(&instance), text);
+                    }
+                    transition
+                }
+                _ => {
+                    let text =
+                        format!("{instance} is {}, a state that this version does not know", cut(&state));
+                    waits.unclear(name, Some(&instance), text);
+                    None
+                }
             };
-            let Some(transition) = transition else {
-                warn!(
-                    asg.name = name,
-                    instance.id = instance,
-                    "{instance} is {state} without a scaling activity"
-                );
-                continue;
-            };
-            for hook in hooks_to_act_on(&hooks, named, &transition) {
+            let Some(transition) = transition else { continue };
+            let acted_on = hooks_to_act_on(&hooks, named, unnamed, &transition);
+            if transition == Transition::Terminating && retained.is_none() && !acted_on.is_empty() {
+                retained = Some(self.retained(name).await?);
+            }
+            let began = activity.as_ref().map_or(now, |activity| activity.began);
+            let was_retained = transition == Transition::Terminating
+                && retained.as_ref().is_some_and(|retained| retained.contains(&instance, began));
+            for hook in acted_on {
                 let wait = Wait {
                     group: name.to_owned(),
                     hook: hook.lifecycle_hook_name().unwrap_or_default().to_owned(),
                     instance: instance.clone(),
                     token: None,
                 };
-                found.push(Found {
+                waits.found.push(Found {
                     wait,
-                    to_pool: transition == Transition::Terminating && !state.ends_with("Terminating:Wait"),
                     transition: transition.clone(),
+                    to_pool: state == "Warmed:Pending:Wait",
+                    dies_in_pool: state == "Warmed:Terminating:Wait",
+                    replaces_root_volume: state == "ReplacingRootVolume:Wait",
+                    was_retained,
+                    is_unhealthy,
                     activity: activity.clone(),
                     timers: HookTimers::of(hook),
                 });
             }
         }
-        Ok(found)
+        Ok(waits)
+    }
+
+    /// The instances of a group that an `ABANDON` once retained. Their termination is `Cancelled`. The filter keeps the
+    /// answer short; what it lets through is checked again.
+    ///
+    /// # Errors
+    /// `DescribeScalingActivities` failed in a way that passes. Where it is refused for good, nothing counts as
+    /// retained.
+    pub async fn retained(&self, group: &str) -> Result<Retained, Error> {
+        let cancelled = Filter::builder().name("Status").values("Cancelled").build();
+        let request = self.0.describe_scaling_activities().auto_scaling_group_name(group).filters(cancelled);
+        let mut pages = request.into_paginator().items().send();
+        let mut retained = Retained::default();
+        while let Some(activity) = pages.next().await {
+            let activity = match activity.map_err(|error| Error::aws("DescribeScalingActivities", &error)) {
+                Ok(activity) => activity,
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    debug!(asg.name = group, error = error.chain(), "retained instances can't be read");
+                    break;
+                }
+            };
+            let is_cancelled = activity.status_code() == Some(&ScalingActivityStatusCode::Cancelled);
+            if is_cancelled && read(&activity).transition == Some(Transition::Terminating) {
+                retained.0.push(activity);
+            }
+        }
+        Ok(retained)
     }
 
     /// The running scaling activity of each of these instances, if it began after `since`.
@@ -252,6 +344,17 @@ impl Asgs {
     }
 }
 
+/// The terminations of a group that ended in the retention of their instance.
+#[derive(Debug, Default)]
+pub struct Retained(Vec<AwsActivity>);
+
+impl Retained {
+    /// Whether this instance was retained before `began`, the start of its present termination.
+    pub fn contains(&self, instance: &str, began: DateTime<Utc>) -> bool {
+        self.0.iter().any(|activity| is_about(activity, instance) && self::began(activity) < began)
+    }
+}
+
 fn began(activity: &AwsActivity) -> DateTime<Utc> {
     activity.start_time().and_then(time).unwrap_or_default()
 }
@@ -269,24 +372,32 @@ fn read(activity: &AwsActivity) -> Activity {
         transition: match activity.description().unwrap_or_default() {
             text if text.starts_with("Launching") => Some(Transition::Launching),
             text if text.starts_with("Terminating") => Some(Transition::Terminating),
+            // Back to the warm pool, as AWS was recorded to describe it.
+            text if text.starts_with("Scaling in EC2 instance into warm pool") => {
+                Some(Transition::Terminating)
+            }
             _ => None,
         },
         cause: activity.cause().unwrap_or_default().to_owned(),
     }
 }
 
-/// The id and state of an instance that waits in a hook.
-fn waiting_state(instance: &Instance) -> Option<(String, String)> {
+/// The instance, if it waits in a hook.
+fn waiting(instance: &Instance) -> Option<Waiting> {
     let state = instance.lifecycle_state()?.as_str();
-    let waits = state.ends_with(":Wait");
-    waits.then(|| (instance.instance_id().unwrap_or_default().to_owned(), state.to_owned()))
+    state.ends_with(":Wait").then(|| Waiting {
+        instance: instance.instance_id().unwrap_or_default().to_owned(),
+        state: state.to_owned(),
+        is_unhealthy: instance.health_status().is_some_and(|health| health.eq_ignore_ascii_case("unhealthy")),
+    })
 }
 
-/// The hooks of a group that `reconcile` acts on: the hooks `named`, or, without names, the only terminating hook of
-/// the group.
+/// The hooks of a group that a reconciliation acts on: the hooks `named`, or, without names, the group's only hook of
+/// the transition `unnamed`.
 pub fn hooks_to_act_on<'a>(
     hooks: &'a [LifecycleHook],
     named: Option<&[String]>,
+    unnamed: &Transition,
     transition: &Transition,
 ) -> Vec<&'a LifecycleHook> {
     let of_transition: Vec<_> =
@@ -298,7 +409,7 @@ pub fn hooks_to_act_on<'a>(
             };
             of_transition.into_iter().filter(is_named).collect()
         }
-        None if *transition == Transition::Terminating && of_transition.len() == 1 => of_transition,
+        None if transition == unnamed && of_transition.len() == 1 => of_transition,
         None => Vec::new(),
     }
 }

@@ -4,24 +4,24 @@
 //!
 //! AWS calls: those of `pending`, and `autoscaling:RecordLifecycleActionHeartbeat`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::types::AutoScalingGroup;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 use lambda_kit::config::Names;
-use lambda_kit::{Answer, Error, Invocation};
-use serde_json::{Value, json};
-use tokio::time::MissedTickBehavior;
-use tracing::{error, warn};
+use lambda_kit::{Answer, Error, Invocation, Warning};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::warn;
 
-use crate::outcome::SWEPT;
+use crate::outcome::{SWEEP_INCOMPLETE, SWEPT};
 use crate::pending::{Asgs, Found};
-use crate::{Actions, Completion, Wait};
+use crate::{Actions, Completion, Transition, Wait};
 
 /// Maximum of groups that are read concurrently. All callers of the account share Auto Scaling's token bucket.
 const MAX_CONCURRENT_GROUPS: usize = 4;
@@ -38,8 +38,15 @@ const MIN_WAIT_TIME: Duration = Duration::from_secs(1);
 /// The next sweep tries again.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The shortest schedule of EventBridge.
-const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Maximum of errors in the answer. Each error also has a warning of its own; thousands of them in one line would be
+/// longer than CloudWatch Logs accepts.
+const MAX_FAILED_IN_ANSWER: usize = 10;
+
+/// The time until the next sweep, as long as a process has run only one.
+const DEFAULT_SWEEP_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How much later than planned the next sweep may deal with a wait.
+const SWEEP_JITTER: TimeDelta = TimeDelta::seconds(10);
 
 /// The load balancer's default deregistration delay: the time from the start of a scaling activity to its wait.
 const DEFAULT_DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
@@ -61,6 +68,21 @@ pub enum Did {
     Left,
 }
 
+/// What the run did for a wait, and what went wrong with it.
+#[derive(Debug)]
+pub struct Handled {
+    /// What it did.
+    pub did: Did,
+    /// What is told.
+    pub warning: Option<Warning>,
+}
+
+impl From<Did> for Handled {
+    fn from(did: Did) -> Self {
+        Self { did, warning: None }
+    }
+}
+
 impl From<Completion> for Did {
     fn from(completion: Completion) -> Self {
         match completion {
@@ -76,6 +98,8 @@ pub struct Reconciler {
     asgs: Asgs,
     actions: Actions,
     hooks: Option<Vec<String>>,
+    unnamed: Transition,
+    patience: Duration,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -86,8 +110,12 @@ struct Memory {
     warned: BTreeSet<(String, String)>,
     /// The start of the last sweep.
     began: Option<DateTime<Utc>>,
+    /// The time between the last two sweeps.
+    interval: Option<Duration>,
     /// The start of the last sweep that handled every wait.
     last: Option<DateTime<Utc>>,
+    /// When this process sent the last heartbeat of each present wait.
+    heartbeats: HashMap<Wait, DateTime<Utc>>,
 }
 
 /// One run: the waits that it found and the results.
@@ -99,14 +127,22 @@ pub struct Round {
     pub waits: Vec<Found>,
     began: DateTime<Utc>,
     done: BTreeMap<Did, usize>,
-    failed: Vec<(String, Error)>,
+    /// What could not be dealt with, by the fields that identify it.
+    failed: Vec<(Map<String, Value>, Error)>,
+    warnings: Vec<Warning>,
 }
 
 impl Reconciler {
-    /// Acts on the hooks named in `hooks`, or, without names, on the terminating waits of groups with exactly one
-    /// terminating hook.
-    pub fn new(asgs: Asgs, actions: Actions, hooks: Option<Vec<String>>) -> Self {
-        Self { asgs, actions, hooks, memory: Arc::default() }
+    /// Acts on the hooks named in `hooks`, or, without names, on the waits of transition `unnamed` in groups with
+    /// exactly one hook of it.
+    pub fn new(asgs: Asgs, actions: Actions, hooks: Option<Vec<String>>, unnamed: Transition) -> Self {
+        Self { asgs, actions, hooks, unnamed, patience: Duration::ZERO, memory: Arc::default() }
+    }
+
+    /// A sweep that leaves waits to their events for this long needs longer hooks, and warns of shorter ones.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Finds the waits in the groups with these names. An error of one group doesn't stop the others.
@@ -116,9 +152,14 @@ impl Reconciler {
     pub async fn look(&self, names: &Names, invocation: &Invocation) -> Result<Round, Error> {
         let began = invocation.now();
         let groups = self.asgs.named(names).await?;
+        // Groups that take long to read leave half of the time to the waits of the others.
+        let until = Instant::now() + invocation.time_left() / 2;
         let looked: Vec<_> = stream::iter(groups)
             .map(|group| async move {
-                let found = self.asgs.waits(&group, self.hooks.as_deref(), began).await;
+                let waits = self.asgs.waits(&group, self.hooks.as_deref(), &self.unnamed, began);
+                let found = tokio::time::timeout_at(until, waits).await.unwrap_or_else(|_| {
+                    Err(Error::Timeout("the group's waits could not be read in time".to_owned()))
+                });
                 (group, found)
             })
             .buffer_unordered(MAX_CONCURRENT_GROUPS)
@@ -127,36 +168,69 @@ impl Reconciler {
         let mut round = Round { began, ..Round::default() };
         for (group, found) in looked {
             match found {
-                Ok(found) => round.waits.extend(found),
+                Ok(waits) => {
+                    round.waits.extend(waits.found);
+                    round.warnings.extend(waits.warnings);
+                }
                 Err(error) => round.fail(group.auto_scaling_group_name().unwrap_or_default(), error),
             }
             round.groups.push(group);
         }
+        let mut memory = self.memory();
+        memory.interval = memory.began.and_then(|last| (began - last).to_std().ok());
+        memory.began = Some(began);
+        let present: HashSet<&Wait> = round.waits.iter().map(|found| &found.wait).collect();
+        memory.heartbeats.retain(|wait, _| present.contains(wait));
+        drop(memory);
         for found in &round.waits {
-            self.warn_about_interval(found, began);
+            self.warn_about_interval(found);
         }
-        self.memory().began = Some(began);
         Ok(round)
     }
 
-    /// Warns about a hook whose timeout is too short for the sweep's heartbeats. The interval is known after two
-    /// sweeps in this process; until then the shortest possible schedule is assumed.
-    fn warn_about_interval(&self, found: &Found, now: DateTime<Utc>) {
+    /// Warns about a hook whose timeout is too short for the sweep, once its interval is known: after two sweeps in
+    /// this process. Schedules have whole minutes, and runs begin some seconds early or late.
+    fn warn_about_interval(&self, found: &Found) {
         let Wait { group, hook, .. } = &found.wait;
         let heartbeat = found.timers.heartbeat;
         let mut memory = self.memory();
-        let interval = memory.began.and_then(|last| (now - last).to_std().ok());
-        let interval = interval.unwrap_or_default().max(MIN_SWEEP_INTERVAL);
-        if heartbeat < interval * 2 && memory.warned.insert((group.clone(), hook.clone())) {
+        let Some(interval) = memory.interval else { return };
+        let interval = Duration::from_secs((interval.as_secs() + 30) / 60 * 60);
+        let needed = interval * 2 + self.patience;
+        if heartbeat < needed && memory.warned.insert((group.clone(), hook.clone())) {
             warn!(
                 asg.name = group,
                 hook.name = hook,
-                "{hook} of {group}: the hook's heartbeat timeout of {} s is shorter than twice the sweep's interval of {} s; \
-                 sweep more often, or raise the timeout",
+                "{hook} of {group}: the hook's heartbeat timeout of {} s is shorter than twice the sweep's interval of \
+                 {} s{}; sweep more often, or raise the timeout",
                 heartbeat.as_secs(),
-                interval.as_secs()
+                interval.as_secs(),
+                match self.patience.as_secs() {
+                    0 => String::new(),
+                    patience => format!(" and the {patience} s that a wait is left to its event"),
+                }
             );
         }
+    }
+
+    /// Whether the wait ends before the next sweep, if nothing prolongs it. Then its policy has to decide now.
+    pub fn ends_before_next(&self, found: &Found, now: DateTime<Utc>) -> bool {
+        let Some(activity) = &found.activity else { return false };
+        let last = self.memory().heartbeats.get(&found.wait).copied().unwrap_or(activity.began);
+        self.is_before_next(last, found.timers.heartbeat, now) || self.ends_for_good(found, now)
+    }
+
+    /// Whether the wait ends before the next sweep, because its global timeout ends, which no heartbeat prolongs.
+    pub fn ends_for_good(&self, found: &Found, now: DateTime<Utc>) -> bool {
+        let began = found.activity.as_ref().map(|activity| activity.began);
+        began.is_some_and(|began| self.is_before_next(began, found.timers.global, now))
+    }
+
+    /// Whether `timeout` after `since` is before the next sweep.
+    fn is_before_next(&self, since: DateTime<Utc>, timeout: Duration, now: DateTime<Utc>) -> bool {
+        let interval = self.memory().interval.unwrap_or(DEFAULT_SWEEP_INTERVAL);
+        let span = |time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+        since + span(timeout) <= now + span(interval) + SWEEP_JITTER
     }
 
     /// Whether this sweep should send a heartbeat. Each wait gets one heartbeat per third of its hook's timeout, with
@@ -174,26 +248,36 @@ impl Reconciler {
         if !self.is_due(found, invocation.now()) {
             return Ok(Did::Waits);
         }
-        Ok(match self.actions.heartbeat(&found.wait, invocation).await? {
+        Ok(match self.prolong(found, invocation).await? {
             Completion::Completed => Did::Heartbeat,
             Completion::AlreadyFinished => Did::AlreadyFinished,
         })
     }
 
+    /// Sends a heartbeat, and remembers its time.
+    ///
+    /// # Errors
+    /// As [`Actions::heartbeat`].
+    pub async fn prolong(&self, found: &Found, invocation: &Invocation) -> Result<Completion, Error> {
+        let completion = self.actions.heartbeat(&found.wait, invocation).await?;
+        if completion == Completion::Completed {
+            self.memory().heartbeats.insert(found.wait.clone(), invocation.now());
+        }
+        Ok(completion)
+    }
+
     /// The answer of the run, after all waits.
     ///
     /// # Errors
-    /// The first one, if nothing succeeded.
+    /// The only one, if nothing succeeded.
     pub fn answer(&self, mut round: Round) -> Result<Answer, Error> {
         let did = |what| round.done.get(&what).copied().unwrap_or_default();
         if did(Did::Left) == 0 && round.failed.is_empty() {
             self.memory().last = Some(round.began);
         }
-        for (group, error) in &round.failed {
-            error!(asg.name = group, error.type = error.name(), "the sweep of {group} failed: {}", error.chain());
-        }
         let handled: usize = round.done.values().sum();
-        if handled == 0 && !round.failed.is_empty() {
+        // Run again, where the error alone says everything.
+        if handled == 0 && round.failed.len() == 1 && round.warnings.is_empty() {
             return Err(round.failed.swap_remove(0).1);
         }
         let answer = Answer::new(SWEPT)
@@ -204,13 +288,24 @@ impl Reconciler {
             .with("already_finished", did(Did::AlreadyFinished))
             .with("heartbeats", did(Did::Heartbeat))
             .with("left", did(Did::Left));
-        let failures = round.failed.iter();
-        let failures = failures.map(|(group, error)| json!({ "asg.name": group, "error": error.chain() }));
-        Ok(if round.failed.is_empty() {
-            answer
-        } else {
-            answer.with("failed", failures.collect::<Vec<Value>>())
-        })
+        if did(Did::Left) > 0 {
+            let text = format!("the time of the run was over before {} wait(s)", did(Did::Left));
+            round.warnings.push(Warning { failure: SWEEP_INCOMPLETE, text, about: Map::new() });
+        }
+        for (about, error) in &round.failed {
+            let subject = about.get("instance.id").or_else(|| about.get("asg.name"));
+            let subject = subject.and_then(Value::as_str).unwrap_or_default();
+            let text = format!("the sweep could not deal with {subject}: {}", error.chain());
+            let mut about = about.clone();
+            about.insert("error.type".to_owned(), error.name().into());
+            round.warnings.push(Warning { failure: SWEEP_INCOMPLETE, text, about });
+        }
+        let failed = round.failed.iter().take(MAX_FAILED_IN_ANSWER);
+        let failed =
+            failed.map(|(about, error)| json!({ "asg.name": about.get("asg.name"), "error": error.chain() }));
+        let failed: Vec<Value> = failed.collect();
+        let answer = if failed.is_empty() { answer } else { answer.with("failed", failed) };
+        Ok(answer.failures(round.warnings))
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -220,14 +315,15 @@ impl Reconciler {
 
 impl Round {
     /// Handles `items` in order, each of which belongs to a wait, and counts the results.
-    pub async fn for_each<T, F>(
+    pub async fn for_each<T, F, H>(
         &mut self,
         items: Vec<T>,
         wait: impl Fn(&T) -> &Wait,
         invocation: &Invocation,
         handle: impl Fn(T, Invocation) -> F,
     ) where
-        F: Future<Output = Result<Did, Error>>,
+        F: Future<Output = Result<H, Error>>,
+        H: Into<Handled>,
     {
         let mut pace = tokio::time::interval(WAIT_START_INTERVAL);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -243,26 +339,39 @@ impl Round {
         let (wait, handle) = (&wait, &handle);
         let done: Vec<_> = paced
             .map(|item| async move {
-                let group = wait(&item).group.clone();
+                let about = wait(&item).fields();
                 if clock.time_left() < MIN_WAIT_TIME {
-                    return (group, Ok(Did::Left));
+                    return (about, Ok(Did::Left.into()));
                 }
-                (group, handle(item, clock.at_most(WAIT_TIMEOUT)).await)
+                (about, handle(item, clock.at_most(WAIT_TIMEOUT)).await.map(Into::into))
             })
             .buffer_unordered(MAX_CONCURRENT_WAITS)
             .collect()
             .await;
-        for (group, did) in done {
-            match did {
-                Ok(did) => *self.done.entry(did).or_default() += 1,
-                Err(error) => self.failed.push((group, error)),
+        for (about, handled) in done {
+            match handled {
+                Ok(Handled { did, warning }) => {
+                    self.count(did);
+                    self.warnings.extend(warning);
+                }
+                Err(error) => self.failed.push((about, error)),
             }
         }
     }
 
+    /// Counts a wait that needs no call.
+    pub fn count(&mut self, did: Did) {
+        *self.done.entry(did).or_default() += 1;
+    }
+
+    /// Tells a failure.
+    pub fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
+    }
+
     /// Records an error of `group`.
     pub fn fail(&mut self, group: &str, error: Error) {
-        self.failed.push((group.to_owned(), error));
+        self.failed.push((Map::from_iter([("asg.name".to_owned(), group.into())]), error));
     }
 }
 

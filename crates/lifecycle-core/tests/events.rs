@@ -19,9 +19,9 @@ fn name() -> impl Strategy<Value = String> {
 
 fn action() -> impl Strategy<Value = LifecycleAction> {
     let names = (name(), name(), name(), name());
-    let extras = (option::of(".{0,60}"), option::of(name()), option::of(name()));
+    let extras = (option::of(".{0,60}"), option::of(name()), option::of(name()), option::of(name()));
     (any::<bool>(), names, extras, 0i64..4_000_000_000_000).prop_map(
-        |(launching, (group, hook, instance, token), (metadata, origin, destination), time)| {
+        |(launching, (group, hook, instance, token), (metadata, origin, destination, action), time)| {
             LifecycleAction {
                 transition: if launching { Transition::Launching } else { Transition::Terminating },
                 wait: Wait { group, hook, instance, token: Some(ActionToken::from(token)) },
@@ -29,6 +29,7 @@ fn action() -> impl Strategy<Value = LifecycleAction> {
                 metadata,
                 origin,
                 destination,
+                action,
                 event_id: Some("id".to_owned()),
                 account: Some("123456789012".to_owned()),
                 region: None,
@@ -48,6 +49,7 @@ fn fields(action: &LifecycleAction) -> Value {
         "NotificationMetadata": action.metadata,
         "Origin": action.origin,
         "Destination": action.destination,
+        "Action": action.action,
     })
 }
 
@@ -87,6 +89,16 @@ fn sqs_batch(bodies: &[Value]) -> Value {
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
+/// What EventBridge Pipes delivers: the records of a batch.
+fn piped(body: &Value) -> Value {
+    sqs_batch(std::slice::from_ref(body))["Records"].clone()
+}
+
+/// A record of the failure queue.
+fn failed(payload: &Value) -> Value {
+    json!({ "requestContext": { "condition": "RetriesExhausted" }, "requestPayload": payload })
+}
+
 /// Every message of a payload.
 fn open(payload: Value) -> Result<Vec<Result<Message, Error>>, Error> {
     Ok(match read(payload)? {
@@ -105,6 +117,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("Event".to_owned()),
         Just("LifecycleTransition".to_owned()),
         Just("EventSource".to_owned()),
+        Just("requestContext".to_owned()),
+        Just("requestPayload".to_owned()),
         "\\PC{0,5}",
     ];
     let text = prop_oneof![
@@ -141,6 +155,11 @@ proptest! {
             sqs_batch(std::slice::from_ref(&notification)),
             sqs_batch(&[in_sns(&notification)]),
             sqs_batch(&[in_sns(&event)]),
+            piped(&event),
+            piped(&in_sns(&notification)),
+            failed(&event),
+            failed(&piped(&notification)),
+            sqs_batch(&[failed(&sns_record(&event))]),
         ] {
             let messages = open(payload).unwrap();
             prop_assert_eq!(messages.len(), 1);
@@ -197,6 +216,7 @@ fn example() -> LifecycleAction {
         metadata: None,
         origin: None,
         destination: None,
+        action: None,
         event_id: None,
         account: None,
         region: None,
@@ -232,6 +252,17 @@ fn what_is_no_event_is_refused_with_the_path_of_its_field() {
     refused(json!({ "Records": [{ "messageId": "1" }] }), "body: not a text");
     refused(json!({ "Records": [{ "body": "{}" }] }), "Records[0].messageId: missing");
     refused(json!({ "Records": [{ "EventSource": "aws:sns" }] }), "Records[0].Sns: missing");
+    refused(json!([{ "body": "{}" }]), "[0].messageId: missing");
+    refused(
+        failed(&json!({ "a": 1 })),
+        "requestPayload: neither an event nor a hook notification; its fields are: a",
+    );
+    refused(
+        failed(&json!({ "Records": [{ "body": "{}" }] })),
+        "requestPayload.Records[0].messageId: missing",
+    );
+    let many = vec![json!({ "messageId": "m" }); 10_001];
+    refused(json!({ "Records": many }), ".: a batch of more than 10000 messages");
 }
 
 #[test]
@@ -263,5 +294,69 @@ fn other_events_are_told_apart_from_nonsense() {
         "a notification \"autoscaling:EC2_INSTANCE_LAUNCH\""
     );
     assert_eq!(message(json!({ "action": "reconcile" })).unwrap(), Message::Reconcile);
-    assert_eq!(message(json!({ "Event": "autoscaling:TEST_NOTIFICATION" })).unwrap(), Message::Test);
+    let notice = |value| matches!(message(value).unwrap(), Message::Notice(_));
+    assert!(notice(json!({ "Event": "autoscaling:TEST_NOTIFICATION" })));
+    assert!(notice(json!({ "Type": "SubscriptionConfirmation", "Message": "You have chosen to subscribe" })));
+}
+
+#[test]
+fn the_same_event_is_read_through_every_envelope() {
+    let event = sample();
+    let action = message(event.clone()).unwrap();
+    let in_sqs =
+        |body: &Value| json!({ "messageId": "m", "eventSource": "aws:sqs", "body": body.to_string() });
+    let notification = json!({ "Type": "Notification", "Message": event.to_string() });
+    let sns = json!({ "Records": [{ "EventSource": "aws:sns", "Sns": notification }] });
+    for alone in [event.clone(), notification.clone(), sns.clone(), failed(&event), failed(&sns)] {
+        let Payload::One(received) = read(alone.clone()).unwrap() else { panic!("{alone}") };
+        assert_eq!(received.message.unwrap(), action, "{alone}");
+        assert_eq!(received.origin.account.as_deref(), Some("123456789012"), "{alone}");
+    }
+    let batch = [in_sqs(&event), in_sqs(&notification), in_sqs(&failed(&event)), in_sqs(&failed(&sns))];
+    for payload in [json!({ "Records": batch }), json!(batch)] {
+        let Payload::Batch(messages) = read(payload).unwrap() else { panic!("no batch") };
+        assert_eq!(messages.len(), 4);
+        for (id, received) in messages {
+            assert_eq!((id.as_str(), received.message.unwrap()), ("m", action.clone()));
+        }
+    }
+}
+
+#[test]
+fn a_notice_has_no_origin_because_it_is_ignored_wherever_it_comes_from() {
+    let test = json!({ "Event": "autoscaling:TEST_NOTIFICATION", "AccountId": "123456789012" });
+    let other = json!({ "Event": "autoscaling:EC2_INSTANCE_LAUNCH", "AccountId": "123456789012" });
+    for (payload, account) in [(test, None), (other, Some("123456789012"))] {
+        let Payload::One(received) = read(payload.clone()).unwrap() else { panic!("{payload}") };
+        assert_eq!(received.origin.account.as_deref(), account, "{payload}");
+    }
+}
+
+#[test]
+fn a_name_longer_than_aws_allows_is_refused_before_it_reaches_a_log() {
+    let mut event = sample();
+    event["detail"]["AutoScalingGroupName"] = "x".repeat(256).into();
+    let error = message(event).unwrap_err().chain();
+    assert_eq!(error, "detail.AutoScalingGroupName: has more than 255 characters");
+}
+
+#[test]
+fn only_a_replaced_root_volume_lets_the_instance_live_on() {
+    for (kind, origin, destination, lives_on) in [
+        ("ReplaceRootVolume", "AutoScalingGroup", "AutoScalingGroup", true),
+        ("ReplaceRootVolume", "AutoScalingGroup", "EC2", false),
+        ("Terminate", "AutoScalingGroup", "AutoScalingGroup", false),
+        ("Launch", "EC2", "AutoScalingGroup", false),
+    ] {
+        let mut event = sample();
+        event["detail"]["Action"] = kind.into();
+        event["detail"]["Origin"] = origin.into();
+        event["detail"]["Destination"] = destination.into();
+        let Message::Action(action) = message(event).unwrap() else { panic!("not an action") };
+        assert_eq!((action.action.as_deref(), action.replaces_root_volume()), (Some(kind), lives_on));
+    }
+}
+
+fn sample() -> Value {
+    serde_json::from_str(include_str!("../../../events/launch-logger/launch.json")).unwrap()
 }

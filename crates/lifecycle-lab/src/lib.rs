@@ -80,6 +80,12 @@
 //! // Delays: how long AWS takes. Here, an instance boots for 90 seconds.
 //! lab.world(|world| world.delays.boot = Duration::from_secs(90));
 //!
+//! // Agents: those of a group never register. Images: the next one of this name fails.
+//! lab.world(|world| world.run_command.set_registration("web", None));
+//! let failure = Some("Server.InternalError: the snapshot failed".to_owned());
+//! let fails = lifecycle_lab::ec2::ImageScript { pending: Duration::from_secs(60), failure };
+//! lab.world(|world| world.ec2.script_images("post-mortem", [fails]));
+//!
 //! // TCP: an endpoint for binaries, the AWS CLI and other SDKs.
 //! let endpoint = format!("http://{}", lab.tcp().await?);
 //! # assert!(endpoint.starts_with("http://127.0.0.1:"));
@@ -115,11 +121,12 @@ pub use aws::lambda::{Configuration, Configurations};
 pub use aws::throttle::Bucket;
 pub use aws::world::{ACCOUNT, Delays, Effect, REGION, Sight, World};
 pub use aws::{autoscaling, ec2, ecs, pattern, run_command, scalable_targets};
+pub use host::bus::DeadLetter;
 pub use host::bus::Envelope;
 pub use host::call::{Call, Outcome, Verdict};
 pub use host::lab::Lab;
 pub use host::lambda::function::{Code, Function, Handler};
-pub use host::lambda::handler::running_function;
-pub use host::lambda::run::{Failure, FunctionError, Run, RunError};
+pub use host::lambda::handler::{running_function, running_request};
+pub use host::lambda::run::{Condition, Failure, FunctionError, Run, RunError};
 pub use host::moment::{Moment, What};
 pub use host::{faults, scenarios};

@@ -167,33 +167,33 @@ mod tests {
     #[test]
     fn an_image_and_its_event_are_a_line_each() {
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
-        let told = |what| line(&Moment { at, what });
+        let printed = |what| line(&Moment { at, what });
         let (image, name) = ("ami-1".to_owned(), "post-mortem".to_owned());
-        let seen = told(What::Seen(Sight::Image { image, name, state: "pending" }));
+        let seen = printed(What::Seen(Sight::Image { image, name, state: "pending" }));
         assert_eq!(seen, "12:00:00.000 image     ami-1 post-mortem pending");
         let event = serde_json::json!({
             "detail-type": "EC2 AMI State Change",
             "detail": { "ImageId": "ami-1", "State": "available" },
         });
-        assert_eq!(told(What::Sent(event)), "12:00:00.000 event     EC2 AMI State Change ami-1 available");
+        assert_eq!(printed(What::Sent(event)), "12:00:00.000 event     EC2 AMI State Change ami-1 available");
     }
 
     #[test]
     fn a_version_a_default_and_a_backup_are_a_line_each() {
         let at = "2026-03-01T12:00:00Z".parse().unwrap();
-        let told = |what| line(&Moment { at, what }).split_off("12:00:00.000 ".len());
+        let printed = |what| line(&Moment { at, what }).split_off("12:00:00.000 ".len());
         let (template, name) = (|| "lt-1".to_owned(), || "web".to_owned());
         let version =
             Sight::TemplateVersion { template: template(), name: name(), version: 2, state: "created" };
-        assert_eq!(told(What::Seen(version)), "template  lt-1 web version 2 created");
+        assert_eq!(printed(What::Seen(version)), "template  lt-1 web version 2 created");
         let default = Sight::TemplateDefault { template: template(), name: name(), version: 2 };
-        assert_eq!(told(What::Seen(default)), "template  lt-1 web default version 2");
+        assert_eq!(printed(What::Seen(default)), "template  lt-1 web default version 2");
         let event = serde_json::json!({
             "detail-type": "Backup Job State Change",
             "detail": { "resourceArn": "arn:aws:ec2:us-east-1:123456789012:instance/i-1", "state": "COMPLETED" },
         });
         assert_eq!(
-            told(What::Sent(event)),
+            printed(What::Sent(event)),
             "event     Backup Job State Change arn:aws:ec2:us-east-1:123456789012:instance/i-1 COMPLETED"
         );
     }

@@ -19,7 +19,7 @@ fn lab() -> Lab {
     Lab::new(START.parse().unwrap(), 1)
 }
 
-/// Adds a function whose runs take so long; answers the seconds at which they began.
+/// Adds a function whose runs take so long. Returns the seconds at which they began.
 fn add(lab: &Lab, name: &str, takes: Duration) -> Arc<Mutex<Vec<i64>>> {
     let begun: Arc<Mutex<Vec<i64>>> = Arc::default();
     let (noted, clock) = (begun.clone(), lab.clone());
@@ -69,7 +69,7 @@ async fn an_event_that_finds_no_room_is_tried_again_after_pauses_that_double() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_finds_no_room_for_six_hours_is_kept() {
     let lab = lab();
-    lab.reserve_concurrency("f", 0);
+    lab.limit_concurrency(0);
     let begun = add(&lab, "f", Duration::ZERO);
     lab.invoke_async("f", json!({})).await;
     let waited = (lab.now() - START.parse::<DateTime<Utc>>().unwrap()).num_minutes();
@@ -77,7 +77,35 @@ async fn an_event_that_finds_no_room_for_six_hours_is_kept() {
     assert!((355..=360).contains(&waited), "it was given up after {waited} minutes");
     assert_eq!(*begun.lock().unwrap(), [] as [i64; 0]);
     let [failure] = lab.failures().try_into().unwrap();
-    assert_eq!((failure.error, failure.attempts), (RunError::TooOld, 0));
+    assert_eq!((&failure.error, failure.attempts), (&RunError::TooOld, 0));
+    assert_eq!(failure.record()["requestContext"]["condition"], "EventAgeExceeded");
+    assert_eq!(failure.record().get("responseContext"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_function_without_concurrency_is_kept_at_once_and_has_no_response() {
+    let lab = lab();
+    lab.reserve_concurrency("f", 0);
+    let begun = add(&lab, "f", Duration::ZERO);
+    lab.invoke_async("f", json!({ "n": 1 })).await;
+    assert_eq!((lab.now() - START.parse::<DateTime<Utc>>().unwrap()).num_milliseconds(), 33);
+    assert_eq!(*begun.lock().unwrap(), [] as [i64; 0]);
+    let [failure] = lab.failures().try_into().unwrap();
+    assert_eq!(
+        failure.record(),
+        json!({
+            "version": "1.0",
+            "timestamp": "2026-11-21T08:00:00.033Z",
+            "requestContext": {
+                "requestId": failure.request_id,
+                "functionArn": "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST",
+                "condition": "ZeroReservedConcurrency",
+                "approximateInvokeCount": 0,
+            },
+            "requestPayload": { "n": 1 },
+        })
+    );
+    assert_eq!(lab.invoke("f", json!({}), 1).await, Err(RunError::NoRoom), "a single invocation is refused");
 }
 
 #[tokio::test(start_paused = true)]

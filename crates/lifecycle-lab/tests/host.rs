@@ -12,7 +12,9 @@ use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use chrono::{DateTime, Utc};
 use lifecycle_lab::faults::{CallFault, Chaos, EventFault};
-use lifecycle_lab::{Code, Envelope, Function, FunctionError, Lab, RunError, What, World};
+use lifecycle_lab::{
+    Code, Condition, Envelope, Function, FunctionError, Lab, RunError, What, World, running_request,
+};
 use serde_json::{Value, json};
 
 fn lab() -> Lab {
@@ -54,11 +56,11 @@ fn event(kind: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_asynchronous_invocation_is_retried_after_one_and_two_minutes_and_then_kept() {
+async fn an_asynchronous_invocation_is_retried_after_about_one_and_two_minutes_and_then_kept() {
     let lab = lab();
     let seen = add(&lab, "f", vec![Err("Broken")]);
     lab.invoke_async("f", json!({ "n": 1 })).await;
-    assert_eq!(seconds(&seen), [0, 60, 180]);
+    assert_eq!(seconds(&seen), [0, 53, 173]);
     let [failure] = lab.failures().try_into().unwrap();
     assert_eq!(
         (failure.payload, failure.error, failure.attempts),
@@ -67,11 +69,124 @@ async fn an_asynchronous_invocation_is_retried_after_one_and_two_minutes_and_the
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_failure_queue_gets_lambdas_record_and_all_attempts_have_one_request_id() {
+    let lab = lab();
+    let ids: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = ids.clone();
+    let code = Code::handler(move |_, _| {
+        let noted = noted.clone();
+        async move {
+            noted.lock().unwrap().push(running_request().unwrap());
+            Err(FunctionError::new("Broken", "why"))
+        }
+    });
+    lab.add_function(Function { name: "f".to_owned(), time_limit: Duration::from_secs(3), code });
+    lab.invoke_async("f", json!({ "n": 1 })).await;
+    let ids = ids.lock().unwrap().clone();
+    assert_eq!(ids, [ids[0].as_str(); 3]);
+    let [failure] = lab.failures().try_into().unwrap();
+    assert_eq!(
+        failure.record(),
+        json!({
+            "version": "1.0",
+            "timestamp": "2026-11-21T08:02:53.500Z",
+            "requestContext": {
+                "requestId": ids[0],
+                "functionArn": "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST",
+                "condition": "RetriesExhausted",
+                "approximateInvokeCount": 3,
+            },
+            "requestPayload": { "n": 1 },
+            "responseContext": { "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled" },
+            "responsePayload": { "errorType": "Broken", "errorMessage": "why" },
+        })
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_greatest_age_of_an_event_is_checked_before_a_wait() {
+    for (age, begun) in [(60, vec![0]), (90, vec![0, 53]), (173, vec![0, 53]), (21_600, vec![0, 53, 173])] {
+        let lab = lab();
+        let seen = add(&lab, "f", vec![Err("Broken")]);
+        lab.limit_events("f", 2, Duration::from_secs(age));
+        lab.invoke_async("f", json!({})).await;
+        assert_eq!(seconds(&seen), begun, "{age} s");
+        let [failure] = lab.failures().try_into().unwrap();
+        let waited = (lab.now() - "2026-11-21T08:00:00Z".parse::<DateTime<Utc>>().unwrap()).num_seconds();
+        assert_eq!(waited, *begun.last().unwrap(), "{age} s: given up at once");
+        let old = if age < 1_000 { Condition::EventAgeExceeded } else { Condition::RetriesExhausted };
+        assert_eq!((failure.condition, failure.attempts as usize), (Some(old), begun.len()));
+        assert_eq!(
+            failure.record()["responsePayload"]["errorType"],
+            "Broken",
+            "it ran, so it has a response"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_has_as_many_retries_as_it_is_set() {
+    for (retries, begun) in [(0, vec![0]), (1, vec![0, 53])] {
+        let lab = lab();
+        let seen = add(&lab, "f", vec![Err("Broken")]);
+        lab.limit_events("f", retries, Duration::from_secs(3_600));
+        lab.invoke_async("f", json!({})).await;
+        assert_eq!(seconds(&seen), begun);
+        assert_eq!(lab.failures()[0].condition, Some(Condition::RetriesExhausted));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_function_whose_permission_is_gone_are_dead_letters_at_once() {
+    let lab = lab();
+    let seen = add(&lab, "f", vec![Ok(json!(null))]);
+    lab.add_rule(&json!({ "source": ["test"] }), "f").unwrap();
+    lab.forbid_rules("f");
+    lab.publish(event("one"));
+    lab.sleep(Duration::from_secs(2)).await;
+    let [letter] = lab.dead_letters().try_into().unwrap();
+    assert_eq!(
+        (letter.function.as_str(), letter.error_code, letter.event),
+        ("f", "NO_PERMISSIONS", event("one"))
+    );
+    assert_eq!((seen.lock().unwrap().len(), lab.failures()), (0, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_say_their_account_and_region_and_those_of_others_can_be_put() {
+    let lab = lab();
+    let mut moments = lab.observe();
+    let own = add(&lab, "own", vec![Ok(json!(null))]);
+    let all = add(&lab, "all", vec![Ok(json!(null))]);
+    let pattern = json!({ "source": ["aws.autoscaling"], "account": [lifecycle_lab::ACCOUNT], "region": ["us-east-1"] });
+    lab.add_rule(&pattern, "own").unwrap();
+    lab.add_rule(&json!({ "source": ["aws.autoscaling"] }), "all").unwrap();
+    notifying(&lab, "").await;
+    let event = loop {
+        if let What::Sent(event) = moments.recv().await.unwrap().what
+            && event["detail-type"] == "EC2 Instance-launch Lifecycle Action"
+        {
+            break event;
+        }
+    };
+    assert_eq!((&event["account"], &event["region"]), (&json!("123456789012"), &json!("us-east-1")));
+    let before = (own.lock().unwrap().len(), all.lock().unwrap().len());
+    for (key, value) in [("account", "210987654321"), ("region", "eu-west-1")] {
+        let mut foreign = event.clone();
+        foreign[key] = json!(value);
+        lab.publish(foreign);
+    }
+    lab.sleep(Duration::from_secs(2)).await;
+    let after = (own.lock().unwrap().len(), all.lock().unwrap().len());
+    assert_eq!(after, (before.0, before.1 + 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_that_succeeds_at_the_second_attempt_is_not_kept() {
     let lab = lab();
     let seen = add(&lab, "f", vec![Err("Broken"), Ok(json!("fine"))]);
     lab.invoke_async("f", json!({})).await;
-    assert_eq!(seconds(&seen), [0, 60]);
+    assert_eq!(seconds(&seen), [0, 53]);
     assert_eq!(lab.failures(), []);
 }
 
@@ -85,7 +200,10 @@ async fn a_run_that_outlasts_its_time_limit_is_ended() {
     });
     let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
     assert_eq!(error, RunError::TimedOut(Duration::from_secs(3)));
-    assert_eq!(error.to_string(), "Sandbox.Timedout: Task timed out after 3.00 seconds");
+    assert_eq!(
+        error.answered("8e9c"),
+        FunctionError::new("Sandbox.Timedout", "RequestId: 8e9c Error: Task timed out after 3.00 seconds")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,10 +324,12 @@ async fn a_message_that_a_function_reports_as_failed_comes_again_and_is_kept_at_
     lab.sleep(Duration::from_secs(120)).await;
     assert_eq!(seen.lock().unwrap().len(), 4, "the test, and three receives of the notification");
     let [failure] = lab.failures().try_into().unwrap();
-    assert_eq!((failure.error, failure.attempts), (RunError::MessagesFailed(failed), 3));
+    assert_eq!((failure.error.clone(), failure.attempts), (RunError::MessagesFailed(failed), 3));
+    assert_eq!(failure.condition, None);
+    assert_eq!(failure.record()["LifecycleHookName"], "hook", "SQS keeps the message itself");
 }
 
-/// Describes groups once and answers how that went.
+/// Describes groups once. Returns the result.
 async fn describe(lab: &Lab, caller: &str) -> String {
     let config = lab.sdk_config(caller).into_builder().retry_config(RetryConfig::disabled()).build();
     let call = Client::new(&config).describe_auto_scaling_groups().send();
@@ -345,7 +465,7 @@ async fn faults_of_events_leave_the_worlds_ids_alone() {
     }
     let faults = vec![EventFault::Doubled, EventFault::Lost];
     let (undisturbed, none) = ids(vec![]).await;
-    assert_eq!((undisturbed.len(), none), (2, vec![]), "two launches");
+    assert_eq!((undisturbed.len(), none), (4, vec![]), "two launches, two ends");
     assert_eq!(ids(faults.clone()).await, (undisturbed, faults));
 }
 
@@ -397,7 +517,12 @@ async fn a_process_that_ends_without_an_answer_is_an_exit_error() {
     process(&lab, bootstrap("crash", "exit 3"));
     let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
     assert_eq!(error, RunError::Exited("exit status: 3".to_owned()));
-    assert_eq!(error.to_string(), "Runtime.ExitError: Runtime exited with error: exit status: 3");
+    let text = "RequestId: 8e9c Error: Runtime exited with error: exit status 3";
+    assert_eq!(error.answered("8e9c"), FunctionError::new("Runtime.ExitError", text));
+    process(&lab, bootstrap("quit", "exit 0"));
+    let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
+    let text = "RequestId: 8e9c Error: Runtime exited without providing a reason";
+    assert_eq!(error.answered("8e9c"), FunctionError::new("Runtime.ExitError", text));
     process(&lab, "/no/such/bootstrap".into());
     let error = lab.invoke("f", json!({}), 1).await.unwrap_err();
     assert!(matches!(error, RunError::NotStarted(_)), "{error:?}");

@@ -55,7 +55,7 @@ impl Scene {
         self.ec2.create_image().instance_id(&self.ids[0]).name(name).no_reboot(true)
     }
 
-    /// Makes an image of the first instance; answers its id.
+    /// Makes an image of the first instance. Returns its id.
     async fn image(&self, name: &str) -> String {
         self.order(name).send().await.unwrap().image_id.unwrap()
     }
@@ -92,7 +92,7 @@ impl Scene {
         self.lab.sleep(Duration::from_secs(seconds)).await;
     }
 
-    /// Sends the first instance on its way out; answers when it is in this state.
+    /// Terminates the first instance, and waits until it is in this state.
     async fn terminate(&self, state: &str) {
         let terminate = self.autoscaling.terminate_instance_in_auto_scaling_group();
         let terminate = terminate.instance_id(&self.ids[0]).should_decrement_desired_capacity(true);
@@ -169,7 +169,7 @@ async fn an_image_is_pending_and_then_available_and_an_event_says_so() {
     assert_eq!((pending.name(), pending.description()), (Some("post-mortem"), Some("why")));
     assert_eq!(pending.source_instance_id(), Some(scene.ids[0].as_str()));
     assert_eq!((pending.owner_id(), pending.public()), (Some(lifecycle_lab::ACCOUNT), Some(false)));
-    assert_eq!(pending.creation_date(), Some("2026-03-01T12:00:05.000Z"), "to the second, with zeros");
+    assert_eq!(pending.creation_date(), Some("2026-03-01T12:00:07.000Z"), "to the second, with zeros");
     let snapshot = pending.block_device_mappings()[0].ebs().unwrap().snapshot_id().unwrap().to_owned();
     assert!(scene.events().is_empty());
 
@@ -207,6 +207,133 @@ async fn an_image_can_fail_and_says_why() {
     assert_eq!(event["detail"]["ErrorMessage"], "too many snapshots");
     let again = refusal(scene.order("post-mortem").send().await);
     assert_eq!(again.0, "InvalidAMIName.Duplicate", "a failed image keeps its name");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_may_be_pending_for_ever() {
+    let mut scene = Scene::of(1).await;
+    let script = ImageScript { pending: Duration::MAX, failure: None };
+    scene.set(|ec2| ec2.set_image_script(&scene.ids[0], script));
+    let id = scene.image("post-mortem").await;
+    scene.sleep(30 * 24 * 3_600).await;
+    assert_eq!(scene.describe(&id).await.state().unwrap().as_str(), "pending");
+    assert!(scene.events().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_images_of_a_name_fail_with_a_code_and_later_ones_do_not() {
+    let scene = Scene::of(1).await;
+    let failure = Some("Server.InternalError: the snapshot failed".to_owned());
+    let fails = ImageScript { pending: Duration::from_secs(5), failure };
+    scene.set(|ec2| ec2.script_images("post", [fails.clone(), fails]));
+    let mut states = Vec::new();
+    for name in ["other", "post-1", "post-2", "post-3"] {
+        let id = scene.image(name).await;
+        scene.sleep(200).await;
+        let image = scene.describe(&id).await;
+        let reason = image.state_reason().map(|reason| (reason.code().unwrap(), reason.message().unwrap()));
+        if let Some(reason) = reason {
+            assert_eq!(reason, ("Server.InternalError", "Server.InternalError: the snapshot failed"));
+        }
+        states.push(image.state().unwrap().as_str().to_owned());
+    }
+    assert_eq!(states, ["available", "failed", "failed", "available"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_images_of_one_instance_are_made_at_once() {
+    let scene = Scene::of(2).await;
+    scene.set(|ec2| ec2.images_at_once = 1);
+    let backup = scene.lab.world(|world| world.backup(&scene.ids[0]).unwrap());
+    let limit = refusal(scene.order("post-mortem").send().await);
+    assert_eq!(limit.0, "ConcurrentCreateImageNoRebootLimitExceeded");
+    let limit = refusal(scene.order("post-mortem").no_reboot(false).send().await);
+    assert_eq!(limit.0, "ConcurrentSnapshotLimitExceeded");
+    let other = scene.ec2.create_image().instance_id(&scene.ids[1]).name("post-mortem-2").no_reboot(true);
+    assert!(other.send().await.is_ok(), "each instance has its own limit");
+    scene.sleep(200).await;
+    assert_eq!(scene.describe(&backup).await.state().unwrap().as_str(), "available");
+    scene.image("post-mortem").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_refused_with_the_code_that_a_test_says() {
+    let scene = Scene::of(1).await;
+    for code in [
+        "AMIQuotaExceeded",
+        "AuthFailure",
+        "ConcurrentCreateImageNoRebootLimitExceeded",
+        "ConcurrentSnapshotLimitExceeded",
+        "PendingSnapshotLimitExceeded",
+        "RequestExpired",
+        "SnapshotCreationPerVolumeRateExceeded",
+        "SnapshotLimitExceeded",
+    ] {
+        scene.lab.faults().script("CreateImage", [CallFault::Refused(code)]);
+        let (told, text) = refusal(scene.order("post-mortem").send().await);
+        assert_eq!((told.as_str(), text.is_empty()), (code, false));
+    }
+    assert!(scene.set(|ec2| ec2.images().is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_in_the_call_need_the_permission_to_tag() {
+    let scene = Scene::of(1).await;
+    scene.lab.faults().deny("CreateTags");
+    let order = scene.order("post-mortem").tag_specifications(tagged("image", [tag("a", "b")]));
+    let (code, text) = refusal(order.send().await);
+    assert_eq!(code, "UnauthorizedOperation");
+    assert!(text.contains("is not authorized to perform: ec2:CreateTags"), "{text}");
+    assert!(scene.set(|ec2| ec2.images().is_empty()));
+    scene.image("without-tags").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_images_of_others_come_in_pages_and_filters_leave_them_out() {
+    let scene = Scene::of(1).await;
+    let now = scene.lab.now();
+    scene.lab.world(|world| {
+        world.add_images(10_000, &Image::new("build", now));
+        world.delays.page = Duration::from_millis(80);
+    });
+    scene.image("post-mortem").await;
+    scene.sleep(1).await;
+    let pages = scene.ec2.describe_images().owners("self").into_paginator().send();
+    let pages = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
+    assert_eq!((pages.len(), pages.iter().map(|page| page.images().len()).sum::<usize>()), (11, 10_001));
+    for narrow in [filter("name", &["post-*"]), filter("source-instance-id", &[&scene.ids[0]])] {
+        let found = scene.ec2.describe_images().owners("self").filters(narrow).send().await.unwrap();
+        assert_eq!((found.images().len(), found.next_token()), (1, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn anybodys_image_can_be_given_the_tags_of_a_post_mortem() {
+    let scene = Scene::of(0).await;
+    let ids = gallery(&scene);
+    for forged in ["golden", "shared", "public"] {
+        let create = scene.ec2.create_tags().resources(&ids[forged]);
+        create.tags(tag("lifecycle/instance", "i-1")).send().await.unwrap();
+    }
+    let found = scene.ec2.describe_images().filters(filter("tag:lifecycle/instance", &["i-1"]));
+    assert_eq!(scene.names(found).await, ["golden", "public", "shared"]);
+    let aws = scene.ec2.create_tags().resources(&ids["golden"]);
+    let aws = refusal(aws.tags(tag("aws:backup:source-resource", "i-1")).send().await);
+    assert_eq!(aws.0, "InvalidParameterValue", "nobody but AWS gives such a tag");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_shared_is_an_empty_list_and_no_error() {
+    let scene = Scene::of(0).await;
+    let theirs = Image {
+        owner: "210987654321".to_owned(),
+        shared: false,
+        ..Image::new("theirs", time("2026-02-01T00:00:00Z"))
+    };
+    let id = scene.add(theirs);
+    assert!(scene.names(scene.ec2.describe_images().image_ids(&id)).await.is_empty());
+    let deregister = refusal(scene.ec2.deregister_image().image_id(&id).send().await);
+    assert_eq!(deregister, refused("AuthFailure", format!("Not authorized for image:{id}")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -464,6 +591,12 @@ async fn images_are_found_by_owner_and_filters() {
     assert_eq!(refusal(missing.send().await), refused("InvalidAMIID.NotFound", text));
     let malformed = refusal(scene.ec2.describe_images().image_ids("image").send().await);
     assert_eq!(malformed.0, "InvalidAMIID.Malformed");
+    for id in ["ami-00000000000000000", "ami-77777777777777777"] {
+        let malformed = refusal(scene.ec2.describe_images().image_ids(id).send().await);
+        assert_eq!(malformed, refused("InvalidAMIID.Malformed", format!("Invalid id: \"{id}\"")));
+    }
+    let empty = refusal(scene.ec2.describe_images().image_ids("").send().await);
+    assert_eq!(empty, refused("MissingParameter", "The request must contain the parameter ImageId"));
     let unmodelled = scene.ec2.describe_images().filters(filter("kernel-id", &["aki-1"])).send().await;
     assert_eq!(
         refusal(unmodelled),
@@ -496,10 +629,23 @@ async fn long_lists_come_in_pages_and_in_no_order() {
 
     scene.set(|ec2| ec2.page_size = 4);
     assert_eq!(all().await, (vec![4, 4, 1], created));
-    let first = scene.ec2.describe_images().max_results(2).send().await.unwrap();
-    assert_eq!(first.images().len(), 2);
+    scene.set(|ec2| ec2.page_size = 1_000);
+    let first = scene.ec2.describe_images().max_results(5).send().await.unwrap();
+    assert_eq!(first.images().len(), 5);
     let second = scene.ec2.describe_images().max_results(100).set_next_token(first.next_token);
     assert_eq!(second.send().await.unwrap().images().len(), 4);
+
+    let few = refusal(scene.ec2.describe_images().max_results(1).send().await);
+    let text = "Invalid value '1' for maxResults. Expecting a value greater than 5.";
+    assert_eq!(few, refused("InvalidParameterValue", text));
+    let id = scene.set(|ec2| ec2.images()[0].id.clone());
+    let both = refusal(scene.ec2.describe_images().image_ids(id).max_results(9).send().await);
+    let text = "The parameter imageIdsSet cannot be used with the parameter maxResults";
+    assert_eq!(both, refused("InvalidParameterCombination", text));
+    let values: Vec<_> = (0..201).map(|n| n.to_string()).collect();
+    let values: Vec<_> = values.iter().map(String::as_str).collect();
+    let many = refusal(scene.ec2.describe_images().filters(filter("name", &values)).send().await);
+    assert_eq!(many.0, "FilterLimitExceeded");
 }
 
 #[tokio::test(start_paused = true)]
@@ -549,8 +695,17 @@ async fn a_snapshot_that_another_image_uses_is_not_deleted_with_the_first() {
     let [first, second] =
         ["first", "second"].map(|name| scene.add(Image { devices: device(), ..Image::new(name, now) }));
 
+    let third = scene.add(Image { devices: device(), ..Image::new("third", now + Duration::from_secs(9)) });
+    let fourth = scene.add(Image { devices: device(), ..Image::new("fourth", now - Duration::from_secs(9)) });
+    for id in [&first, &second] {
+        scene.ec2.deregister_image().image_id(id).send().await.unwrap();
+    }
+    let in_use = refusal(scene.ec2.delete_snapshot().snapshot_id("snap-0000000000000000f").send().await);
+    let text = format!("The snapshot snap-0000000000000000f is currently in use by {third}, {fourth}");
+    assert_eq!(in_use, refused("InvalidSnapshot.InUse", text), "all of them, the newest first");
+
     let mut codes = Vec::new();
-    for id in [first, second] {
+    for id in [third, fourth] {
         let deregister = scene.ec2.deregister_image().image_id(id).delete_associated_snapshots(true);
         let answer = deregister.send().await.unwrap();
         codes.push(answer.delete_snapshot_results()[0].return_code().unwrap().as_str().to_owned());

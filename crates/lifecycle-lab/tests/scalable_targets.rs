@@ -50,7 +50,7 @@ impl Scene {
         register.scalable_dimension(ScalableDimension::EcsServiceDesiredCount).resource_id(resource)
     }
 
-    /// Registers `web` with these bounds; answers the target's ARN.
+    /// Registers `web` with these bounds. Returns the target's ARN.
     async fn registered(&self, min: i32, max: i32) -> String {
         let registered = self.register().min_capacity(min).max_capacity(max).send().await.unwrap();
         registered.scalable_target_arn.unwrap()

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use lambda_kit::config::{self, Parser, digits, duration, list, truth};
-use lambda_kit::{Configuration, Error, Variables};
+use lambda_kit::Configuration;
+use lambda_kit::config::{Parser, digits, duration, list, truth};
 
 /// The name of the crate, the binary and the template.
 pub const NAME: &str = "lt-ami-refresher";
@@ -72,13 +72,13 @@ pub struct Config {
 }
 
 impl Configuration for Config {
-    fn parse(variables: &Variables) -> Result<Self, Error> {
-        let mut parser = Parser::new(variables);
-        let config = Self {
-            function: parser.get(config::FUNCTION_NAME, NAME.to_owned(), str::parse),
-            settings: Settings::read(&mut parser, &VARIABLES, Settings::default()),
-        };
-        parser.finish(config)
+    fn read(parser: &mut Parser<'_>) -> Self {
+        // The defaults, for `{"action":"describe"}`.
+        parser.describe(AMI_NAME_PREFIXES, DEFAULT_AMI_NAME_PREFIXES.join(","));
+        parser.describe(SOURCE_VERSION, Settings::default().source.to_string());
+        parser.describe(INSTANCE_REFRESH, "false");
+        let settings = Settings::read(parser, &VARIABLES, Settings::default());
+        Self { function: parser.function(NAME), settings }
     }
 
     fn function(&self) -> &str {
@@ -125,23 +125,23 @@ impl Default for Settings {
 impl Settings {
     /// Reads the settings with these names. A missing one is taken from `defaults`.
     pub(crate) fn read(parser: &mut Parser<'_>, keys: &Keys, defaults: Self) -> Self {
-        let id = parser.get(keys.template_id, None, |text| template_id(text).map(Some));
-        let name = parser.get(keys.template_name, None, |text| filled(text).map(TemplateKey::Name).map(Some));
+        let id = parser.optional(keys.template_id, template_id);
+        let name = parser.optional(keys.template_name, |text| filled(text).map(TemplateKey::Name));
         if parser.is_set(keys.template_id) && parser.is_set(keys.template_name) {
             let why = format!("set together with {}: set only one of the two", keys.template_id);
             parser.refuse(keys.template_name, why);
         }
         Self {
-            instance: parser.get(keys.instance, defaults.instance, |text| filled(text).map(Some)),
+            instance: parser.optional(keys.instance, filled).or(defaults.instance),
             template: id.or(name).or(defaults.template),
-            security_groups: parser.get(keys.security_groups, defaults.security_groups, |text| {
-                security_group_ids(text).map(Some)
-            }),
-            prefixes: parser.get(keys.prefixes, defaults.prefixes, list),
-            source: parser.get(keys.source, defaults.source, source),
-            max_age: parser.get(keys.max_age, defaults.max_age, |text| duration(text).map(Some)),
-            keep: parser.get(keys.keep, defaults.keep, |text| count(text).map(Some)),
-            refresh: parser.get(keys.refresh, defaults.refresh, truth),
+            security_groups: parser
+                .optional(keys.security_groups, security_group_ids)
+                .or(defaults.security_groups),
+            prefixes: parser.optional(keys.prefixes, list).unwrap_or(defaults.prefixes),
+            source: parser.optional(keys.source, source).unwrap_or(defaults.source),
+            max_age: parser.optional(keys.max_age, duration).or(defaults.max_age),
+            keep: parser.optional(keys.keep, count).or(defaults.keep),
+            refresh: parser.optional(keys.refresh, truth).unwrap_or(defaults.refresh),
         }
     }
 }

@@ -40,6 +40,7 @@ pub mod preflight;
 pub mod template;
 
 use aws_types::SdkConfig;
+use lambda_kit::calls::CountCalls;
 use lambda_kit::runtime::with_timeouts_and_retries;
 use lambda_kit::{Answer, Error, Function, Invocation, Outcome, Output, Payload, Received};
 use serde_json::{Map, Value, json};
@@ -73,16 +74,19 @@ struct Done {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Request;
 
     fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
         let sdk = &with_timeouts_and_retries(sdk);
-        let ec2 = aws_sdk_ec2::Client::new(sdk);
+        let ec2 = aws_sdk_ec2::config::Builder::from(sdk).interceptor(CountCalls).build();
+        let ec2 = aws_sdk_ec2::Client::from_conf(ec2);
+        let autoscaling = aws_sdk_autoscaling::config::Builder::from(sdk).interceptor(CountCalls).build();
         Self {
             images: Images::new(ec2.clone()),
             templates: Templates::new(ec2),
-            asgs: Asgs::new(aws_sdk_autoscaling::Client::new(sdk)),
+            asgs: Asgs::new(aws_sdk_autoscaling::Client::from_conf(autoscaling)),
             config,
         }
     }
@@ -128,7 +132,7 @@ impl Context {
 
         // Report.
         let reason = format!("version {} of {} has {} ({})", done.default, template.id, image.id, image.name);
-        let answer = Answer { outcome: done.outcome, fields: tidied };
+        let answer = Answer { fields: tidied, ..Answer::new(done.outcome) };
         let answer = answer.with("launch_template.id", template.id);
         let answer = answer.with("launch_template.version", done.default).with("image.id", image.id.as_str());
         Ok(answer.with("image.created", image.time()).with("reason", reason))

@@ -138,7 +138,7 @@ fn overridden(payload: &Map<String, Value>, config: &Config) -> Result<Settings,
     let settings = Settings::read(&mut parser, &PAYLOAD, config.settings.clone());
     match parser.finish(settings) {
         Err(Error::InvalidConfig(lines)) => Err(of_payload(&lines)),
-        read => read,
+        read => Ok(read?.0),
     }
 }
 

@@ -277,7 +277,8 @@ fn nothing_is_made_up() {
     assert_eq!(nothing, RequestLaunchTemplateData::builder().build());
 }
 
-/// Asks EC2, which refuses it, for a version that says this; answers the request's token and its other parameters.
+/// Asks EC2, which refuses it, for a version that says this. Returns the request's token and its other
+/// parameters.
 async fn request(data: RequestLaunchTemplateData) -> (String, Vec<String>) {
     let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 5);
     lab.faults().deny("CreateLaunchTemplateVersion");

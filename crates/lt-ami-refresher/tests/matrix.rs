@@ -35,8 +35,8 @@ enum Shape {
     Names,
 }
 
-/// Plays the matrix; the news of the backup comes as often as each of `deliveries` says. Answers how many stories met
-/// their fault, after having seen that each action met one.
+/// Plays the matrix; the news of the backup comes as often as each of `deliveries` says. Returns how many
+/// stories met their fault, after having seen that each action met one.
 fn check(shape: Shape, deliveries: &[usize]) -> usize {
     let mut met = BTreeSet::new();
     let mut stories = 0;
@@ -46,7 +46,7 @@ fn check(shape: Shape, deliveries: &[usize]) -> usize {
                 let story = format!("{shape:?}, call {nth} {fault:?}, told {deliveries} times");
                 // A runtime of its own, so that nothing of one story goes on in the next.
                 let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-                met.extend(runtime.block_on(tell(shape, nth, fault, deliveries, &story)));
+                met.extend(runtime.block_on(play_story(shape, nth, fault, deliveries, &story)));
                 stories += 1;
             }
         }
@@ -67,8 +67,14 @@ fn check(shape: Shape, deliveries: &[usize]) -> usize {
     stories
 }
 
-/// Answers the actions that met a fault.
-async fn tell(shape: Shape, nth: u64, fault: CallFault, deliveries: usize, story: &str) -> BTreeSet<String> {
+/// Returns the actions that met a fault.
+async fn play_story(
+    shape: Shape,
+    nth: u64,
+    fault: CallFault,
+    deliveries: usize,
+    story: &str,
+) -> BTreeSet<String> {
     let scene = Scene::with(|scene| match shape {
         Shape::Ids => scene.data(),
         Shape::Names => scene.bare().security_groups("web"),

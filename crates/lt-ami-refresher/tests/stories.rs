@@ -26,7 +26,7 @@ async fn site(variables: &[(&str, &str)]) -> Scene {
     scene
 }
 
-/// AWS Backup takes an image of an instance of the group; answers its id.
+/// AWS Backup takes an image of an instance of the group. Returns its id.
 fn back_up(scene: &Scene) -> String {
     scene.lab.world(|world| {
         let instance = world.autoscaling.instances().find(|one| one.group == "web").unwrap().id.clone();

@@ -9,22 +9,26 @@ use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use fleet::functions;
 use fleet::operator;
+use fleet::runtime::sdk_config;
 use lambda_kit::Variables;
 use lifecycle_lab::autoscaling::Bucket;
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::{Lab, Moment, Sight, What};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::backups::{Backups, PINNED, SHOP};
+use crate::backups::{Backups, PINNED_VERSION, SHOP};
 use crate::observer::{Observer, Scene, Violation};
 use crate::options::Faults;
 use crate::recording::{Lanes, Recording};
-use crate::scene::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, KEEP_VERSIONS};
+use crate::scene::{
+    APPS, BLOG, DELIVERY_TIMEOUT, DRAIN, DRAIN_SWEEP, DRAIN_TIMEOUT, FOREIGN_GROUP, IMAGE_HOOKS, IMAGE_SWEEP,
+    IMAGE_TIMEOUT, KEEP_VERSIONS, LAUNCH_SWEEP, PAIR, RECORD, is_foreign, leaves_images,
+};
 use crate::tally::Tally;
 use crate::weather::{Family, Fate, Weather, put_pool};
 
-/// A Monday, two hours before the services' working hours, so that every storm of half a day sees them wake
-/// and sleep.
+/// A Monday, two hours before the services' working hours: in every storm of half a day, they wake and fall
+/// asleep.
 const START: &str = "2026-05-04T07:00:00Z";
 
 /// How often the sweeps and ecs-scheduler run.
@@ -36,12 +40,19 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
 /// terminate-drainer's time limit for an event.
 const DRAINER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Timeout of all hooks but ami-snapshotter's, in seconds: three sweeps.
+/// launch-logger's time limit, and the interval of its sweep.
+const LOGGER_TIMEOUT: Duration = Duration::from_secs(30);
+const LAUNCH_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Timeout of terminate-drainer's hooks, in seconds: three sweeps.
 const HEARTBEAT_TIMEOUT: i32 = 900;
 
-/// Longest drain and longest delivery, as terminate-drainer's variables say.
-const DRAIN_TIMEOUT: &str = "20m";
-const DELIVERY_TIMEOUT: &str = "2m";
+/// Timeouts of launch-logger's hooks, in seconds, by turns. The shortest leaves its sweep two runs: it leaves a
+/// launch to its event for a minute.
+const LAUNCH_TIMEOUTS: [i32; 2] = [180, 900];
+
+/// Timeout of the hooks of others, in seconds. Nobody answers them.
+const FOREIGN_TIMEOUT: i32 = 600;
 
 /// How often lt-ami-refresher runs on its schedule.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -54,15 +65,15 @@ const OTHER_VARIABLE: (&str, &str) = ("OWNER", "the people who run the blog");
 
 const CLUSTER: &str = "shop";
 
-/// The services, with the minimum and the maximum that they are registered with.
+/// The services, each with the minimum and the maximum of its scalable target.
 const SERVICES: [(&str, i32, i32); 3] = [("web", 3, 6), ("api", 2, 4), ("jobs", 1, 2)];
 
-/// When they shall be awake, in UTC; the observer has the same hours in its own words.
+/// The services' working hours, in UTC. The observer computes the same hours with code of its own.
 const HOURS: &str = "MON-FRI 09:00-18:00";
 
-/// After the storm, everything that still waits must come to its end: the longest drain, the longest image
-/// and all retries fit many times.
-const CALM: Duration = Duration::from_secs(24 * 3_600);
+/// Longest time after the storm in which all waits must end: many times the longest drain, the longest image
+/// and all retries.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 /// One part of the storm.
 pub(crate) struct Account {
@@ -99,7 +110,8 @@ impl Account {
         let families = self.set_the_scene(&lab).await?;
         deploy(&lab)?;
         self.let_things_go_wrong(&lab)?;
-        let mut weather = Weather::new(&lab, self.seed, self.instances, families, counted.clone());
+        let mut weather =
+            Weather::new(&lab, self.seed, self.instances, self.faults, families, counted.clone());
         tokio::spawn(backups.run(self.lasts));
         let mut told = 0;
         while lab.now() - began < chrono::TimeDelta::from_std(self.lasts)? {
@@ -114,9 +126,9 @@ impl Account {
             launched.fetch_add(now - told, Ordering::Relaxed);
             told = now;
         }
-        weather.settle(CALM).await;
+        weather.settle(SETTLE_TIMEOUT).await;
         // Whatever is left then is the observer's to tell.
-        lab.until(CALM, |world| world.autoscaling.instances().next().is_none()).await;
+        lab.until(SETTLE_TIMEOUT, |world| world.autoscaling.instances().next().is_none()).await;
         // Runs that are under way end, and what they did is seen.
         lab.sleep(SWEEP_INTERVAL * 2).await;
         lab.remove_functions();
@@ -127,7 +139,7 @@ impl Account {
     }
 
     async fn set_the_scene(&self, lab: &Lab) -> anyhow::Result<Vec<Family>> {
-        let operator = Client::new(&lab.sdk_config("operator"));
+        let operator = Client::new(&sdk_config(lab, "operator"));
         // Each group lives through some ten times its size; so few at once keep a storm light.
         let largest = (self.instances / 15).clamp(2, 40);
         let apps = (self.instances / 50).clamp(1, 5);
@@ -135,29 +147,37 @@ impl Account {
             .map(|number| Family::new(format!("{APPS}{number}"), largest, pool_of(number)))
             .collect();
         families.push(Family::new(BLOG.trim_end_matches('-').to_owned(), largest, None));
+        // Small ones: their groups share the time of the others.
+        families.extend(
+            ["blue", "green"].map(|colour| Family::of_pair(format!("{PAIR}{colour}"), largest.div_ceil(4))),
+        );
         for (n, family) in families.iter().enumerate() {
             let group = family.current();
             let version = match n % 2 {
-                _ if group.starts_with(BLOG) => PINNED.to_string(),
+                _ if leaves_images(&group) => PINNED_VERSION.to_string(),
                 0 => "$Default".to_owned(),
                 _ => "$Latest".to_owned(),
             };
             create(&operator, &group, &version, family.largest).await?;
-            if group.starts_with(BLOG) {
+            if leaves_images(&group) {
                 let (born, dying) = (operator::LAUNCH_HEARTBEAT, operator::TERMINATION_HEARTBEAT);
                 operator::hook(&operator, &group, "born", "LAUNCHING", born, "CONTINUE").await?;
                 operator::hook(&operator, &group, "dying", "TERMINATING", dying, "CONTINUE").await?;
             } else {
-                operator::hook(&operator, &group, "record", "LAUNCHING", HEARTBEAT_TIMEOUT, "ABANDON")
-                    .await?;
-                operator::hook(&operator, &group, "drain", "TERMINATING", HEARTBEAT_TIMEOUT, "CONTINUE")
+                let launch = LAUNCH_TIMEOUTS[n % LAUNCH_TIMEOUTS.len()];
+                operator::hook(&operator, &group, RECORD, "LAUNCHING", launch, "ABANDON").await?;
+                operator::hook(&operator, &group, DRAIN, "TERMINATING", HEARTBEAT_TIMEOUT, "CONTINUE")
                     .await?;
             }
             if let Some(reuse) = family.pool {
                 put_pool(lab, &operator, &group, family.largest, reuse).await;
             }
         }
-        let targets = aws_sdk_applicationautoscaling::Client::new(&lab.sdk_config("operator"));
+        create(&operator, FOREIGN_GROUP, "$Latest", 3).await?;
+        for (hook, transition) in [("theirs-in", "LAUNCHING"), ("theirs-out", "TERMINATING")] {
+            operator::hook(&operator, FOREIGN_GROUP, hook, transition, FOREIGN_TIMEOUT, "CONTINUE").await?;
+        }
+        let targets = aws_sdk_applicationautoscaling::Client::new(&sdk_config(lab, "operator"));
         lab.world(|world| {
             world.add_cluster(CLUSTER);
             SERVICES.iter().try_for_each(|(name, min, _)| {
@@ -218,7 +238,8 @@ async fn watch(
 ) {
     while let Some(moment) = moments.recv().await {
         let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let What::Seen(Sight::State { instance, .. }) = &moment.what
+        if let What::Seen(Sight::State { group, instance, .. }) = &moment.what
+            && !is_foreign(group)
             && !observer.knows(instance)
         {
             launched.fetch_add(1, Ordering::Relaxed);
@@ -261,16 +282,25 @@ fn pool_of(number: u32) -> Option<bool> {
 fn deploy(lab: &Lab) -> anyhow::Result<()> {
     let reconcile = serde_json::json!({ "action": "reconcile" });
 
-    functions::deploy_launch_logger(lab, &format!("{APPS}*"), "record")?;
+    let apps = format!("{APPS}*");
+
+    let variables: Variables = {
+        use launch_logger::{AUTO_SCALING_GROUPS, LIFECYCLE_HOOKS};
+        [(AUTO_SCALING_GROUPS, apps.as_str()), (LIFECYCLE_HOOKS, RECORD)].into_iter().collect()
+    };
+    for name in [launch_logger::NAME, LAUNCH_SWEEP] {
+        functions::deploy::<launch_logger::Context>(lab, name, LOGGER_TIMEOUT, &variables)?;
+    }
+    let launches = functions::answering_for(&apps, RECORD);
+    functions::add_rules(lab, launch_logger::NAME, launch_logger::NAME, &launches)?;
+    lab.schedule(LAUNCH_SWEEP_INTERVAL, LAUNCH_SWEEP, reconcile.clone());
 
     let variables: Variables = {
         use terminate_drainer::config::{
             AUTO_SCALING_GROUPS, DELIVERY_TIMEOUT as DELIVERY, DRAIN_TIMEOUT as DRAIN,
         };
-        let groups = format!("{APPS}*");
-        [(AUTO_SCALING_GROUPS, groups.as_str()), (DRAIN, DRAIN_TIMEOUT), (DELIVERY, DELIVERY_TIMEOUT)]
-            .into_iter()
-            .collect()
+        let (drain, delivery) = (seconds(DRAIN_TIMEOUT), seconds(DELIVERY_TIMEOUT));
+        [(AUTO_SCALING_GROUPS, apps.as_str()), (DRAIN, &drain), (DELIVERY, &delivery)].into_iter().collect()
     };
     functions::deploy::<terminate_drainer::Context>(
         lab,
@@ -278,19 +308,25 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
         DRAINER_TIMEOUT,
         &variables,
     )?;
-    let apps = format!("{APPS}*");
-    let drains = functions::answering_for(&apps, "drain");
+    let drains = functions::answering_for(&apps, DRAIN);
     functions::add_rules(lab, terminate_drainer::NAME, terminate_drainer::NAME, &drains)?;
     functions::deploy::<terminate_drainer::Context>(lab, DRAIN_SWEEP, SWEEP_TIMEOUT, &variables)?;
     lab.schedule(SWEEP_INTERVAL, DRAIN_SWEEP, reconcile.clone());
 
-    let groups = format!("{BLOG}*");
+    // The generations of the blog are one succession, and each group of the pair is one of its own.
+    let groups = format!("{BLOG}*,{PAIR}blue-1,{PAIR}green-1");
+    let pending = seconds(IMAGE_TIMEOUT);
     let variables = {
         use ami_snapshotter::config::{AUTO_SCALING_GROUPS, LIFECYCLE_HOOKS};
-        [(AUTO_SCALING_GROUPS, groups.as_str()), (LIFECYCLE_HOOKS, "born,dying"), OTHER_VARIABLE]
+        [
+            (AUTO_SCALING_GROUPS, groups.as_str()),
+            (LIFECYCLE_HOOKS, IMAGE_HOOKS),
+            ("IMAGE_TIMEOUT", &pending),
+            OTHER_VARIABLE,
+        ]
     };
     functions::deploy_ami_snapshotter(lab, ami_snapshotter::NAME, &variables)?;
-    let lives = functions::answering_for(&groups, "born,dying");
+    let lives = functions::answering_for(&groups, IMAGE_HOOKS);
     functions::add_rules(lab, ami_snapshotter::NAME, ami_snapshotter::NAME, &lives)?;
     functions::deploy_ami_snapshotter(lab, IMAGE_SWEEP, &variables)?;
     lab.schedule(SWEEP_INTERVAL, IMAGE_SWEEP, reconcile);
@@ -311,6 +347,11 @@ fn deploy(lab: &Lab) -> anyhow::Result<()> {
     };
     functions::deploy_ecs_scheduler(lab, &variables)?;
     functions::on_schedule(lab, ecs_scheduler::NAME, SWEEP_INTERVAL)
+}
+
+/// A duration as variables write it.
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
 }
 
 fn resource(service: &str) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
+use fleet::runtime::sdk_config;
 use lifecycle_lab::Lab;
 use lifecycle_lab::ec2::{Image, ImageScript, ImageState};
 use rand::rngs::StdRng;
@@ -16,21 +17,22 @@ use crate::weather::ill;
 /// The server's `Name` tag, and the launch template's name.
 pub(crate) const SHOP: &str = "shop";
 
-/// How the names of backups begin.
-pub(crate) const BACKUP: &str = "AwsBackup_";
+/// The beginning of the names of backups.
+pub(crate) const BACKUP_PREFIX: &str = "AwsBackup_";
 
 /// The version that stays in use because groups name it by its number.
-pub(crate) const PINNED: u64 = 1;
+pub(crate) const PINNED_VERSION: u64 = 1;
 
 /// The description of versions that are created by hand.
-pub(crate) const BY_HAND: &str = "by hand";
+pub(crate) const BY_HAND_DESCRIPTION: &str = "by hand";
 
-/// Between two backups: so often that a storm of a few hours sees some.
+/// The time between two backups. A storm of a few hours has some.
 const BACKUP_INTERVAL: Duration = Duration::from_secs(2 * 3_600);
 
-/// Seconds that a backup takes, and those that one takes with which something is wrong: others overtake it.
-const TAKES: std::ops::Range<u64> = 300..2_400;
-const TAKES_LONG: std::ops::Range<u64> = 7_200..36_000;
+/// Shortest and longest time of a backup, in seconds: usually, and of a backup with a problem, which others
+/// overtake.
+const BACKUP_SECONDS: std::ops::Range<u64> = 300..2_400;
+const SLOW_BACKUP_SECONDS: std::ops::Range<u64> = 7_200..36_000;
 
 /// Backups of each server that AWS Backup keeps.
 const MAX_BACKUPS: usize = 4;
@@ -54,11 +56,11 @@ impl Backups {
         let tags = || [("Name".to_owned(), SHOP.to_owned())].into();
         let (servers, image) = lab.world(|world| {
             let yesterday = world.now() - Duration::from_secs(24 * 3_600);
-            let image = Image { tags: tags(), ..Image::new(&format!("{BACKUP}first"), yesterday) };
+            let image = Image { tags: tags(), ..Image::new(&format!("{BACKUP_PREFIX}first"), yesterday) };
             let servers = ["x86_64", "arm64"].map(|architecture| world.add_instance(architecture, tags()));
             (servers, world.add_image(image))
         });
-        let ec2 = Client::new(&lab.sdk_config("operator"));
+        let ec2 = Client::new(&sdk_config(lab, "operator"));
         let first = RequestLaunchTemplateData::builder().image_id(image).instance_type(TYPES[0].clone());
         let create = ec2.create_launch_template().launch_template_name(SHOP);
         create.launch_template_data(first.build()).send().await?;
@@ -76,7 +78,7 @@ impl Backups {
                 let _ = self.make_by_hand().await;
             }
             let server = &self.servers[usize::from(self.random.random_bool(self.ill))];
-            let takes = if self.random.random_bool(self.ill) { TAKES_LONG } else { TAKES };
+            let takes = if self.random.random_bool(self.ill) { SLOW_BACKUP_SECONDS } else { BACKUP_SECONDS };
             let pending = Duration::from_secs(self.random.random_range(takes));
             let fails = self.random.random_bool(self.ill);
             let failure = fails.then(|| "Client.InternalError: the backup failed".to_owned());
@@ -108,7 +110,7 @@ impl Backups {
         let wanted = TYPES[self.random.random_range(0..TYPES.len())].clone();
         let data = RequestLaunchTemplateData::builder().instance_type(wanted).build();
         let create = self.ec2.create_launch_template_version().launch_template_name(SHOP);
-        let create = create.source_version("$Default").version_description(BY_HAND);
+        let create = create.source_version("$Default").version_description(BY_HAND_DESCRIPTION);
         let made = create.launch_template_data(data).send().await?;
         let number = made.launch_template_version.and_then(|version| version.version_number);
         if let Some(number) = number.filter(|_| self.random.random_bool(0.5)) {

@@ -2,8 +2,9 @@
 
 use lifecycle_lab::Outcome;
 
-/// Error codes that AWS answers when something is wrong with AWS, or with a permission: the faults of the lab.
-const DISTURBED: [&str; 15] = [
+/// AWS's error codes for a problem of AWS or a missing permission: the codes of the lab's faults. Throttles
+/// come first.
+const FAULT_CODES: [&str; 15] = [
     "Throttling",
     "ThrottlingException",
     "RequestLimitExceeded",
@@ -21,18 +22,18 @@ const DISTURBED: [&str; 15] = [
     "UnauthorizedOperation",
 ];
 
-/// How many of those are throttles.
-const THROTTLES: usize = 4;
+/// Number of throttles at the beginning of `FAULT_CODES`.
+const THROTTLE_COUNT: usize = 4;
 
 /// Whether AWS refused a call because there were too many.
 pub(crate) fn is_throttle(outcome: Outcome) -> bool {
-    outcome.error_code().is_some_and(|code| DISTURBED[..THROTTLES].contains(&code))
+    outcome.error_code().is_some_and(|code| FAULT_CODES[..THROTTLE_COUNT].contains(&code))
 }
 
 /// Whether something happened to a call that is not the caller's fault.
 pub(crate) fn is_disturbed(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Answered(verdict) => verdict.is_err_and(|code| DISTURBED.contains(&code)),
+        Outcome::Answered(verdict) => verdict.is_err_and(|code| FAULT_CODES.contains(&code)),
         _ => true,
     }
 }

@@ -47,8 +47,8 @@ impl Kind {
     ];
 }
 
-/// What a mark says. The ids in it are left out: the same texts come again and again, and are written once.
-pub(crate) fn told(what: &What) -> Option<(Kind, String)> {
+/// The kind and the text of a mark. The text has no ids, so equal texts recur and are stored once.
+pub(crate) fn describe(what: &What) -> Option<(Kind, String)> {
     let (kind, mut text) = in_full(what)?;
     if let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS) {
         text.truncate(end);
@@ -64,7 +64,7 @@ fn in_full(what: &What) -> Option<(Kind, String)> {
         What::Seen(Sight::Activity(activity)) => {
             let what = activity.description.split(':').next().unwrap_or_default();
             // The cause is the same from its beginning to its end.
-            let begins = (activity.status == "InProgress").then_some(&activity.cause);
+            let begins = (activity.progress == 0).then_some(&activity.cause);
             let why = activity.message.as_ref().or(begins).map(|why| format!(": {why}"));
             (Kind::Activity, format!("{what}, {}{}", activity.status, why.unwrap_or_default()))
         }

@@ -1,30 +1,35 @@
 //! Watches a storm from AWS's side: the moments of the lab and the state of its world. Of the functions it sees only
 //! their runs and which of their calls were disturbed. This module follows the moments, `life` holds the facts of
-//! each instance, `rules` checks the invariants, and `templates` those of the launch template.
+//! each instance, `rules` checks the invariants, `work` those of waits, sweeps and of what belongs to others, `failures`
+//! those of the reported failures, and `templates` those of the launch template.
 
+mod failures;
 mod life;
+mod reports;
 mod rules;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lifecycle_lab::autoscaling::Transition;
+use lifecycle_lab::autoscaling::{Hook, Transition};
 use lifecycle_lab::ec2::InstanceState;
 use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::run_command::Ping;
-use lifecycle_lab::{Call, Lab, Moment, Run, RunError, Sight, What};
+use lifecycle_lab::{Call, Lab, Moment, Run, RunError, Sight, What, World};
 use serde_json::Value;
 
-use crate::backups::BACKUP;
+use crate::backups::BACKUP_PREFIX;
 use crate::effect::{is_disturbed, is_throttle};
 use crate::invariant::Invariant;
 use crate::recording::Recording;
-use crate::scene::{BLOG, IMAGE_SWEEP, MAX_IMAGES_PER_HOUR};
+use crate::scene::{IMAGE_SWEEP, MAX_IMAGES_PER_HOUR, is_foreign};
 use crate::tally::Tally;
 use life::{CommandSeen, Completion, Group, Hold, ImageSeen, Life};
+use reports::Reports;
 
 /// Lambda's attempts at an event; after the last one it is only kept.
 const MAX_ATTEMPTS: u32 = 3;
@@ -57,6 +62,12 @@ struct RunSeen {
     undisturbed: bool,
     /// Whether, besides, it ended well.
     clean: bool,
+    /// The calls that it made, but for those that were disturbed.
+    calls: usize,
+    /// The tokens of the waits that it could find.
+    waits: BTreeSet<String>,
+    /// Whether no other run of its function was under way.
+    alone: bool,
 }
 
 /// What is remembered of the launch template.
@@ -80,6 +91,11 @@ pub(crate) struct Observer {
     groups: BTreeMap<String, Group>,
     runs: BTreeMap<String, RunSeen>,
     template: TemplateSeen,
+    reports: Reports,
+    /// When images failed.
+    failed_images: BTreeMap<String, DateTime<Utc>>,
+    /// When a call of each function was last disturbed.
+    disturbed: BTreeMap<String, DateTime<Utc>>,
     /// Sweeps that have ended.
     sweeps: Vec<RunSeen>,
     /// The hour, counted from 1970, and the calls of functions to Auto Scaling in it.
@@ -101,6 +117,9 @@ impl Observer {
             groups: BTreeMap::new(),
             runs: BTreeMap::new(),
             template: TemplateSeen::default(),
+            reports: Reports::default(),
+            failed_images: BTreeMap::new(),
+            disturbed: BTreeMap::new(),
             sweeps: Vec::new(),
             hour: (0, 0),
             tally: Tally::default(),
@@ -117,6 +136,7 @@ impl Observer {
     /// The end: what was counted, and what did not hold.
     pub(crate) fn finish(&mut self, lab_time: TimeDelta, failures: usize) -> (Tally, Vec<Violation>) {
         self.check_variables();
+        self.settle_reports(DateTime::<Utc>::MAX_UTC);
         for life in std::mem::take(&mut self.lives).into_values() {
             self.violate_of(Invariant::ComesToItsEnd, &life, format!("{} is still there", life.id));
         }
@@ -132,6 +152,7 @@ impl Observer {
     /// Takes in what happened.
     pub(crate) fn see(&mut self, moment: &Moment) {
         let at = moment.at;
+        self.settle_reports(at);
         if let What::Seen(Sight::Image { image, .. }) = &moment.what
             && !self.instances_of.contains_key(image)
         {
@@ -145,11 +166,15 @@ impl Observer {
             recording.see(moment, &concerned, &self.lab);
         }
         for id in concerned {
-            let reachable = self.lab.world(|world| world.run_command.ping(&id) == Ping::Online);
+            // An instance that no longer waits may be on its way out.
+            let waits_unreachable = self.lab.world(|world| {
+                world.autoscaling.instance(&id).is_some_and(|one| !one.waits.is_empty())
+                    && !is_reachable(world, &id)
+            });
             if let Some(life) = self.lives.get_mut(&id) {
                 life.note(at, &life::line(&moment.what));
-                if !reachable && let Some(hold) = life.hold.as_mut().filter(|hold| !hold.unreachable) {
-                    hold.unreachable = true;
+                if waits_unreachable && let Some(hold) = life.hold.as_mut().filter(|hold| !hold.unreachable) {
+                    (hold.unreachable, life.unreachable) = (true, true);
                     life.note(at, "its agent can't be reached");
                 }
             }
@@ -160,27 +185,43 @@ impl Observer {
             What::Called(call) => self.called(at, call),
             What::Started(run) => {
                 let function = run.function.clone();
-                let seen = RunSeen { function, started: at, ended: None, undisturbed: true, clean: true };
+                let waits = self.waits_of(&function);
+                let mut others: Vec<_> =
+                    self.runs.values_mut().filter(|run| run.function == function).collect();
+                others.iter_mut().for_each(|run| run.alone = false);
+                let seen = RunSeen {
+                    alone: others.is_empty(),
+                    function,
+                    started: at,
+                    ended: None,
+                    undisturbed: true,
+                    clean: true,
+                    calls: 0,
+                    waits,
+                };
                 self.runs.insert(run.request_id.clone(), seen);
             }
             What::Throttled { function, .. } => {
                 *self.tally.no_room.entry(function.clone()).or_default() += 1;
             }
             What::Ended(run, result) => self.ended(at, run, result),
-            What::Sent(_) | What::Logged { .. } => {}
+            What::Logged { function, line } => self.logged(at, function, line),
+            What::Sent(_) => {}
         }
     }
 
     fn sight(&mut self, at: DateTime<Utc>, sight: &Sight) {
         match sight {
+            Sight::State { group, .. } if is_foreign(group) => {}
             Sight::State { group, instance, state } => self.state(at, group, instance, state),
             Sight::Activity(activity) if activity.status == "Failed" => {
                 let why = activity.message.as_deref().unwrap_or_default();
                 let what = format!("a launch of {} failed at {at}: {why}", activity.group);
                 self.violate(Invariant::LaunchSucceeds, what);
             }
-            Sight::Activity(activity) if activity.description.starts_with("Terminating") => {
+            Sight::Activity(activity) if !activity.description.starts_with("Launching") => {
                 let Some(life) = self.lives.get_mut(&activity.instance) else { return };
+                life.cancelled |= activity.status == "Cancelled";
                 if life.cause != activity.cause {
                     life.cause.clone_from(&activity.cause);
                     let state =
@@ -190,16 +231,20 @@ impl Observer {
             }
             Sight::Command { instance, command, status } => {
                 self.instances_of.insert(command.clone(), instance.clone());
+                let status = if *status == "TimedOut" { self.details_of(command) } else { *status };
                 let Some(life) = self.lives.get_mut(instance) else { return };
                 let first = || CommandSeen { sent: at, statuses: Vec::new() };
                 life.commands.entry(command.clone()).or_insert_with(first).statuses.push((at, status));
             }
             Sight::TemplateVersion { version, state, .. } => self.see_version(*version, state),
             Sight::TemplateDefault { version, .. } => self.see_default(*version),
-            Sight::Image { image, name, state } if name.starts_with(BACKUP) => {
+            Sight::Image { image, name, state } if name.starts_with(BACKUP_PREFIX) => {
                 self.see_backup(at, image, state);
             }
             Sight::Image { image, state, .. } => {
+                if *state == "failed" {
+                    self.failed_images.insert(image.clone(), at);
+                }
                 let id = self.instances_of.get(image).cloned().unwrap_or_default();
                 let Some(life) = self.lives.get_mut(&id) else {
                     if *state != "pending" {
@@ -212,12 +257,13 @@ impl Observer {
                     life.images.entry(image.clone()).or_insert(ImageSeen { made: at, state, since: at });
                 (seen.state, seen.since) = (state, at);
                 if made && let Some(group) = self.groups.get_mut(&life.group) {
-                    let an_hour_ago = at - TimeDelta::hours(1);
-                    if group.images.iter().filter(|made| **made > an_hour_ago).count() >= MAX_IMAGES_PER_HOUR
+                    let recent = group.images.iter().filter(|(made, _)| *made > at - TimeDelta::hours(1));
+                    if recent.filter(|(_, id)| !self.failed_images.contains_key(id)).count()
+                        >= MAX_IMAGES_PER_HOUR
                     {
                         *self.tally.limits.entry("an image beyond MAX_IMAGES_PER_HOUR").or_default() += 1;
                     }
-                    group.images.push(at);
+                    group.images.push((at, image.clone()));
                 }
             }
             _ => {}
@@ -245,16 +291,21 @@ impl Observer {
         }
         if state.ends_with(":Wait") {
             life.hold = self.hold(id);
-            life.held |= life.hold.as_ref().is_some_and(|hold| !hold.launching);
+            let terminating = life.hold.as_ref().is_some_and(|hold| !hold.launching);
+            life.unreachable |= life.hold.as_ref().is_some_and(|hold| hold.unreachable);
+            (life.held, life.waited) = (life.held | terminating, life.waited | terminating);
         }
         match state {
-            "InService" => (life.served, life.held) = (true, false),
+            "InService" => (life.served, life.held, life.unhooked) = (true, false, false),
+            "Terminating" | "Terminating:Proceed" | "Terminated" | "Warmed:Pending" => {
+                life.unhooked |= self.has_no_terminating_hook(group)
+            }
             "Warmed:Running" => self.returned(&mut life),
             _ => {}
         }
         life.state = state;
         if state.ends_with("Terminated") {
-            self.bury(&life);
+            self.bury(at, &life);
             self.gone.insert(id.to_owned());
         } else {
             self.lives.insert(id.to_owned(), life);
@@ -264,8 +315,12 @@ impl Observer {
     /// The wait that the instance has just begun; its groups have one hook for each transition.
     fn hold(&self, id: &str) -> Option<Hold> {
         self.lab.world(|world| {
-            let wait = world.autoscaling.instance(id)?.waits.values().next()?;
+            let instance = world.autoscaling.instance(id)?;
+            let wait = instance.waits.values().next()?;
             Some(Hold {
+                state: instance.state,
+                healthy: instance.healthy,
+                wanted: is_wanted(world, &instance.group),
                 hook: wait.hook.name.clone(),
                 token: wait.token.clone(),
                 launching: wait.hook.transition == Transition::Launching,
@@ -275,8 +330,9 @@ impl Observer {
                 global: TimeDelta::from_std(wait.hook.global_timeout()).unwrap_or(TimeDelta::MAX),
                 over: None,
                 completed: None,
-                unreachable: world.run_command.ping(id) != Ping::Online,
+                unreachable: !is_reachable(world, id),
                 refused: false,
+                vanished: false,
                 disturbed: false,
                 lost: false,
                 given_up: false,
@@ -301,7 +357,7 @@ impl Observer {
 
     fn faulted(&mut self, fault: EventFault, event: &Value) {
         *self.tally.events.entry(format!("{fault:?}")).or_default() += 1;
-        if fault == EventFault::Lost
+        if matches!(fault, EventFault::Lost | EventFault::Delayed)
             && let Some(hold) = self.hold_of(event)
         {
             hold.lost = true;
@@ -324,6 +380,7 @@ impl Observer {
         *all += 1;
         *throttled += u64::from(is_throttle(call.outcome));
         if disturbed {
+            self.disturbed.insert(call.caller.clone(), at);
             for run in self.runs.values_mut().filter(|run| run.function == call.caller) {
                 run.undisturbed = false;
             }
@@ -333,27 +390,50 @@ impl Observer {
                 }
             }
         }
-        if call.service == "autoscaling" {
+        // A call that the bucket refuses takes nothing from it.
+        if call.service == "autoscaling" && !is_throttle(call.outcome) {
             self.count_call(at);
         }
+        if !disturbed {
+            self.count_call_of_sweep(&call.caller);
+        }
+        self.check_target(call);
         let took_effect = call.outcome.took_effect();
         if call.action == "UpdateFunctionConfiguration" && took_effect {
             self.check_variables();
         }
         let parameter = |name| call.parameter(name).unwrap_or_default().to_owned();
-        let Some(life) = self.lives.get_mut(&parameter("InstanceId")) else { return };
+        let id = parameter("InstanceId");
+        let Some(life) = self.lives.get_mut(&id) else { return };
         let Some(hold) = &mut life.hold else { return };
         match call.action.as_str() {
             "CompleteLifecycleAction" if took_effect && hold.over.is_none_or(|over| over == at) => {
                 let result = parameter("LifecycleActionResult");
-                hold.completed = Some(Completion { at, result });
+                let runs = self.runs.iter().filter(|(_, run)| run.function == call.caller);
+                let is_older = runs.clone().any(|(_, run)| run.started < hold.since);
+                let may_be_of_earlier = is_older && call.parameter("LifecycleActionToken").is_none();
+                let runs = runs.map(|(id, _)| id.clone()).collect();
+                hold.completed = Some(Completion { at, result, runs, may_be_of_earlier });
+                life.by_policy |= !hold.launching && hold.ends_soon(at);
+                self.lab.world(|world| {
+                    hold.wanted &= is_wanted(world, &life.group);
+                    hold.healthy &= world.autoscaling.instance(&id).is_some_and(|one| one.healthy);
+                });
             }
-            "RecordLifecycleActionHeartbeat" if took_effect => hold.beat = at,
+            "RecordLifecycleActionHeartbeat" if took_effect => {
+                hold.beat = at;
+                self.prolonged(at, &id);
+            }
             "CreateImage" if !took_effect => {
                 // A passing failure is no refusal: another attempt can succeed.
                 let denied =
                     matches!(call.outcome.error_code(), Some("AccessDenied" | "UnauthorizedOperation"));
                 hold.refused |= denied || !disturbed;
+                life.refused |= hold.refused;
+                let state = self.lab.world(|world| world.ec2.instance(&id).map(|one| one.state));
+                let gone =
+                    matches!(state, None | Some(InstanceState::ShuttingDown | InstanceState::Terminated));
+                hold.vanished |= gone;
             }
             _ => {}
         }
@@ -366,13 +446,13 @@ impl Observer {
         let Some(mut seen) = self.runs.remove(&run.request_id) else { return };
         seen.ended = Some(at);
         seen.clean = seen.undisturbed && result.is_ok();
+        if !seen.clean {
+            self.reports.disturbed(at, &run.request_id);
+        }
         if run.function.ends_with("sweep") {
-            if run.function == IMAGE_SWEEP && seen.clean {
-                self.see_groups(at, "");
-                self.tell_groups(seen.started);
-            }
-            let waiting = self.lives.values_mut().filter(|life| life.hold.is_some());
-            for life in waiting.filter(|life| life.group.starts_with(BLOG) == (run.function == IMAGE_SWEEP)) {
+            self.see_groups(at, "");
+            self.check_costs(&seen);
+            for life in self.lives.values_mut().filter(|life| life::is_found_by(&run.function, life)) {
                 let disturbed = if seen.clean { "" } else { ", disturbed" };
                 life.note(at, &format!("{} ends{disturbed}: {}", run.function, life::answer(result)));
             }
@@ -391,28 +471,6 @@ impl Observer {
             && let Some(hold) = self.hold_of(&run.payload)
         {
             hold.given_up = true;
-        }
-        let detail = &run.payload["detail"];
-        let launched =
-            detail["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING" && result.is_ok();
-        if launched
-            && let Some(group) =
-                detail["AutoScalingGroupName"].as_str().and_then(|name| self.groups.get_mut(name))
-        {
-            group.told.get_or_insert(at);
-        }
-    }
-
-    /// A sweep that was not disturbed saw every group of which an instance was launching all the while.
-    fn tell_groups(&mut self, since: DateTime<Utc>) {
-        for life in self.lives.values() {
-            let launching = life
-                .hold
-                .as_ref()
-                .is_some_and(|hold| hold.launching && hold.over.is_none() && hold.since < since);
-            if launching && let Some(group) = self.groups.get_mut(&life.group) {
-                group.told.get_or_insert(since);
-            }
         }
     }
 
@@ -437,8 +495,28 @@ impl Observer {
             What::Started(run) | What::Ended(run, _) => of_detail(&run.payload),
             What::Throttled { payload, .. } => of_detail(payload),
             What::Called(call) => life::instances_in(&call.parameters),
+            What::Logged { line, .. } if reports::is_failure(line) => {
+                life::instances_in(std::slice::from_ref(line))
+            }
             What::Seen(_) | What::Logged { .. } => Vec::new(),
         }
+    }
+
+    /// Why a command timed out, as AWS details it.
+    fn details_of(&self, command: &str) -> &'static str {
+        self.lab.world(|world| {
+            let found = world.run_command.commands().iter().rev().find(|one| one.id == command);
+            found.and_then(|one| one.invocations.first()).map_or("TimedOut", |one| one.status_details)
+        })
+    }
+
+    /// Whether the instances of a group leave service past no hook.
+    fn has_no_terminating_hook(&self, group: &str) -> bool {
+        self.lab.world(|world| {
+            let found = world.autoscaling.group(group);
+            let terminates = |hook: &Hook| hook.transition == Transition::Terminating;
+            found.is_none_or(|group| !group.hooks.values().any(terminates))
+        })
     }
 
     /// Counts that it was looked whether this holds.
@@ -452,13 +530,27 @@ impl Observer {
     }
 
     fn violate_of(&mut self, invariant: Invariant, life: &Life, what: String) {
+        self.violate_with(invariant, &life.id, life.history.clone(), what);
+    }
+
+    fn violate_with(&mut self, invariant: Invariant, id: &str, history: Vec<String>, what: String) {
         self.violate(invariant, what);
         if let Some(violation) = self.violations.last_mut() {
-            violation.instance = Some(life.id.clone());
-            violation.history.clone_from(&life.history);
+            violation.instance = Some(id.to_owned());
+            violation.history = history;
         }
         if let Some(recording) = &mut self.recording {
-            recording.keep(&life.id);
+            recording.keep(id);
         }
     }
+}
+
+/// Whether commands reach the instance at once.
+fn is_reachable(world: &World, instance: &str) -> bool {
+    world.agent(instance) == Some(Ping::Online)
+}
+
+/// Whether the group wants instances.
+fn is_wanted(world: &World, group: &str) -> bool {
+    world.autoscaling.group(group).is_some_and(|group| group.desired > 0)
 }

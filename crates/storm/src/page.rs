@@ -11,7 +11,7 @@ use crate::invariant::Invariant;
 use crate::mark::Kind;
 use crate::observer::Violation;
 use crate::options::Options;
-use crate::recording::{Lane, Recording, Row, SLICE, STATES};
+use crate::recording::{INTERVALS_PER_SLICE, Lane, Recording, Row, STATES};
 use crate::tally::Tally;
 
 const DOCUMENT: &str = include_str!("page/page.html");
@@ -78,7 +78,7 @@ impl Story<'_> {
             "labMs": tally.lab_time.num_milliseconds(),
             "width": recording.width.num_milliseconds(),
             "intervals": recording.length(),
-            "slice": SLICE,
+            "slice": INTERVALS_PER_SLICE,
             "states": STATES,
             "population": recording.population,
             "rows": recording.counts.iter().map(|((row, what), counts)| json!({
@@ -138,7 +138,7 @@ impl Story<'_> {
             let at = |percent: usize| sorted[(sorted.len() - 1) * percent / 100];
             let mut slices: Vec<BTreeMap<i64, u64>> = Vec::new();
             for (time, ms) in values {
-                let slice = self.recording.interval(*time) / SLICE;
+                let slice = self.recording.interval(*time) / INTERVALS_PER_SLICE;
                 if slices.len() <= slice {
                     slices.resize(slice + 1, BTreeMap::new());
                 }
@@ -190,6 +190,7 @@ impl Story<'_> {
             table("Backups and the launch template", named(&tally.templates)),
             table("Events, by what befell them", events),
             table("Stated limits, and what faults did", named(&tally.limits)),
+            table("Failures that the functions reported", named(&tally.reported)),
         ])
     }
 }

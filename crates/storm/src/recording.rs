@@ -14,19 +14,20 @@ use crate::effect::{is_disturbed, is_throttle};
 use crate::mark::{self, Kind};
 use crate::weather::Disturbance;
 
-/// Widths that an interval can have, in seconds.
-const WIDTHS: [u64; 14] = [5, 10, 15, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 43_200];
+/// The possible widths of an interval, in seconds.
+const INTERVAL_SECONDS: [u64; 14] =
+    [5, 10, 15, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 43_200];
 
-/// About how many intervals a storm has at most: more than a screen has columns, so that one can look closer.
+/// Most intervals of a storm, roughly: more than a screen has columns, so that the viewer can zoom in.
 const MAX_INTERVALS: u64 = 1_600;
 
-/// After the weather things come to their end. Mostly within so long.
-const CALM: u64 = 3 * 3_600;
+/// Seconds after the weather in which most waits end. The storm's interval width allows for them.
+const SETTLE_SECONDS: u64 = 3 * 3_600;
 
-/// Most lanes of one account, besides those of violations. An account sees about a thousand instances.
+/// Most lanes of one account, besides those of violations. An account has about a thousand instances.
 const MAX_LANES: usize = 1_500;
 
-/// Most lanes of violations in a storm; the first ones tell most.
+/// Most lanes of violations in a storm. The first ones explain most.
 const MAX_VIOLATED_LANES: usize = 100;
 
 /// Most marks of a lane. A wait of 48 hours has some hundreds.
@@ -91,7 +92,7 @@ pub(crate) struct Recording {
     pub(crate) calls: BTreeMap<String, (Series<u64>, Series<u64>)>,
     /// Auto Scaling's bucket: capacity, refill per second, and the fewest tokens in each interval.
     pub(crate) bucket: Option<(f64, f64, Series<Option<f64>>)>,
-    /// By function, by slice: `SLICE` intervals.
+    /// By function, by slice: `INTERVALS_PER_SLICE` intervals.
     pub(crate) usage: BTreeMap<String, Series<Usage>>,
     /// When runs that are under way began.
     running: BTreeMap<String, DateTime<Utc>>,
@@ -116,7 +117,7 @@ pub(crate) enum Row {
 }
 
 /// Intervals in a slice. Figures of functions and latencies are kept by slices, which are coarser.
-pub(crate) const SLICE: usize = 8;
+pub(crate) const INTERVALS_PER_SLICE: usize = 8;
 
 /// A value for each interval, as far as there was one.
 pub(crate) type Series<T> = Vec<T>;
@@ -137,8 +138,8 @@ fn sum<T: Copy + Default>(mine: &mut Series<T>, theirs: &[T], add: impl Fn(T, T)
 
 impl Recording {
     pub(crate) fn new(began: DateTime<Utc>, lasts: Duration, lanes: Lanes) -> Self {
-        let wanted = (lasts.as_secs() + CALM).div_ceil(MAX_INTERVALS);
-        let width = WIDTHS.into_iter().find(|width| *width >= wanted).unwrap_or(86_400);
+        let wanted = (lasts.as_secs() + SETTLE_SECONDS).div_ceil(MAX_INTERVALS);
+        let width = INTERVAL_SECONDS.into_iter().find(|width| *width >= wanted).unwrap_or(86_400);
         Self {
             began,
             width: TimeDelta::seconds(width.cast_signed()),
@@ -167,7 +168,7 @@ impl Recording {
     pub(crate) fn length(&self) -> usize {
         let counts = self.counts.values().map(Vec::len);
         let calls = self.calls.values().map(|(answered, refused)| answered.len().max(refused.len()));
-        let usage = self.usage.values().map(|usage| usage.len() * SLICE);
+        let usage = self.usage.values().map(|usage| usage.len() * INTERVALS_PER_SLICE);
         counts.chain(calls).chain(usage).max().unwrap_or(1)
     }
 
@@ -218,8 +219,8 @@ impl Recording {
         if let What::Seen(Sight::State { group, instance, state }) = &moment.what {
             self.state(now, ms, group, instance, state);
         }
-        let told = (!instances.is_empty()).then(|| mark::told(&moment.what)).flatten();
-        let Some((kind, text)) = told else { return };
+        let mark = (!instances.is_empty()).then(|| mark::describe(&moment.what)).flatten();
+        let Some((kind, text)) = mark else { return };
         for id in instances {
             if let Some(lane) = self.alive.get_mut(id).filter(|lane| lane.marks.len() < MAX_MARKS) {
                 lane.marks.push((ms, kind, text.clone()));
@@ -232,7 +233,7 @@ impl Recording {
         }
     }
 
-    /// Takes down what befell groups.
+    /// Records a disturbance of the groups.
     pub(crate) fn weather(&mut self, disturbance: Disturbance) {
         self.count(self.interval(disturbance.at), Row::Weather, disturbance.what);
         if self.lanes_of == Lanes::All && self.weather.len() < MAX_LANES {
@@ -298,7 +299,7 @@ impl Recording {
         if !self.usage.contains_key(function) {
             self.usage.insert(function.to_owned(), Vec::new());
         }
-        at(self.usage.entry(function.to_owned()).or_default(), interval / SLICE)
+        at(self.usage.entry(function.to_owned()).or_default(), interval / INTERVALS_PER_SLICE)
     }
 
     fn look_at_bucket(&mut self, interval: usize, time: DateTime<Utc>, lab: &Lab) {

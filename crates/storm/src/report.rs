@@ -10,8 +10,8 @@ use crate::tally::Tally;
 /// Percentiles that are shown of each latency.
 const PERCENTILES: [usize; 3] = [50, 90, 99];
 
-/// Columns of the first column, wide enough for every name.
-const NAME: usize = 44;
+/// Width of the first column in characters, enough for every name.
+const NAME_WIDTH: usize = 44;
 
 pub(crate) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Duration) {
     anstream::println!(
@@ -42,6 +42,12 @@ pub(crate) fn print(options: &Options, accounts: usize, tally: &Tally, wall: Dur
         head("Stated limits, and what faults did", &["count"]);
         for (what, count) in &tally.limits {
             row(what, &[count]);
+        }
+    }
+    if !tally.reported.is_empty() {
+        head("Failures that the functions reported", &["count"]);
+        for (word, count) in &tally.reported {
+            row(word, &[count]);
         }
     }
     let percentiles = PERCENTILES.map(|percentile| format!("p{percentile} (s)"));
@@ -99,7 +105,7 @@ fn head(title: &str, columns: &[&str]) {
 
 fn row(name: &str, cells: &[&dyn Display]) {
     let cells: String = cells.iter().map(|cell| format!("{:>10}", cell.to_string())).collect();
-    anstream::println!("{name:NAME$}{cells}");
+    anstream::println!("{name:NAME_WIDTH$}{cells}");
 }
 
 fn seconds(ms: u64) -> String {

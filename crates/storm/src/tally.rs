@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) templates: BTreeMap<&'static str, u64>,
     /// What is not as one would wish, and is a stated limit or the doing of a fault.
     pub(crate) limits: BTreeMap<&'static str, u64>,
+    /// Failures that the functions reported, by word.
+    pub(crate) reported: BTreeMap<&'static str, u64>,
     /// When something took how many milliseconds.
     pub(crate) latencies: BTreeMap<Latency, Vec<(DateTime<Utc>, u64)>>,
     /// How often it was looked whether each invariant holds, and how often it did not.
@@ -51,6 +53,7 @@ impl Tally {
         add(&mut self.images, &other.images);
         add(&mut self.templates, &other.templates);
         add(&mut self.limits, &other.limits);
+        add(&mut self.reported, &other.reported);
         add(&mut self.no_room, &other.no_room);
         add(&mut self.events, &other.events);
         for (what, values) in &other.latencies {

@@ -128,9 +128,9 @@ fn number(text: &str) -> u64 {
     digits.replace(',', "").parse().unwrap()
 }
 
-/// The page with another script, which runs after its own and can leave a text in `#told`.
+/// The page with another script, which runs after its own and can leave a text in `#notes`.
 fn with_script(page: &str, script: &str) -> String {
-    page.replace("</body>", &format!(r#"<pre id="told"></pre><script>{{{script}}}</script></body>"#))
+    page.replace("</body>", &format!(r#"<pre id="notes"></pre><script>{{{script}}}</script></body>"#))
 }
 
 /// How many pixels of each picture are not empty, and the colour of the paper.
@@ -141,18 +141,18 @@ const COUNT_PIXELS: &str = r#"
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
       return data.filter((value, index) => index % 4 === 3 && value > 0).length;
     });
-    byId("told").textContent = JSON.stringify({ inked, paper: getComputedStyle(document.body).backgroundColor });
+    byId("notes").textContent = JSON.stringify({ inked, paper: getComputedStyle(document.body).backgroundColor });
 "#;
 
 #[test]
 fn a_storm_is_the_same_with_a_page_and_without() {
     let run = Command::new(env!("CARGO_BIN_EXE_storm")).args(STORM.split(' ')).output().unwrap();
     let without = String::from_utf8(run.stdout).unwrap();
-    let told = |text: &str| {
+    let notes = |text: &str| {
         text.lines().filter(|line| !line.contains("of wall time")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert!(without.trim_end().ends_with("Every invariant held."), "{without}");
-    assert_eq!(told(&without), told(&PLAYED.0));
+    assert_eq!(notes(&without), notes(&PLAYED.0));
 }
 
 #[test]
@@ -194,15 +194,15 @@ fn a_page_says_what_the_storm_printed_in_light_and_dark() {
         assert!(document.contains(&format!(r#"event to completion</td><td class="n">{drains}</td>"#)));
         let (_, invariants) = document.split_once(r#"<tbody id="invariants">"#).unwrap();
         let (invariants, _) = invariants.split_once("</tbody>").unwrap();
-        assert_eq!(invariants.matches("<tr").count(), 21, "{invariants}");
+        assert_eq!(invariants.matches("<tr").count(), 27, "{invariants}");
         assert!(!invariants.contains('✘'));
 
-        let told: Value = serde_json::from_str(text_of(&document, "told")).unwrap();
-        assert_eq!(told["inked"].as_array().map(Vec::len), Some(8), "{told}");
-        for inked in told["inked"].as_array().unwrap() {
-            assert!(inked.as_u64().unwrap() > 1_000, "a picture is empty: {told}");
+        let notes: Value = serde_json::from_str(text_of(&document, "notes")).unwrap();
+        assert_eq!(notes["inked"].as_array().map(Vec::len), Some(8), "{notes}");
+        for inked in notes["inked"].as_array().unwrap() {
+            assert!(inked.as_u64().unwrap() > 1_000, "a picture is empty: {notes}");
         }
-        papers.push(told["paper"].clone());
+        papers.push(notes["paper"].clone());
     }
     assert!(papers[0].is_string() && papers[0] != papers[1], "{papers:?}");
 }
@@ -232,9 +232,9 @@ fn an_address_says_what_is_shown() {
 fn a_page_is_worked_with_by_keys_wheel_and_pointer() {
     let Some(chromium) = chromium() else { return };
     let script = r#"
-        const told = [];
+        const notes = [];
         const span = () => view.to - view.from;
-        const note = (what, right) => told.push(`${right ? "right" : "WRONG"}: ${what}`);
+        const note = (what, right) => notes.push(`${right ? "right" : "WRONG"}: ${what}`);
         const key = (name, at = document.body) => at.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
         const at = (canvas, share, y) => {
           const box = canvas.getBoundingClientRect();
@@ -257,7 +257,7 @@ fn a_page_is_worked_with_by_keys_wheel_and_pointer() {
         population.dispatchEvent(new WheelEvent("wheel", { ...at(population, 0.5, 20), deltaY: -400 }));
         note("over a chart the wheel scrolls", isWhole());
         pointer(population, "move", 0.25);
-        note("a pointer is told what is there", !byId("tip").hidden && /InService/.test(byId("tip").textContent));
+        note("the tip shows what is under the pointer", !byId("tip").hidden && /InService/.test(byId("tip").textContent));
         pointer(population, "down", 0.25);
         pointer(population, "move", 0.5);
         note("a drag is shown", !byId("selection").hidden);
@@ -269,7 +269,7 @@ fn a_page_is_worked_with_by_keys_wheel_and_pointer() {
         const lane = layout.shown[0].members[0];
         const share = ((lane.from + lane.to) / 2 - view.from) / span();
         pointer(byId("lanes"), "move", share, lane.y + 2);
-        note("a lane is told of", byId("tip").textContent.startsWith(lane.id));
+        note("the tip names the lane", byId("tip").textContent.startsWith(lane.id));
         pointer(byId("lanes"), "down", share, lane.y + 2);
         pointer(byId("lanes"), "up", share, lane.y + 2);
         note("a click opens its history", !byId("detail").hidden && selected === lane && byId("history").rows.length > 5);
@@ -284,12 +284,12 @@ fn a_page_is_worked_with_by_keys_wheel_and_pointer() {
         note("the history is closed", byId("detail").hidden);
         byId("theme").click();
         note("the theme is changed", document.body.dataset.theme === "dark");
-        byId("told").textContent = told.join("\n");
+        byId("notes").textContent = notes.join("\n");
     "#;
     let options = ["--blink-settings=preferredColorScheme=1", "--window-size=1200,900"];
     let document = drawn(&chromium, "worked", &with_script(&PLAYED.1, script), "", &options);
-    let told = text_of(&document, "told");
-    assert!(!told.contains("WRONG") && told.lines().count() == 18, "{told}");
+    let notes = text_of(&document, "notes");
+    assert!(!notes.contains("WRONG") && notes.lines().count() == 18, "{notes}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Run Command: sends the commands of a drain once, finds them again, and looks up whether the agent is reachable.
+//! Run Command: sends the commands of a drain once, finds them again, cancels them, and looks up whether the agent is
+//! reachable. Every look is for one instance, so that foreign commands cost nothing.
 //!
-//! AWS calls: `ssm:SendCommand`, `ssm:ListCommandInvocations`, `ssm:GetCommandInvocation`,
-//! `ssm:DescribeInstanceInformation`.
+//! AWS calls: `ssm:SendCommand`, `ssm:ListCommandInvocations`, `ssm:CancelCommand`, `ssm:DescribeInstanceInformation`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,6 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
 use aws_sdk_ssm::error::SdkError;
-use aws_sdk_ssm::operation::get_command_invocation::GetCommandInvocationError;
 use aws_sdk_ssm::operation::list_command_invocations::ListCommandInvocationsError;
 use aws_sdk_ssm::operation::send_command::SendCommandError;
 use aws_sdk_ssm::types::{
@@ -21,22 +20,27 @@ use aws_sdk_ssm::types::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use lambda_kit::aws::time;
+use lambda_kit::error::cut;
 use lambda_kit::retry::pauses;
-use lambda_kit::transient::{is_throttle, is_transient};
+use lambda_kit::transient::is_throttle;
 use lambda_kit::{Error, Invocation};
 use lifecycle_core::{Transition, Wait};
 use tracing::{debug, warn};
 
 use crate::comment::{self, Comment};
-use crate::config::Config;
-use crate::drain::{Agent, Command, Drain, Ending, MAX_CLOCK_SKEW};
+use crate::config::{Config, Parameter};
+use crate::drain::{Agent, Command, Drain, MAX_CLOCK_SKEW, NO_RESPONSE};
 
-/// Minimum pause before a second look for a command. The second delivery of an event arrives within about a second of
-/// the first. A later look finds the other run's command.
+/// Minimum pause before the look for a command that may or may not have been sent: Run Command lists it about a second
+/// later.
 const MIN_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Maximum of instances in one `DescribeInstanceInformation`.
-const MAX_INSTANCES_PER_CALL: usize = 50;
+/// How long a process remembers a command that it sent. Run Command lists it within seconds.
+const MEMORY: Duration = Duration::from_secs(300);
+
+/// The pauses after which a cancelled command is looked at. AWS was recorded to show a cancellation within 3.1 s.
+const CANCELLATION_PAUSES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_millis(1_500), Duration::from_secs(2)];
 
 /// The result of starting a drain.
 #[derive(Debug)]
@@ -49,11 +53,27 @@ pub(crate) enum Started {
     Refused,
 }
 
+/// What a command is sent for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Errand<'a> {
+    pub(crate) wait: &'a Wait,
+    pub(crate) transition: &'a Transition,
+    /// The event's time, or a time before the start of the wait.
+    pub(crate) began: DateTime<Utc>,
+    /// Where the instance comes from, if that is known.
+    pub(crate) origin: Option<&'a str>,
+    /// Where it goes, if that is known.
+    pub(crate) destination: Option<&'a str>,
+    /// Whether the first command was not delivered.
+    pub(crate) again: bool,
+}
+
 /// The calls to Systems Manager.
 #[derive(Debug, Clone)]
 pub(crate) struct Commands {
     client: Client,
     function: String,
+    document: String,
     sendings: Arc<Mutex<Sendings>>,
 }
 
@@ -62,35 +82,41 @@ pub(crate) struct Commands {
 struct Sendings {
     /// Instances whose drain is starting: a batch can contain the same event twice.
     starting: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
-    /// The time of the last command by instance: Run Command lists a command a moment after it was sent.
-    sent: BTreeMap<String, DateTime<Utc>>,
+    /// The last command by instance: Run Command lists a command a moment after it was sent.
+    sent: BTreeMap<String, Sent>,
+}
+
+/// A command that this process sent.
+#[derive(Debug)]
+struct Sent {
+    at: DateTime<Utc>,
+    /// `None` if AWS has not answered, or refused it.
+    drain: Option<Drain>,
 }
 
 impl Commands {
-    pub(crate) fn new(client: Client, function: &str) -> Self {
-        Self { client, function: function.to_owned(), sendings: Arc::default() }
+    pub(crate) fn new(client: Client, config: &Config) -> Self {
+        let (function, document) = (config.function.clone(), config.document.clone());
+        Self { client, function, document, sendings: Arc::default() }
     }
 
-    /// Sends the commands for `wait`, which began at `began`, unless they were sent before. It runs once at a time
-    /// per instance, and only when the list must show the last command of this process.
+    /// Sends the commands, unless they were sent before. It runs once at a time per instance.
     pub(crate) async fn start(
         &self,
         config: &Config,
-        transition: &Transition,
-        wait: &Wait,
-        began: DateTime<Utc>,
+        errand: &Errand<'_>,
         invocation: &Invocation,
     ) -> Result<Started, Error> {
+        let wait = errand.wait;
         let turn = self.sendings().starting.entry(wait.instance.clone()).or_default().clone();
         let mine = turn.lock_owned().await;
-        let sent = self.sendings().sent.get(&wait.instance).copied();
-        let age = sent.map(|sent| (invocation.now() - sent).to_std().unwrap_or_default());
+        let unknown =
+            self.sendings().sent.get(&wait.instance).filter(|sent| sent.drain.is_none()).map(|sent| sent.at);
+        let age = unknown.map(|sent| (invocation.now() - sent).to_std().unwrap_or_default());
         if let Some(unlisted) = age.and_then(|age| MIN_LOOK_INTERVAL.checked_sub(age)) {
             tokio::time::sleep(unlisted.min(invocation.time_left() / 4)).await;
         }
-        let started = self.look_and_send(config, transition, wait, began, invocation).await;
-        // The next run for this instance must see it.
-        self.remember_sending(&wait.instance, &started, invocation.now());
+        let started = self.look_and_send(config, errand, invocation).await;
         drop(mine);
         self.sendings().starting.retain(|_, turn| Arc::strong_count(turn) > 1);
         let started = started?;
@@ -108,13 +134,12 @@ impl Commands {
         Ok(started)
     }
 
-    /// Remembers the time of a command until the list must show it. A failed `SendCommand` may have sent one too.
-    fn remember_sending(&self, instance: &str, started: &Result<Started, Error>, now: DateTime<Utc>) {
+    /// Remembers a sending until the list must show its command. The next run for this instance must see it, also if
+    /// this one ends without AWS's answer.
+    fn remember(&self, instance: &str, sent: Sent) {
         let mut sendings = self.sendings();
-        sendings.sent.retain(|_, sent| (now - *sent).to_std().unwrap_or_default() < MIN_LOOK_INTERVAL);
-        if matches!(started, Ok(Started::Now(_)) | Err(_)) {
-            sendings.sent.insert(instance.to_owned(), now);
-        }
+        sendings.sent.retain(|_, other| (sent.at - other.at).to_std().unwrap_or_default() < MEMORY);
+        sendings.sent.insert(instance.to_owned(), sent);
     }
 
     fn sendings(&self) -> MutexGuard<'_, Sendings> {
@@ -126,17 +151,24 @@ impl Commands {
     async fn look_and_send(
         &self,
         config: &Config,
-        transition: &Transition,
-        wait: &Wait,
-        began: DateTime<Utc>,
+        errand: &Errand<'_>,
         invocation: &Invocation,
     ) -> Result<Started, Error> {
         for pause in pauses() {
-            if let Some(first) = self.first(wait, began).await? {
-                return Ok(Started::Before(first));
+            if let Some(last) = self.last(errand.wait, errand.began).await?
+                && last.again >= errand.again
+            {
+                return Ok(Started::Before(last));
             }
-            match self.send(config, transition, wait, invocation).await {
-                Ok(command) => return Ok(Started::Now(command)),
+            let Errand { wait, transition, again, .. } = *errand;
+            self.remember(&wait.instance, Sent { at: invocation.now(), drain: None });
+            match self.send(config, errand, invocation).await {
+                Ok(command) => {
+                    let comment = Comment::of(transition, again, wait);
+                    let drain = Drain { instance: wait.instance.clone(), comment, command: command.clone() };
+                    self.remember(&wait.instance, Sent { at: invocation.now(), drain: Some(drain) });
+                    return Ok(Started::Now(command));
+                }
                 Err(error)
                     if error.as_service_error().is_some_and(SendCommandError::is_invalid_instance_id) =>
                 {
@@ -153,45 +185,66 @@ impl Commands {
         unreachable!("the pauses are endless")
     }
 
-    /// The first command that was sent for `wait`, which began at `began`.
-    pub(crate) async fn first(&self, wait: &Wait, began: DateTime<Utc>) -> Result<Option<Command>, Error> {
-        let since = self.client.list_command_invocations().instance_id(&wait.instance);
-        let drains = self.list(since.filters(invoked_after(began))).await?;
-        let ours = drains.into_iter().filter(|drain| drain.belongs_to(wait, began));
-        let ours: Vec<_> = ours.map(|drain| drain.command).collect();
-        if ours.len() > 1 {
-            let ids: Vec<_> = ours.iter().map(|command| command.id.as_str()).collect();
-            warn!(
-                asg.name = wait.group,
-                hook.name = wait.hook,
-                instance.id = wait.instance,
-                action.id = wait.id(),
-                "{}: the commands were sent {} times by simultaneous deliveries: {}",
-                wait.instance,
-                ids.len(),
-                ids.join(", ")
-            );
+    /// The last command that was sent for `wait`, which began at `began`.
+    pub(crate) async fn last(&self, wait: &Wait, began: DateTime<Utc>) -> Result<Option<Command>, Error> {
+        let time = (began - MAX_CLOCK_SKEW).to_rfc3339_opts(SecondsFormat::Secs, true);
+        #[expect(clippy::expect_used, reason = "the builder fails only without key or value")]
+        let invoked_after = CommandFilter::builder()
+            .key(CommandFilterKey::InvokedAfter)
+            .value(time)
+            .build()
+            .expect("key and value are set");
+        let list = self.client.list_command_invocations().instance_id(&wait.instance).filters(invoked_after);
+        let mut pages = list.details(true).into_paginator().items().send();
+        let mut ours = Vec::new();
+        while let Some(invocation) = pages.next().await {
+            let invocation = invocation.map_err(|error| Error::aws("ListCommandInvocations", &error))?;
+            ours.extend(self.read(&invocation).filter(|drain| drain.belongs_to(wait, began)));
         }
-        Ok(ours.into_iter().min_by_key(|command| command.requested))
+        // What the list does not show yet.
+        let sent = self.sendings().sent.get(&wait.instance).and_then(|sent| sent.drain.clone());
+        let unlisted = sent.filter(|sent| {
+            sent.belongs_to(wait, began) && ours.iter().all(|drain| drain.command.id != sent.command.id)
+        });
+        ours.extend(unlisted);
+        let last = ours.into_iter().map(|drain| drain.command).reduce(|last, next| {
+            if last.again == next.again {
+                warn!(
+                    asg.name = wait.group,
+                    hook.name = wait.hook,
+                    instance.id = wait.instance,
+                    action.id = wait.id(),
+                    "{}: simultaneous deliveries sent the commands twice: {}, {}",
+                    wait.instance,
+                    last.id,
+                    next.id
+                );
+            }
+            if (next.again, next.requested) > (last.again, last.requested) { next } else { last }
+        });
+        Ok(last)
     }
 
     async fn send(
         &self,
         config: &Config,
-        transition: &Transition,
-        wait: &Wait,
+        errand: &Errand<'_>,
         invocation: &Invocation,
     ) -> Result<Command, SdkError<SendCommandError, HttpResponse>> {
         let limit = invocation.time_left();
         let once = SsmConfig::builder()
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(limit).build());
-        let send = self.client.send_command().document_name(&config.document).instance_ids(&wait.instance);
+        let Errand { wait, transition, again, .. } = *errand;
+        let send = self.client.send_command().document_name(&self.document).instance_ids(&wait.instance);
+        let parameters = config
+            .parameters
+            .iter()
+            .map(|parameter| (parameter.as_str().to_owned(), errand.value(*parameter, config)));
         let answer = send
-            .comment(comment::write(&self.function, transition, wait))
+            .comment(comment::write(&self.function, transition, again, wait))
             .timeout_seconds(i32::try_from(config.delivery_timeout.as_secs()).unwrap_or(i32::MAX))
-            .parameters("commands", config.commands.clone())
-            .parameters("executionTimeout", vec![config.drain_timeout.as_secs().to_string()])
+            .set_parameters(Some(parameters.collect()))
             .customize()
             .config_override(once)
             .send()
@@ -200,25 +253,12 @@ impl Commands {
         Ok(Command {
             id: id.to_owned(),
             requested: invocation.now(),
+            again,
             status: "Pending".to_owned(),
             detail: "Pending".to_owned(),
-            exit_code: None,
+            exit_code: NO_RESPONSE,
+            has_begun: false,
         })
-    }
-
-    /// This function's commands since `began`, by instance.
-    pub(crate) async fn since(
-        &self,
-        document: &str,
-        began: DateTime<Utc>,
-    ) -> Result<BTreeMap<String, Vec<Drain>>, Error> {
-        let of_document = filter(CommandFilterKey::DocumentName, document.to_owned());
-        let list = self.client.list_command_invocations().filters(invoked_after(began)).filters(of_document);
-        let mut by_instance: BTreeMap<String, Vec<Drain>> = BTreeMap::new();
-        for drain in self.list(list).await? {
-            by_instance.entry(drain.instance.clone()).or_default().push(drain);
-        }
-        Ok(by_instance)
     }
 
     /// One command on one instance. `Ok(None)` if it is not this function's.
@@ -244,86 +284,100 @@ impl Commands {
         }
     }
 
-    /// The present status of a command. A command may not be visible right after it was sent. In that case, and after
-    /// a transient error, this returns the known status; the caller asks again anyway.
+    /// The present status of a command. If it is not listed yet, and after a transient error, this returns the known
+    /// status; the caller asks again anyway. `GetCommandInvocation` knows only documents of one step.
     pub(crate) async fn ask(&self, command: &Command, instance: &str) -> Result<Command, Error> {
-        let (id, requested) = (command.id.clone(), command.requested);
-        match self.client.get_command_invocation().command_id(&id).instance_id(instance).send().await {
-            Ok(answer) => {
-                let status = answer.status().map_or("", |status| status.as_str()).to_owned();
-                let detail = answer.status_details().unwrap_or(&status).to_owned();
-                let exit_code = Ending::of(&status, &detail).map(|_| answer.response_code());
-                Ok(Command { id, requested, status, detail, exit_code })
-            }
-            Err(error)
-                if is_transient(&error)
-                    || error
-                        .as_service_error()
-                        .is_some_and(GetCommandInvocationError::is_invocation_does_not_exist) =>
-            {
-                let unknown = "unknown".to_owned();
-                Ok(Command { id, requested, status: unknown.clone(), detail: unknown, exit_code: None })
-            }
-            Err(error) => Err(Error::aws("GetCommandInvocation", &error)),
+        match self.find(&command.id, instance).await {
+            Ok(drain) => Ok(drain.map_or_else(|| command.clone(), |drain| drain.command)),
+            Err(error) if error.is_transient() => Ok(command.clone()),
+            Err(error) => Err(error),
         }
     }
 
-    /// The state of these instances' agents.
-    pub(crate) async fn agents(&self, instances: &[String]) -> Result<BTreeMap<String, Agent>, Error> {
-        let mut agents: BTreeMap<_, _> =
-            instances.iter().map(|instance| (instance.clone(), Agent::Unregistered)).collect();
-        for some in instances.chunks(MAX_INSTANCES_PER_CALL) {
-            let of_these =
-                InstanceInformationStringFilter::builder().key("InstanceIds").set_values(Some(some.to_vec()));
-            let of_these = of_these.build().map_err(|error| Error::Panic(error.to_string()))?;
-            let mut pages =
-                self.client.describe_instance_information().filters(of_these).into_paginator().items().send();
-            while let Some(agent) = pages.next().await {
-                let agent = agent.map_err(|error| Error::aws("DescribeInstanceInformation", &error))?;
-                let state = match agent.ping_status() {
-                    Some(PingStatus::Online) => Agent::Online,
-                    _ => Agent::Silent,
-                };
-                agents.insert(agent.instance_id().unwrap_or_default().to_owned(), state);
-            }
-        }
-        Ok(agents)
-    }
-
-    async fn list(
+    /// Cancels a command, and returns it as Run Command shows it within some seconds.
+    pub(crate) async fn cancel(
         &self,
-        list: aws_sdk_ssm::operation::list_command_invocations::builders::ListCommandInvocationsFluentBuilder,
-    ) -> Result<Vec<Drain>, Error> {
-        let mut pages = list.details(true).into_paginator().items().send();
-        let mut ours = Vec::new();
-        while let Some(invocation) = pages.next().await {
-            let invocation = invocation.map_err(|error| Error::aws("ListCommandInvocations", &error))?;
-            ours.extend(self.read(&invocation));
+        command: &Command,
+        instance: &str,
+        invocation: &Invocation,
+    ) -> Result<Command, Error> {
+        let cancel = self.client.cancel_command().command_id(&command.id).instance_ids(instance).send().await;
+        cancel.map_err(|error| Error::aws("CancelCommand", &error))?;
+        debug!(instance.id = instance, command.id = command.id, "{instance}: cancelled {}", command.id);
+        let mut seen = command.clone();
+        for pause in CANCELLATION_PAUSES {
+            tokio::time::sleep(pause.min(invocation.time_left() / 4)).await;
+            seen = self.ask(&seen, instance).await?;
+            if seen.end().is_some() {
+                break;
+            }
         }
-        Ok(ours)
+        Ok(seen)
     }
 
-    /// Reads an invocation. `None` if the command is not this function's.
+    /// The state of an instance's agent.
+    pub(crate) async fn agent(&self, instance: &str) -> Result<Agent, Error> {
+        let of_this = InstanceInformationStringFilter::builder().key("InstanceIds").values(instance);
+        let of_this = of_this.build().map_err(|error| Error::Panic(error.to_string()))?;
+        let request = self.client.describe_instance_information().filters(of_this);
+        let mut pages = request.into_paginator().items().send();
+        while let Some(agent) = pages.next().await {
+            let agent = agent.map_err(|error| Error::aws("DescribeInstanceInformation", &error))?;
+            if agent.instance_id() != Some(instance) {
+                continue;
+            }
+            let heard = agent.last_ping_date_time().and_then(time).unwrap_or_default();
+            return Ok(match agent.ping_status() {
+                Some(PingStatus::Online) => Agent::Online,
+                _ => Agent::Silent { heard },
+            });
+        }
+        Ok(Agent::Unregistered)
+    }
+
+    /// Whether this is the function's document. A shared one is named by its ARN, which ends in its name.
+    pub(crate) fn is_document(&self, name: &str) -> bool {
+        name.rsplit('/').next() == self.document.rsplit('/').next()
+    }
+
+    /// Reads an invocation. `None` if the command is not this function's: its document or its comment is another.
     fn read(&self, invocation: &CommandInvocation) -> Option<Drain> {
+        if !self.is_document(invocation.document_name()?) {
+            return None;
+        }
         let comment = Comment::read(&self.function, invocation.comment()?)?;
         let status = invocation.status().map_or("", |status| status.as_str());
+        let steps = invocation.command_plugins();
+        let codes = || steps.iter().map(|step| step.response_code());
         let command = Command {
             id: invocation.command_id()?.to_owned(),
             requested: invocation.requested_date_time().and_then(time).unwrap_or_default(),
+            again: comment.again,
             status: status.to_owned(),
-            detail: invocation.status_details().unwrap_or(status).to_owned(),
-            exit_code: invocation.command_plugins().first().map(|plugin| plugin.response_code()),
+            detail: cut(invocation.status_details().unwrap_or(status)),
+            // Steps that are skipped or succeed have 0.
+            exit_code: codes().find(|code| *code != 0).or_else(|| codes().next()).unwrap_or(NO_RESPONSE),
+            has_begun: codes().any(|code| code != NO_RESPONSE),
         };
         Some(Drain { instance: invocation.instance_id()?.to_owned(), comment, command })
     }
 }
 
-fn invoked_after(began: DateTime<Utc>) -> CommandFilter {
-    let time = (began - MAX_CLOCK_SKEW).to_rfc3339_opts(SecondsFormat::Secs, true);
-    filter(CommandFilterKey::InvokedAfter, time)
-}
-
-#[expect(clippy::expect_used, reason = "the builder fails only without key or value")]
-fn filter(key: CommandFilterKey, value: String) -> CommandFilter {
-    CommandFilter::builder().key(key).value(value).build().expect("key and value are set")
+impl Errand<'_> {
+    /// The value of a parameter of the document.
+    fn value(&self, parameter: Parameter, config: &Config) -> Vec<String> {
+        let Wait { group, hook, instance, .. } = self.wait;
+        let text = match parameter {
+            Parameter::Commands => return config.commands.clone(),
+            Parameter::ExecutionTimeout => return vec![config.drain_timeout.as_secs().to_string()],
+            Parameter::Group => group,
+            Parameter::Hook => hook,
+            Parameter::Instance => instance,
+            Parameter::Transition => self.transition.as_str(),
+            Parameter::Origin => self.origin.unwrap_or_default(),
+            Parameter::Destination => self.destination.unwrap_or_default(),
+            Parameter::Action => self.wait.id().unwrap_or_default(),
+        };
+        vec![text.to_owned()]
+    }
 }

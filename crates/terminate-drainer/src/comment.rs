@@ -8,9 +8,13 @@ use sha2::{Digest, Sha256};
 /// Run Command's maximum of 100 characters, counted in bytes to be safe.
 const MAX_COMMENT_BYTES: usize = 100;
 
-/// The first word of a comment, by transition.
-const MARKS: [(&str, Transition); 2] =
-    [("launching", Transition::Launching), ("terminating", Transition::Terminating)];
+/// The first word of a comment: the transition, and whether the commands are sent a second time.
+const MARKS: [(&str, Transition, bool); 4] = [
+    ("launching", Transition::Launching, false),
+    ("launching-again", Transition::Launching, true),
+    ("terminating", Transition::Terminating, false),
+    ("terminating-again", Transition::Terminating, true),
+];
 
 /// The token's placeholder in a command of the sweep, which has no token.
 const TOKEN_PLACEHOLDER: &str = "-";
@@ -20,6 +24,8 @@ const TOKEN_PLACEHOLDER: &str = "-";
 pub(crate) struct Comment {
     /// Which way the instance is going.
     pub(crate) transition: Transition,
+    /// Whether the commands were sent a second time, because they were not delivered.
+    pub(crate) again: bool,
     /// The token; `None` if the sweep sent the command.
     pub(crate) token: Option<ActionToken>,
     names: Names,
@@ -32,8 +38,9 @@ enum Names {
 }
 
 /// Writes the comment: transition, hash of the function's name, token, hook and group.
-pub(crate) fn write(function: &str, transition: &Transition, wait: &Wait) -> String {
-    let mark = MARKS.iter().find(|(_, known)| known == transition).map_or("other", |(mark, _)| mark);
+pub(crate) fn write(function: &str, transition: &Transition, again: bool, wait: &Wait) -> String {
+    let mark = MARKS.iter().find(|(_, known, second)| known == transition && *second == again);
+    let mark = mark.map_or("other", |(mark, ..)| mark);
     let token = wait.token.as_ref().map_or(TOKEN_PLACEHOLDER, ActionToken::expose);
     let beginning = format!("{mark} {} {token}", hash(&[function], 4));
     let whole = format!("{beginning} {} {}", wait.hook, wait.group);
@@ -44,16 +51,23 @@ pub(crate) fn write(function: &str, transition: &Transition, wait: &Wait) -> Str
 }
 
 impl Comment {
+    /// The comment of a command for `wait`, with whole names.
+    pub(crate) fn of(transition: &Transition, again: bool, wait: &Wait) -> Self {
+        let names = Names::Whole { group: wait.group.clone(), hook: wait.hook.clone() };
+        Self { transition: transition.clone(), again, token: wait.token.clone(), names }
+    }
+
     /// Parses a comment. `None` if it is not this function's.
     pub(crate) fn read(function: &str, comment: &str) -> Option<Self> {
         let mut words = comment.splitn(4, ' ');
         let mark = words.next()?;
-        let (_, transition) = MARKS.iter().find(|(known, _)| *known == mark)?;
+        let (_, transition, again) = MARKS.iter().find(|(known, ..)| *known == mark)?;
         words.next().filter(|function_hash| *function_hash == hash(&[function], 4))?;
         let token = words.next()?;
         let names = words.next()?;
         Some(Self {
             transition: transition.clone(),
+            again: *again,
             token: (token != TOKEN_PLACEHOLDER).then(|| ActionToken::from(token.to_owned())),
             // A hook's name has no space and no #.
             names: match (names.strip_prefix('#'), names.split_once(' ')) {
@@ -103,13 +117,14 @@ mod tests {
             group in "[ -~]{1,255}|\\PC{1,255}",
             hook in "[A-Za-z0-9/_-]{1,255}",
             token in option::of("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+            again in any::<bool>(),
         ) {
             let wait = Wait { group, hook, instance: "i-1".to_owned(), token: token.map(ActionToken::from) };
-            let text = write("drainer", &Transition::Terminating, &wait);
+            let text = write("drainer", &Transition::Terminating, again, &wait);
             prop_assert!(text.len() <= MAX_COMMENT_BYTES);
             let comment = Comment::read("drainer", &text).unwrap();
             prop_assert_eq!(&comment.token, &wait.token);
-            prop_assert_eq!(&comment.transition, &Transition::Terminating);
+            prop_assert_eq!((&comment.transition, comment.again), (&Transition::Terminating, again));
             prop_assert!(comment.is_about(&wait.group, &wait.hook));
             let (other_group, other_hook) = (wait.group.clone() + "x", wait.hook.clone() + "x");
             let mixed_up = comment.is_about(&wait.group, &other_hook) || comment.is_about(&other_group, &wait.hook);

@@ -1,5 +1,5 @@
-//! The facts of a drain: the state of the agent, the command and its wait, and how the command ended. `plan` decides
-//! what an end means for the instance. No AWS calls.
+//! The facts of a drain: the state of the agent, the command and its wait, and how Run Command says that the command
+//! ended. `plan` decides what an end means for the instance. No AWS calls.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lifecycle_core::Wait;
@@ -10,14 +10,20 @@ use crate::comment::Comment;
 /// command of the wait can look this much older than the wait.
 pub(crate) const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::seconds(2);
 
+/// Run Command's response code of a step that has not ended or never began.
+pub(crate) const NO_RESPONSE: i32 = -1;
+
 /// The state of an instance's agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Agent {
     /// The agent has reported within the last minutes.
     Online,
     /// The agent has stopped reporting.
-    Silent,
-    /// The instance is not registered with Systems Manager (yet).
+    Silent {
+        /// When it last reported.
+        heard: DateTime<Utc>,
+    },
+    /// The instance is not registered with Systems Manager (yet), or is stopped.
     Unregistered,
     /// Run Command refuses the instance although its agent has reported: the agent was stopped since, or lacks
     /// permissions.
@@ -29,11 +35,49 @@ pub(crate) enum Agent {
 pub(crate) struct Command {
     pub(crate) id: String,
     pub(crate) requested: DateTime<Utc>,
+    /// Whether it repeats one that was not delivered.
+    pub(crate) again: bool,
     /// `Success`, `InProgress` …
     pub(crate) status: String,
     /// `ExecutionTimedOut`, `Undeliverable` …
     pub(crate) detail: String,
-    pub(crate) exit_code: Option<i32>,
+    /// The exit code of the step that failed, otherwise of the first; [`NO_RESPONSE`] before that.
+    pub(crate) exit_code: i32,
+    /// Whether a step has ended on the instance.
+    pub(crate) has_begun: bool,
+}
+
+impl Command {
+    /// How the command ended. `None` while it may still run. AWS writes details with and without spaces. A command
+    /// that was cancelled before it began never reached the agent.
+    /// <https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html>
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.status.as_str() {
+            "Success" => Some(End::Succeeded),
+            "Cancelled" if !self.has_begun => Some(End::NotDelivered),
+            "Failed" | "TimedOut" | "Cancelled" => Some(match self.detail.replace(' ', "").as_str() {
+                "DeliveryTimedOut" | "Undeliverable" => End::NotDelivered,
+                _ => End::Failed,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether the agent has not picked the command up, as far as Run Command knows.
+    pub(crate) fn is_pending(&self) -> bool {
+        ["Pending", "Delayed"].contains(&self.status.as_str())
+    }
+}
+
+/// How Run Command says that a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The commands succeeded.
+    Succeeded,
+    /// The commands failed, timed out, were cancelled, or were refused on the instance.
+    Failed,
+    /// The agent never picked the commands up.
+    NotDelivered,
 }
 
 /// A command and the wait that it was sent for.
@@ -56,60 +100,44 @@ impl Drain {
     }
 }
 
-/// How a drain ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The commands succeeded.
-    Succeeded,
-    /// The commands failed, timed out, were cancelled, or were refused on the instance.
-    Failed,
-    /// The agent is unreachable, or never picked the commands up.
-    Unreachable,
-}
-
-impl Ending {
-    /// Reads the end from a status and its detail. `None` while the commands may still run. AWS writes details with
-    /// and without spaces.
-    /// <https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html>
-    pub(crate) fn of(status: &str, detail: &str) -> Option<Self> {
-        match status {
-            "Success" => Some(Self::Succeeded),
-            "Failed" | "TimedOut" | "Cancelled" => Some(match detail.replace(' ', "").as_str() {
-                "DeliveryTimedOut" | "Undeliverable" => Self::Unreachable,
-                _ => Self::Failed,
-            }),
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Ending::*;
+    use End::*;
 
     #[test]
     fn every_status_means_what_the_contract_says() {
-        for (status, detail, ending) in [
-            ("Pending", "Pending", None),
-            ("InProgress", "InProgress", None),
-            ("Delayed", "Delayed", None),
-            ("Cancelling", "Cancelling", None),
-            ("Dreaming", "Dreaming", None),
-            ("Success", "Success", Some(Succeeded)),
-            ("Failed", "Failed", Some(Failed)),
-            ("Failed", "Undeliverable", Some(Unreachable)),
-            ("Failed", "AccessDenied", Some(Failed)),
-            ("Failed", "InvalidPlatform", Some(Failed)),
-            ("Failed", "Terminated", Some(Failed)),
-            ("Cancelled", "Cancelled", Some(Failed)),
-            ("TimedOut", "ExecutionTimedOut", Some(Failed)),
-            ("TimedOut", "Execution Timed Out", Some(Failed)),
-            ("TimedOut", "DeliveryTimedOut", Some(Unreachable)),
-            ("TimedOut", "Delivery Timed Out", Some(Unreachable)),
-            ("TimedOut", "Undeliverable", Some(Unreachable)),
+        for (status, detail, has_begun, end) in [
+            ("Pending", "Pending", false, None),
+            ("Pending", "Delayed", false, None),
+            ("InProgress", "InProgress", false, None),
+            ("Delayed", "Delayed", false, None),
+            ("Cancelling", "Cancelling", false, None),
+            ("Dreaming", "Dreaming", false, None),
+            ("Success", "Success", true, Some(Succeeded)),
+            ("Failed", "Failed", true, Some(Failed)),
+            ("Failed", "Undeliverable", false, Some(NotDelivered)),
+            ("Failed", "AccessDenied", false, Some(Failed)),
+            ("Failed", "InvalidPlatform", false, Some(Failed)),
+            ("Failed", "Terminated", false, Some(Failed)),
+            ("Cancelled", "Cancelled", true, Some(Failed)),
+            ("Cancelled", "Cancelled", false, Some(NotDelivered)),
+            ("TimedOut", "ExecutionTimedOut", true, Some(Failed)),
+            ("TimedOut", "Execution Timed Out", true, Some(Failed)),
+            ("TimedOut", "DeliveryTimedOut", false, Some(NotDelivered)),
+            ("TimedOut", "Delivery Timed Out", false, Some(NotDelivered)),
+            ("TimedOut", "Undeliverable", false, Some(NotDelivered)),
         ] {
-            assert_eq!(Ending::of(status, detail), ending, "{status} {detail}");
+            let command = Command {
+                id: "c-1".to_owned(),
+                requested: DateTime::UNIX_EPOCH,
+                again: false,
+                status: status.to_owned(),
+                detail: detail.to_owned(),
+                exit_code: NO_RESPONSE,
+                has_begun,
+            };
+            assert_eq!(command.end(), end, "{status} {detail} {has_begun}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! `plan` decides what is done for a wait, and how a drain's end becomes the action's result. Three paths lead there: the
 //! lifecycle event in this module, the status event in `status_event`, and the sweep in `reconcile`. This module carries out
-//! the decision. AWS calls: those of these modules, of `commands` and of `lifecycle_core::action`; here
+//! the decision. AWS calls: those of these modules, of `commands`, of `wait` and of `lifecycle_core::action`; here
 //! `autoscaling:DescribeLifecycleHooks`.
 //!
 //! ```
@@ -41,35 +41,34 @@ mod drain;
 mod outcome;
 mod plan;
 mod reconcile;
+mod report;
 mod status_event;
 mod timers;
+mod wait;
 
 use std::collections::BTreeSet;
-use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::types::LifecycleHook;
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
+use lambda_kit::calls::CountCalls;
 use lambda_kit::event::Event;
 use lambda_kit::runtime::with_timeouts_and_retries;
 use lambda_kit::{Answer, Error, Function, Invocation, Output, Payload};
-use lifecycle_core::outcome::{ALREADY_FINISHED, COMPLETED};
-use lifecycle_core::pending::{Asgs, HookTimers, hooks_to_act_on};
-use lifecycle_core::{
-    ActionResult, Actions, Completion, LifecycleAction, Message, Reconciler, Transition, Wait, event,
-};
+use lifecycle_core::pending::{Asgs, Found, HookTimers, hooks_to_act_on};
+use lifecycle_core::{Actions, Completion, LifecycleAction, Message, Reconciler, Transition, Wait, event};
 use serde_json::Value;
 use tracing::{debug, warn};
 
 pub use config::{Config, NAME};
 
-use commands::{Commands, Started};
+use commands::{Commands, Errand, Started};
 use config::WaitMode;
-use drain::{Agent, Command};
-use outcome::{COMMAND_RUNNING, COMMAND_SENT, LEFT_TO_SWEEP};
-use plan::{MIN_HEARTBEAT_TIMEOUT, Observed, Polling, Step, Trigger};
+use drain::Agent;
+use plan::{MIN_HEARTBEAT_TIMEOUT, Observed, Polling, Step};
+use report::report;
 
 /// Time that is reserved for the completion while polling. A completion takes about 0.1 s, with throttles some
 /// seconds.
@@ -89,9 +88,13 @@ pub struct Context {
 }
 
 /// A wait, and the run that handles it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Case<'a> {
     wait: &'a Wait,
+    /// The lifecycle event, in its own run.
+    action: Option<&'a LifecycleAction>,
+    /// The wait as the sweep found it, in a sweep.
+    found: Option<&'a Found>,
     /// The time of the lifecycle event, or of the command whose status event arrived.
     announced: Option<DateTime<Utc>>,
     invocation: &'a Invocation,
@@ -119,18 +122,26 @@ impl From<Completion> for Effect {
 
 impl Function for Context {
     const NAME: &'static str = NAME;
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Config = Config;
     type Message = Message;
 
     fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
         let sdk = &with_timeouts_and_retries(sdk);
-        let autoscaling = aws_sdk_autoscaling::Client::new(sdk);
+        let autoscaling = aws_sdk_autoscaling::config::Builder::from(sdk).interceptor(CountCalls).build();
+        let autoscaling = aws_sdk_autoscaling::Client::from_conf(autoscaling);
+        let ssm = aws_sdk_ssm::config::Builder::from(sdk).interceptor(CountCalls).build();
         let (asgs, actions) = (Asgs::new(autoscaling.clone()), Actions::new(autoscaling.clone()));
         Self {
-            reconciler: Reconciler::new(asgs.clone(), actions.clone(), config.hooks.clone()),
+            reconciler: Reconciler::new(
+                asgs.clone(),
+                actions.clone(),
+                config.hooks.clone(),
+                Transition::Terminating,
+            ),
             asgs,
             actions,
-            commands: Commands::new(aws_sdk_ssm::Client::new(sdk), &config.function),
+            commands: Commands::new(aws_sdk_ssm::Client::from_conf(ssm), &config),
             checked: Arc::default(),
             autoscaling,
             config,
@@ -157,7 +168,7 @@ impl Context {
                 self.finish(event.detail()?, invocation).await
             }
             Message::Reconcile => self.reconcile(invocation).await,
-            Message::Test => Ok(Answer::ignored("a hook's test notification")),
+            Message::Notice(reason) => Ok(Answer::ignored(reason)),
             other => Err(Error::UnsupportedEvent(format!(
                 "{NAME} handles lifecycle actions, status changes of commands and scheduled runs, not {other}; correct \
                  the rule or the hook that sent it"
@@ -168,16 +179,27 @@ impl Context {
     /// Handles a lifecycle event: sends the commands, unless they were sent before.
     async fn start(&self, action: &LifecycleAction, invocation: &Invocation) -> Result<Answer, Error> {
         // Accept.
-        let case = Case { wait: &action.wait, announced: Some(action.time), invocation };
+        let wait = &action.wait;
+        let (announced, found) = (Some(action.time), None);
+        let case = Case { wait, action: Some(action), found, announced, invocation };
 
         // Observe: the event. `plan` asks for everything else step by step.
         let mut seen = Observed::of_event(action);
 
         // Decide and carry out.
         let (step, effect) = self.proceed(&case, &mut seen).await?;
+        if step == Step::AwaitAgent && !self.is_reconciled(wait, &seen.transition).await {
+            return Err(Error::Timeout(format!(
+                "{}; no sweep looks after {} of {}: Lambda runs this event twice more within about three minutes, and \
+                 then nobody answers the hook",
+                report::agent_to_come(seen.agent, wait),
+                wait.hook,
+                wait.group
+            )));
+        }
 
         // Report.
-        answer(&case, &seen, step, effect)
+        Ok(report(wait, &seen, &self.config, step, effect == Effect::AlreadyFinished))
     }
 
     /// Decides and carries out step after step. Returns the last step and its effect.
@@ -193,8 +215,50 @@ impl Context {
 
     /// Carries out a step and adds its observations to `seen`.
     async fn carry_out(&self, step: Step, case: &Case<'_>, seen: &mut Observed) -> Result<Effect, Error> {
-        let Case { wait, announced, invocation } = *case;
+        let Case { wait, action, announced, invocation, .. } = *case;
         Ok(match step {
+            Step::Verify => self.verify(case, seen).await?,
+            Step::LookForRetention => {
+                let retained = self.asgs.retained(&wait.group).await?;
+                seen.was_retained = Some(retained.contains(&wait.instance, seen.began));
+                Effect::More
+            }
+            Step::LookForCommand => {
+                seen.command = self.commands.last(wait, seen.began).await?;
+                seen.has_looked = true;
+                Effect::More
+            }
+            Step::LookAtAgent => {
+                seen.agent = Some(self.commands.agent(&wait.instance).await?);
+                Effect::More
+            }
+            Step::LookForExcuse => {
+                seen.excuse = Some(self.excuse(wait, seen, invocation).await);
+                Effect::More
+            }
+            Step::Send { again } => {
+                let errand = Errand {
+                    wait,
+                    transition: &seen.transition,
+                    began: seen.began,
+                    origin: action.and_then(|action| action.origin.as_deref()),
+                    destination: action.and_then(|action| action.destination.as_deref()),
+                    again,
+                };
+                match self.commands.start(&self.config, &errand, invocation).await? {
+                    Started::Now(command) => (seen.command, seen.sent) = (Some(command), true),
+                    Started::Before(command) => seen.command = Some(command),
+                    Started::Refused => seen.agent = Some(Agent::Refused),
+                }
+                Effect::More
+            }
+            Step::Cancel => {
+                if let Some(command) = &seen.command {
+                    seen.command = Some(self.commands.cancel(command, &wait.instance, invocation).await?);
+                }
+                seen.cancelled = true;
+                Effect::More
+            }
             Step::Prolong => {
                 let completion = self.actions.heartbeat(wait, invocation).await?;
                 seen.prolonged = invocation.now();
@@ -202,22 +266,6 @@ impl Context {
                     Completion::Completed => Effect::More,
                     Completion::AlreadyFinished => Effect::AlreadyFinished,
                 }
-            }
-            Step::Look => {
-                let agents = self.commands.agents(slice::from_ref(&wait.instance)).await?;
-                seen.agent = Some(agents[&wait.instance]);
-                seen.command = self.sent_before(case, seen).await?;
-                Effect::More
-            }
-            Step::Send => {
-                let started =
-                    self.commands.start(&self.config, &seen.transition, wait, seen.began, invocation).await?;
-                match started {
-                    Started::Now(command) => (seen.command, seen.sent) = (Some(command), true),
-                    Started::Before(command) => seen.command = Some(command),
-                    Started::Refused => seen.agent = Some(Agent::Refused),
-                }
-                Effect::More
             }
             Step::Ask(pause) => {
                 match &mut seen.polling {
@@ -232,25 +280,43 @@ impl Context {
                 }
                 Effect::More
             }
-            Step::Complete(result) => {
-                log_end(case, seen, result);
+            Step::Complete(ending) => {
+                seen.ending = Some(ending);
+                let result = plan::result(&seen.transition, ending, &self.config);
                 self.actions.complete(wait, result, announced, invocation).await?.into()
             }
-            Step::KeepAlive => self.actions.heartbeat(wait, invocation).await?.into(),
+            Step::KeepAlive => match case.found {
+                Some(found) => self.reconciler.prolong(found, invocation).await?.into(),
+                None => self.actions.heartbeat(wait, invocation).await?.into(),
+            },
             Step::AwaitEvent => {
                 self.check_timers(wait, &seen.transition, invocation).await;
                 Effect::Done
             }
-            Step::LeaveToSweep | Step::RunAgain => Effect::Done,
+            Step::AwaitAgent | Step::LeaveToSweep | Step::RunAgain => Effect::Done,
         })
     }
 
-    /// The command that was sent before, if the agent can't take commands. Otherwise the sending looks for it.
-    async fn sent_before(&self, case: &Case<'_>, seen: &Observed) -> Result<Option<Command>, Error> {
-        match seen.agent {
-            Some(Agent::Online) => Ok(None),
-            _ => self.commands.first(case.wait, seen.began).await,
+    /// Whether the sweep may act on the wait.
+    async fn is_reconciled(&self, wait: &Wait, transition: &Transition) -> bool {
+        if !self.config.groups.contain(&wait.group) {
+            return false;
         }
+        if let Some(named) = &self.config.hooks {
+            return named.contains(&wait.hook);
+        }
+        let hooks = self.asgs.hooks(&wait.group).await.unwrap_or_else(|error| {
+            debug!(error = error.chain(), "the hooks could not be read");
+            Vec::new()
+        });
+        self.acts_on(&hooks, wait, transition)
+    }
+
+    fn acts_on(&self, hooks: &[LifecycleHook], wait: &Wait, transition: &Transition) -> bool {
+        let named = self.config.hooks.as_deref();
+        let acted_on = hooks_to_act_on(hooks, named, &Transition::Terminating, transition);
+        let is_this = |hook: &&LifecycleHook| hook.lifecycle_hook_name() == Some(&wait.hook);
+        self.config.groups.contain(&wait.group) && acted_on.iter().any(is_this)
     }
 
     async fn begin_polling(&self, case: &Case<'_>, seen: &mut Observed) {
@@ -288,8 +354,7 @@ impl Context {
         let first = self.checked().insert(key);
         let is_this = |hook: &&LifecycleHook| hook.lifecycle_hook_name() == Some(&wait.hook);
         let timers = HookTimers::of(hooks.iter().find(is_this)?);
-        let acted_on = hooks_to_act_on(&hooks, self.config.hooks.as_deref(), transition);
-        let reconciled = self.config.groups.contain(&wait.group) && acted_on.iter().any(is_this);
+        let reconciled = self.acts_on(&hooks, wait, transition);
         let limit = invocation.elapsed() + invocation.time_left();
         for conflict in timers::conflicts(timers, &self.config, limit, reconciled).iter().filter(|_| first) {
             warn!(
@@ -310,86 +375,4 @@ impl Context {
 
 fn is_status_change(event: &Event) -> bool {
     event.source == "aws.ssm" && event.detail_type == "EC2 Command Invocation Status-change Notification"
-}
-
-/// Makes the answer to an event from the last step, its effect and the command.
-fn answer(case: &Case<'_>, seen: &Observed, step: Step, effect: Effect) -> Result<Answer, Error> {
-    let wait = case.wait;
-    let answer = match (step, effect) {
-        (_, Effect::AlreadyFinished) => wait.answer(ALREADY_FINISHED),
-        (Step::Complete(result), _) => wait.answer(COMPLETED).with("action.result", result.as_str()),
-        (Step::RunAgain, _) => {
-            return Err(Error::Timeout(format!(
-                "the agent of {} is not registered yet; Lambda retries the event until DELIVERY_TIMEOUT is over",
-                wait.instance
-            )));
-        }
-        (Step::LeaveToSweep, _) => wait.answer(LEFT_TO_SWEEP),
-        _ if seen.sent => wait.answer(COMMAND_SENT),
-        _ => wait.answer(COMMAND_RUNNING),
-    };
-    let answer = match &seen.command {
-        Some(command) => answer.with("command.id", command.id.as_str()),
-        None => answer,
-    };
-    Ok(match (step, &seen.command) {
-        (Step::Complete(_), Some(command)) => {
-            answer.with("command.status", command.detail.as_str()).with("exit_code", command.exit_code)
-        }
-        (Step::Complete(_), None) => answer.with("reason", unreachable_because(seen.agent)),
-        (Step::LeaveToSweep, _) => {
-            answer.with("reason", "the commands outlast this run; the sweep completes the action")
-        }
-        _ => answer,
-    })
-}
-
-/// The reason why the agent is unreachable.
-fn unreachable_because(agent: Option<Agent>) -> &'static str {
-    match agent {
-        Some(Agent::Silent) => "the agent is silent",
-        Some(Agent::Unregistered) | None => "the agent is not registered",
-        Some(Agent::Online | Agent::Refused) => "Run Command refuses the instance: InvalidInstanceId",
-    }
-}
-
-/// Logs the end of the drain before the completion. After polling, only the answer reports the end.
-fn log_end(case: &Case<'_>, seen: &Observed, result: ActionResult) {
-    let wait = case.wait;
-    match (seen.trigger, &seen.command) {
-        (Trigger::Reconcile { .. }, command) => {
-            let detail = command.as_ref().map_or("the agent can't be reached", |command| &command.detail);
-            debug!(
-                asg.name = wait.group,
-                hook.name = wait.hook,
-                instance.id = wait.instance,
-                command.status = detail,
-                exit_code = command.as_ref().and_then(|command| command.exit_code),
-                "{}: found by the sweep, {detail}",
-                wait.instance
-            );
-        }
-        (_, None) => warn!(
-            asg.name = wait.group,
-            hook.name = wait.hook,
-            instance.id = wait.instance,
-            action.id = wait.id(),
-            "{} can't be reached ({}): completing with {result}",
-            wait.instance,
-            unreachable_because(seen.agent)
-        ),
-        (_, Some(_)) if seen.polling.is_some() => {}
-        (_, Some(command)) => debug!(
-            asg.name = wait.group,
-            hook.name = wait.hook,
-            instance.id = wait.instance,
-            action.id = wait.id(),
-            command.id = command.id,
-            command.status = command.detail,
-            exit_code = command.exit_code,
-            "{}: the commands ended as {}",
-            wait.instance,
-            command.detail
-        ),
-    }
 }

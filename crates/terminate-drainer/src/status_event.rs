@@ -1,17 +1,20 @@
 //! Handles the status event of a command's end: finds the command and the wait that it was sent for.
 //!
-//! AWS calls: those of `commands`, `autoscaling:DescribeAutoScalingInstances`, and of
-//! `lifecycle_core::pending` `DescribeLifecycleHooks` and `DescribeScalingActivities`.
+//! AWS calls: those of `commands` and of `wait`, and of `lifecycle_core::pending` `DescribeLifecycleHooks` and
+//! `DescribeScalingActivities`.
 
+use lambda_kit::error::cut;
 use lambda_kit::{Answer, Error, Invocation};
 use lifecycle_core::Wait;
 use lifecycle_core::outcome::ALREADY_FINISHED;
 use lifecycle_core::pending::MAX_WAIT_AGE;
 use serde::Deserialize;
 
-use crate::drain::Drain;
-use crate::plan::{self, Observed, Step, Trigger};
-use crate::{Case, Context, answer};
+use crate::config::WaitMode;
+use crate::drain::{Drain, End};
+use crate::plan::{Observed, Step, Trigger};
+use crate::report::report;
+use crate::{Case, Context, Effect};
 
 /// Statuses of an invocation that has ended.
 const ENDED: [&str; 4] = ["Success", "Failed", "TimedOut", "Cancelled"];
@@ -21,6 +24,7 @@ const ENDED: [&str; 4] = ["Success", "Failed", "TimedOut", "Cancelled"];
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct StatusChange {
     command_id: String,
+    document_name: String,
     instance_id: String,
     status: String,
 }
@@ -33,41 +37,56 @@ impl Context {
         invocation: &Invocation,
     ) -> Result<Answer, Error> {
         // Accept.
+        let foreign =
+            |id: &str| Ok(Answer::ignored("not a command of this function").with("command.id", cut(id)));
         if !ENDED.contains(&change.status.as_str()) {
-            return Ok(Answer::ignored("the command has not ended").with("command.status", change.status));
+            return Ok(
+                Answer::ignored("the command has not ended").with("command.status", cut(&change.status))
+            );
+        }
+        if !self.commands.is_document(&change.document_name) {
+            return foreign(&change.command_id);
         }
 
         // Observe.
         let Some(drain) = self.commands.find(&change.command_id, &change.instance_id).await? else {
-            return Ok(
-                Answer::ignored("not a command of this function").with("command.id", change.command_id)
-            );
+            return foreign(&change.command_id);
         };
-        let (transition, requested) = (drain.comment.transition.clone(), drain.command.requested);
-        let mut seen = Observed::new(Trigger::StatusEvent, transition, requested);
-        seen.command = Some(drain.command.clone());
-
-        // Decide.
-        let step = plan::decide(&seen, &self.config, invocation.now());
-        if step == Step::RunAgain {
-            return Err(Error::Timeout(format!(
-                "the command {} is still {} although its status event says {}",
-                drain.command.id, drain.command.status, change.status
-            )));
-        }
-
-        // Carry out.
         let Some(wait) = self.wait_of(&drain).await? else {
             return Ok(Answer::new(ALREADY_FINISHED)
                 .with("instance.id", drain.instance)
                 .with("command.id", drain.command.id)
                 .with("reason", "the wait of this command has ended"));
         };
-        let case = Case { wait: &wait, announced: Some(requested), invocation };
-        let effect = self.carry_out(step, &case, &mut seen).await?;
+        let (transition, requested) = (drain.comment.transition.clone(), drain.command.requested);
+        // A command that was not delivered may have been sent again since.
+        let last = match drain.command.end() {
+            Some(End::NotDelivered) if !drain.command.again => self.commands.last(&wait, requested).await?,
+            _ => None,
+        };
+        let is_cancelled = drain.command.status == "Cancelled";
+        let is_outdated = last.as_ref().is_some_and(|last| last.again);
+        let mut seen = Observed::new(Trigger::StatusEvent { is_outdated }, transition, requested);
+        seen.command = Some(last.filter(|_| is_outdated).unwrap_or(drain.command));
+        seen.leaves_cancelled = is_cancelled
+            && (self.config.wait == WaitMode::Poll || self.is_reconciled(&wait, &seen.transition).await);
+
+        // Decide and carry out.
+        let (found, announced) = (None, Some(requested));
+        let case = Case { wait: &wait, action: None, found, announced, invocation };
+        let (step, effect) = self.proceed(&case, &mut seen).await?;
+        if step == Step::RunAgain {
+            let shown = seen.command.map(|command| command.status).unwrap_or_default();
+            return Err(Error::Timeout(format!(
+                "the command {} is still {} although its status event says {}",
+                cut(&change.command_id),
+                cut(&shown),
+                change.status
+            )));
+        }
 
         // Report.
-        answer(&case, &seen, step, effect)
+        Ok(report(&wait, &seen, &self.config, step, effect == Effect::AlreadyFinished))
     }
 
     /// The wait of a command, if it may still last. Names that were too long for the comment are looked up. A command
@@ -94,12 +113,8 @@ impl Context {
     }
 
     async fn names_of(&self, drain: &Drain) -> Result<Option<(String, String)>, Error> {
-        let instance =
-            self.autoscaling.describe_auto_scaling_instances().instance_ids(&drain.instance).send().await;
-        let instance = instance.map_err(|error| Error::aws("DescribeAutoScalingInstances", &error))?;
-        let Some(group) =
-            instance.auto_scaling_instances().first().and_then(|found| found.auto_scaling_group_name())
-        else {
+        let instance = self.instance(&drain.instance).await?;
+        let Some(group) = instance.as_ref().and_then(|instance| instance.auto_scaling_group_name()) else {
             return Ok(None);
         };
         let hooks = self.asgs.hooks(group).await?;

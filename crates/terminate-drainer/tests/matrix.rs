@@ -8,7 +8,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LIFECYCLE_EVENT, STATUS_EVENT, Setting, commands};
+use common::{LAUNCH_EVENT, LIFECYCLE_EVENT, STATUS_EVENT, Setting, commands};
 use lifecycle_lab::faults::CallFault::{self, *};
 use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::run_command::Script;
@@ -31,21 +31,41 @@ const DELIVERIES: [(Option<EventFault>, Option<EventFault>); 7] = [
     (Some(EventFault::Lost), Some(EventFault::Lost)),
 ];
 
-/// Plays the matrix with this `WAIT`, and with names of this length for group and hook: every call that a story
-/// makes without a fault meets every fault. Answers how many stories met theirs.
-fn check(mode: &str, names: usize) -> usize {
+/// What goes on without a fault.
+#[derive(Debug, Clone, Copy)]
+enum Path {
+    /// The agent takes the commands.
+    Drain,
+    /// The agent is silent until the commands can't be delivered any more.
+    Undelivered,
+    /// The agent of a new instance registers after its event.
+    Registration,
+}
+
+/// A story: its path, `WAIT`, and the length of the names of group and hook.
+#[derive(Debug, Clone, Copy)]
+struct Story(Path, &'static str, usize);
+
+/// Plays the matrix: every call that a story makes without a fault meets every fault. Returns how many stories met
+/// theirs.
+fn check(story: Story) -> usize {
     let mut met = 0;
-    for deliveries in DELIVERIES {
-        let calls = play(mode, names, deliveries, None).len();
+    let deliveries = match story.0 {
+        Path::Drain => &DELIVERIES[..],
+        // All that differs is when the sweep comes first.
+        Path::Undelivered | Path::Registration => &[DELIVERIES[1], DELIVERIES[6]],
+    };
+    for deliveries in deliveries.iter().copied() {
+        let calls = play(story, deliveries, None).len();
         for nth in 1..=calls {
             for fault in FAULTS {
-                let calls = play(mode, names, deliveries, Some((nth as u64, fault)));
+                let calls = play(story, deliveries, Some((nth as u64, fault)));
                 // A late completion is refused without any fault.
                 let is_usual = |call: &String| call.ends_with(": ok") || call.ends_with(": ValidationError");
                 let unmet = calls.len() < nth || calls.iter().all(is_usual);
                 assert!(
                     !unmet,
-                    "{mode}, events {deliveries:?}: call {nth} did not meet {fault:?} in {calls:#?}"
+                    "{story:?}, events {deliveries:?}: call {nth} did not meet {fault:?} in {calls:#?}"
                 );
                 met += 1;
             }
@@ -54,65 +74,101 @@ fn check(mode: &str, names: usize) -> usize {
     met
 }
 
-/// Plays a story in which the nth call meets a fault; answers the function's calls.
+/// Plays a story in which the nth call meets a fault. Returns the function's calls.
 fn play(
-    mode: &str,
-    names: usize,
+    story: Story,
     (lifecycle, status): (Option<EventFault>, Option<EventFault>),
     fault: Option<(u64, CallFault)>,
 ) -> Vec<String> {
-    let story = format!("{mode}, call {fault:?}, events {lifecycle:?} and {status:?}");
+    let Story(path, mode, names) = story;
+    let text = format!("{story:?}, call {fault:?}, events {lifecycle:?} and {status:?}");
     // A runtime of its own, so that nothing of one story goes on in the next.
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
+        let (transition, kind) = match path {
+            Path::Registration => (testkit::LAUNCHING, LAUNCH_EVENT),
+            _ => (testkit::TERMINATING, LIFECYCLE_EVENT),
+        };
         let setting = Setting {
             group: "g".repeat(names),
             hook: "h".repeat(names),
+            transition,
             script: Script { duration: Duration::from_secs(45), ..Script::default() },
             time_limit: Duration::from_secs(if mode == "poll" { 120 } else { 30 }),
             ..Setting::default()
         };
-        let scene = setting.with("WAIT", mode).swept().scene().await;
+        let mut setting = setting.with("WAIT", mode).with("LIFECYCLE_HOOKS", &"h".repeat(names)).swept();
+        if !matches!(path, Path::Drain) {
+            setting.sweep = Some(Duration::from_secs(60));
+        }
+        let scene = setting.scene().await;
+        match path {
+            Path::Drain => {}
+            Path::Undelivered => {
+                scene.lab.world(|world| world.silence_agent(&scene.instance, Duration::from_secs(170)));
+            }
+            Path::Registration => scene.lab.world(|world| {
+                world.run_command.set_registration(&scene.instance, Some(Duration::from_secs(70)));
+            }),
+        }
         if let Some((nth, fault)) = fault {
             scene.lab.faults().at_call(NAME, nth, fault);
         }
-        scene.lab.faults().script_events(LIFECYCLE_EVENT, lifecycle);
+        scene.lab.faults().script_events(kind, lifecycle);
         scene.lab.faults().script_events(STATUS_EVENT, status.into_iter().cycle().take(9));
-        tell(&scene, &story).await;
+        tell(&scene, path, &text).await;
         scene.calls()
     })
 }
 
-async fn tell(scene: &Scene, story: &str) {
+async fn tell(scene: &Scene, path: Path, story: &str) {
     let mut moments = scene.lab.observe();
-    scene.scale_in().await;
+    if !matches!(path, Path::Registration) {
+        scene.scale_in().await;
+    }
     let waited = scene.released(Duration::from_secs(3_500)).await;
     assert!(waited.is_some(), "{story}: still {} after {:#?}", scene.state(), scene.calls());
     assert_eq!(scene.completions(), ["CONTINUE"], "{story}: {:#?}", scene.calls());
     let accepted = |what: &What| matches!(what, What::Called(call) if call.action == "CompleteLifecycleAction" && call.outcome.took_effect());
     let mut moments = std::iter::from_fn(|| moments.try_recv().ok());
     let released = moments.find(|moment| accepted(&moment.what)).unwrap().at;
-    let commands = commands(scene);
-    let [(_, ended)] = commands[..] else { panic!("{story}: commands {commands:?} of {:#?}", scene.calls()) };
+    let runs: Vec<_> = scene.lab.world(|world| {
+        let sent = world.run_command.invocations(&scene.instance);
+        sent.filter(|(_, run)| run.started.is_some()).map(|(_, run)| run.ended).collect()
+    });
+    let [ended] = runs[..] else { panic!("{story}: runs {runs:?} of {:#?}", scene.calls()) };
     assert!(
         ended.is_some_and(|ended| ended <= released),
-        "{story}: released at {released}, before its command had ended: {commands:?}"
+        "{story}: released at {released}, before its command had ended: {runs:?}"
     );
+    // A fault can delay the first command until the agent is back.
+    let expected = if matches!(path, Path::Undelivered) { 1..=2 } else { 1..=1 };
+    assert!(expected.contains(&commands(scene).len()), "{story}: {:#?}", scene.calls());
 }
 
 #[test]
 fn by_event_nothing_is_lost_or_done_twice() {
-    assert_eq!(check("event", 3), 512);
+    assert_eq!(check(Story(Path::Drain, "event", 3)), 600);
 }
 
 #[test]
 fn by_event_with_names_that_are_looked_up_nothing_is_lost_or_done_twice() {
-    assert_eq!(check("event", 200), 576);
+    assert_eq!(check(Story(Path::Drain, "event", 200)), 664);
 }
 
 #[test]
 fn by_polling_nothing_is_lost_or_done_twice() {
-    assert_eq!(check("poll", 3), 872);
+    assert_eq!(check(Story(Path::Drain, "poll", 3)), 944);
+}
+
+#[test]
+fn what_is_not_delivered_runs_once_by_the_second_command() {
+    assert_eq!(check(Story(Path::Undelivered, "event", 3)), 584);
+}
+
+#[test]
+fn a_new_instance_whose_agent_registers_late_gets_its_commands_once() {
+    assert_eq!(check(Story(Path::Registration, "event", 3)), 288);
 }
 
 /// An instance that was drained on its way back to the warm pool serves again and fails.

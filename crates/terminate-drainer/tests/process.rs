@@ -99,7 +99,7 @@ async fn the_sweep_starts_and_finishes() {
 #[tokio::test]
 async fn an_instance_without_an_agent_is_released_and_a_denied_call_is_an_error() {
     let unreachable = scene(&[("ON_UNREACHABLE", "ABANDON")], 60).await;
-    unreachable.lab.world(|world| world.run_command.set_agent(&unreachable.instance, Ping::ConnectionLost));
+    unreachable.lab.world(|world| world.run_command.set_agent(&unreachable.instance, Ping::Unregistered));
     let answer = unreachable.invoke(unreachable.event.clone()).await.unwrap();
     assert_eq!((&answer["outcome"], &answer["action.result"]), (&json!("completed"), &json!("ABANDON")));
 
@@ -115,8 +115,10 @@ async fn an_instance_without_an_agent_is_released_and_a_denied_call_is_an_error(
 async fn every_bad_variable_is_named_at_once() {
     let bad = [
         ("DRAIN_COMMANDS", " "),
-        ("DRAIN_TIMEOUT", "90"),
+        ("DOCUMENT_PARAMETERS", "commands,Group"),
+        ("DRAIN_TIMEOUT", "4s"),
         ("DELIVERY_TIMEOUT", "10s"),
+        ("REGISTRATION_TIMEOUT", "10"),
         ("WAIT", "Poll"),
         ("ON_FAILURE", "continue"),
         ("AUTO_SCALING_GROUPS", "a,,b"),
@@ -143,6 +145,8 @@ async fn killed_at_any_call_and_run_again_it_sends_one_command() {
             scene.lab.faults().at_call(NAME, nth, fault);
             let killed = scene.invoke(scene.event.clone()).await.unwrap_err();
             assert_eq!(killed, RunError::Killed);
+            // Lambda runs it again after about a minute. By then Run Command lists the command.
+            scene.lab.skip(Duration::from_secs(2));
             scene.invoke(scene.event.clone()).await.unwrap();
             assert_eq!(commands(&scene), 1, "call {nth}, {fault:?}");
         }
@@ -156,9 +160,14 @@ async fn every_sample_is_dealt_with_as_documented() {
         ("ami-refused", "UnsupportedEvent"),
         ("command-in-progress", "ignored"),
         ("command-success", "Timeout"),
+        ("command-timed-out", "Timeout"),
+        ("describe", "described"),
+        ("failure-record", "already-finished"),
+        ("foreign-refused", "UnsupportedEvent"),
         ("launch", "already-finished"),
         ("malformed-refused", "InvalidPayload"),
         ("reconcile", "swept"),
+        ("replace-root-volume", "already-finished"),
         ("return-to-warm-pool", "already-finished"),
         ("scheduled", "swept"),
         ("sqs-hook-notification", ""),

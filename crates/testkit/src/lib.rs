@@ -32,8 +32,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_autoscaling::Client;
 use chrono::{DateTime, Utc};
-use lambda_kit::{Configuration, Function, Invocation, Output, Running};
-use lifecycle_lab::{Code, FunctionError, Lab, Moment, RunError, What, World};
+use lambda_kit::{Function, Invocation, Output, Running};
+use lifecycle_lab::{ACCOUNT, Code, FunctionError, Lab, Moment, REGION, RunError, What, World};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -57,8 +57,10 @@ pub fn now() -> DateTime<Utc> {
 
 /// The function with these variables, speaking to the lab and writing to `output`.
 pub fn running<F: Function>(lab: &Lab, variables: &[(&str, &str)], output: Output) -> Running<F> {
-    let config = F::Config::parse(&variables.iter().copied().collect()).unwrap();
-    Running::new(config, &lab.sdk_config(F::NAME), output)
+    let variables = variables.iter().copied().collect();
+    let running = Running::new(&variables, &lab.sdk_config(F::NAME), output).unwrap();
+    running.set_arn(&format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", F::NAME));
+    running
 }
 
 /// Deploys the function in this process, under its own name.

@@ -4,11 +4,11 @@ use aws_sdk_ec2::types::{Image, Tag};
 use chrono::{DateTime, SecondsFormat, Utc};
 use lifecycle_core::{ActionToken, Wait};
 
-use crate::cause::Termination;
+use crate::image::{Order, tag_value};
 
-pub(super) const GROUP: &str = "lifecycle/group";
+const GROUP: &str = "lifecycle/group";
 const HOOK: &str = "lifecycle/hook";
-pub(super) const INSTANCE: &str = "lifecycle/instance";
+const INSTANCE: &str = "lifecycle/instance";
 const ACTION: &str = "lifecycle/action";
 const CAUSE: &str = "lifecycle/cause";
 const CAUSE_TEXT: &str = "lifecycle/cause-text";
@@ -19,19 +19,16 @@ const LAUNCH_TEMPLATE_VERSION: &str = "lifecycle/launch-template-version";
 
 /// The deployed name of the function that took the image, so that two functions in one account ignore each other's
 /// images.
-const FUNCTION: &str = "lifecycle/function";
+pub(super) const FUNCTION: &str = "lifecycle/function";
 
-/// EC2's maximum of characters in a tag's value.
-const MAX_TAG_VALUE_CHARS: usize = 256;
-
-/// The tags of an image that `function` takes now for `wait`.
+/// The tags of an image that `function` takes now, besides the `extra` ones.
 pub(super) fn tags(
     function: &str,
-    wait: &Wait,
-    termination: &Termination,
-    template: Option<&str>,
+    order: &Order,
+    extra: &[(String, String)],
     now: DateTime<Utc>,
 ) -> Vec<Tag> {
+    let Order { wait, termination, template, .. } = order;
     let time = now.to_rfc3339_opts(SecondsFormat::Secs, true);
     let tags = [
         (FUNCTION, Some(function)),
@@ -42,15 +39,17 @@ pub(super) fn tags(
         (CAUSE, Some(termination.cause.as_str())),
         (CAUSE_TEXT, Some(termination.text()).filter(|text| !text.is_empty())),
         (TIME, Some(&time)),
-        (LAUNCH_TEMPLATE_VERSION, template),
+        (LAUNCH_TEMPLATE_VERSION, template.as_deref()),
     ];
     let tags = tags.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    tags.map(|(key, text)| Tag::builder().key(key).value(value(text)).build()).collect()
+    let extra = extra.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    tags.chain(extra).map(|(key, text)| Tag::builder().key(key).value(tag_value(text)).build()).collect()
 }
 
-/// The wait that an image was taken for. `None` if the image is not `function`'s.
+/// The wait that an image was taken for, as its tags say, which anybody may have written. `None` if they don't say that
+/// `function` took it.
 pub(super) fn wait(image: &Image, function: &str) -> Option<Wait> {
-    if tag(image, FUNCTION).is_some_and(|other| other != function) {
+    if tag(image, FUNCTION) != Some(function) {
         return None;
     }
     let tag = |key| tag(image, key).map(str::to_owned);
@@ -65,11 +64,6 @@ pub(super) fn wait(image: &Image, function: &str) -> Option<Wait> {
 /// When an image was requested, as RFC 3339.
 pub(super) fn time(image: &Image) -> Option<&str> {
     tag(image, TIME)
-}
-
-/// Keeps the characters that a tag's value can contain.
-pub(super) fn value(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TAG_VALUE_CHARS).collect()
 }
 
 fn tag<'a>(image: &'a Image, key: &str) -> Option<&'a str> {

@@ -63,6 +63,11 @@ impl Setting {
         self
     }
 
+    /// All groups whose names begin with `web` are one succession.
+    pub(crate) fn succession(self) -> Self {
+        self.with("AUTO_SCALING_GROUPS", "web*")
+    }
+
     /// Without a stored group.
     pub(crate) fn fresh(mut self) -> Self {
         self.variables.clear();
@@ -126,7 +131,7 @@ impl Scene {
         self.lab.world(|world| world.ec2.set_image_script(&self.instance, script));
     }
 
-    /// Lets the instance die, and waits until it waits; answers the event of its wait.
+    /// Fails the instance, and waits for its wait state. Returns the event of its wait.
     pub(crate) async fn termination(&self) -> Value {
         let mut moments = self.lab.observe();
         self.fail();
@@ -140,6 +145,24 @@ impl Scene {
             let images = world.ec2.images().into_iter();
             images.filter(|image| image.source_instance.as_ref() == Some(&self.instance)).cloned().collect()
         })
+    }
+
+    /// The failures that the function told, in order.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let lines = self.lab.logs();
+        let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let told = lines.filter(|line| line["level"] == "WARN" && line["Failures"] == 1);
+        told.filter_map(|line| line["failure"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// How many heartbeats the function sent.
+    pub(crate) fn heartbeats(&self) -> usize {
+        self.calls().iter().filter(|call| call.starts_with("RecordLifecycleActionHeartbeat")).count()
+    }
+
+    /// A client of EC2, of somebody else.
+    pub(crate) fn ec2(&self) -> aws_sdk_ec2::Client {
+        aws_sdk_ec2::Client::new(&self.lab.sdk_config("operator"))
     }
 
     /// One variable of the function, as the next process sees it.

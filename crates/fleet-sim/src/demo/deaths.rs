@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ami_snapshotter::NAME;
 use ami_snapshotter::cause::Cause;
+use ami_snapshotter::config::AUTO_SCALING_GROUPS;
 use anyhow::{Context as _, ensure};
 use aws_sdk_autoscaling::Client;
 use chrono::TimeDelta;
@@ -38,8 +39,9 @@ const DEATHS: Story = Story {
 /// A group is replaced, fails and is refreshed.
 pub(super) async fn deaths(lab: &Lab, operator: &Client, timeline: &mut Timeline) -> anyhow::Result<()> {
     timeline.story(DEATHS);
-    deploy_ami_snapshotter(lab, NAME, &[])?;
-    add_rules(lab, NAME, NAME, &answering_for(&format!("{BLOG}*"), "born,dying"))?;
+    let groups = format!("{BLOG}*");
+    deploy_ami_snapshotter(lab, NAME, &[(AUTO_SCALING_GROUPS, &groups)])?;
+    add_rules(lab, NAME, NAME, &answering_for(&groups, "born,dying"))?;
     lab.schedule(SWEEP_INTERVAL, NAME, json!({ "action": "reconcile" }));
     timeline.headline(&format!(
         "A group with a launching hook of {LAUNCH_HEARTBEAT} s and a terminating hook of {TERMINATION_HEARTBEAT} s. \

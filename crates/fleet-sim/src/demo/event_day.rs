@@ -75,16 +75,16 @@ pub(crate) async fn play(seed: u64, view: View) -> anyhow::Result<()> {
     )?;
     let mut timeline = Timeline::follow(&lab, view);
     timeline.story(EVENT_DAY);
-    let told = async {
+    let played = async {
         let new = site.event_day(&mut timeline).await?;
         site.version_by_hand(&mut timeline, &new).await
     };
-    let told = told.await;
-    if told.is_err() {
-        // All that led to it, also what two lines would have told.
+    let played = played.await;
+    if played.is_err() {
+        // Prints every line that led to the error, not only the summary.
         timeline.finish();
     }
-    told
+    played
 }
 
 impl Site {
@@ -120,7 +120,7 @@ impl Site {
             .tag_specifications(tags.tags(name).build())
     }
 
-    /// From the night before to the evening; answers the event day's backup.
+    /// From the night before to the evening. Returns the event day's backup.
     async fn event_day(&self, timeline: &mut Timeline) -> anyhow::Result<String> {
         let lab = &self.lab;
         timeline.headline(
@@ -246,8 +246,8 @@ impl Site {
         Ok(())
     }
 
-    /// Checks that there are two versions, although two events told of the backup, and that the second one differs in
-    /// its image alone.
+    /// Checks that there are two versions, although two events report the backup, and that the second one
+    /// differs in its image alone.
     fn follows(&self, new: &str) -> anyhow::Result<()> {
         let versions = self.template(|template| {
             template.versions.values().map(|version| version.data.clone()).collect::<Vec<_>>()

@@ -132,10 +132,10 @@ pub(super) fn log_line(line: &str) -> Option<String> {
     json.get("record")?;
     let field = |name: &str| json[name].as_str().unwrap_or("?").to_owned();
     let (instance, origin, destination) = (field("instance.id"), field("origin"), field("destination"));
-    Some(format!(
-        "record of {instance}, {origin} to {destination}, {} ms after its event",
-        json["event.age_ms"]
-    ))
+    Some(match json["event.age_ms"].as_i64() {
+        Some(age) => format!("record of {instance}, {origin} to {destination}, {age} ms after its event"),
+        None => format!("record of {instance}, found by the sweep"),
+    })
 }
 
 pub(super) fn style_of(state: &str) -> Style {

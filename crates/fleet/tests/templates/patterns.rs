@@ -3,6 +3,7 @@
 use std::fs;
 
 use expect_test::{Expect, expect};
+use lifecycle_lab::ACCOUNT;
 use lifecycle_lab::pattern::Pattern;
 use serde_json::{Value, json};
 
@@ -55,6 +56,7 @@ fn launch_logger_gets_launches() {
             LaunchRule: launch-logger/launch-from-warm-pool
             LaunchRule: launch-logger/launch-into-warm-pool
             LaunchRule: launch-logger/malformed-refused
+            LaunchRule: launch-logger/replace-root-volume
             LaunchRule: terminate-drainer/launch
         "#]],
     );
@@ -67,16 +69,21 @@ fn terminate_drainer_gets_both_transitions_and_commands_that_ended() {
         &[("AutoScalingGroups", "web*"), HOOKS],
         expect![[r#"
             LifecycleRule: ami-snapshotter/launch
+            LifecycleRule: ami-snapshotter/replace-root-volume
             LifecycleRule: ami-snapshotter/return-to-warm-pool
             LifecycleRule: ami-snapshotter/terminate
+            LifecycleRule: ami-snapshotter/terminate-in-warm-pool
             LifecycleRule: ecs-scheduler/lifecycle-event-refused
             LifecycleRule: launch-logger/launch
             LifecycleRule: launch-logger/launch-from-warm-pool
             LifecycleRule: launch-logger/launch-into-warm-pool
             LifecycleRule: launch-logger/malformed-refused
+            LifecycleRule: launch-logger/replace-root-volume
             LifecycleRule: launch-logger/terminate-refused
             CommandRule: terminate-drainer/command-success
+            CommandRule: terminate-drainer/command-timed-out
             LifecycleRule: terminate-drainer/launch
+            LifecycleRule: terminate-drainer/replace-root-volume
             LifecycleRule: terminate-drainer/return-to-warm-pool
             LifecycleRule: terminate-drainer/terminate
         "#]],
@@ -92,17 +99,21 @@ fn ami_snapshotter_gets_both_transitions_and_images_that_ended() {
             ImageRule: ami-snapshotter/image-available
             ImageRule: ami-snapshotter/image-failed
             LifecycleRule: ami-snapshotter/launch
+            LifecycleRule: ami-snapshotter/replace-root-volume
             LifecycleRule: ami-snapshotter/return-to-warm-pool
             LifecycleRule: ami-snapshotter/terminate
+            LifecycleRule: ami-snapshotter/terminate-in-warm-pool
             LifecycleRule: ecs-scheduler/lifecycle-event-refused
             LifecycleRule: launch-logger/launch
             LifecycleRule: launch-logger/launch-from-warm-pool
             LifecycleRule: launch-logger/launch-into-warm-pool
             LifecycleRule: launch-logger/malformed-refused
+            LifecycleRule: launch-logger/replace-root-volume
             LifecycleRule: launch-logger/terminate-refused
             ImageRule: lt-ami-refresher/image-available
             ImageRule: terminate-drainer/ami-refused
             LifecycleRule: terminate-drainer/launch
+            LifecycleRule: terminate-drainer/replace-root-volume
             LifecycleRule: terminate-drainer/return-to-warm-pool
             LifecycleRule: terminate-drainer/terminate
         "#]],
@@ -142,6 +153,7 @@ fn groups_and_hooks_that_are_not_named_don_t_match() {
     let event = |group: &str, hook: &str| {
         json!({
             "source": "aws.autoscaling",
+            "account": ACCOUNT,
             "detail-type": "EC2 Instance-launch Lifecycle Action",
             "detail": { "AutoScalingGroupName": group, "LifecycleHookName": hook },
         })
@@ -164,6 +176,7 @@ fn another_document_s_commands_don_t_match() {
     let ended = |document: &str| {
         json!({
             "source": "aws.ssm",
+            "account": ACCOUNT,
             "detail-type": "EC2 Command Invocation Status-change Notification",
             "detail": { "document-name": document, "status": "Success" },
         })

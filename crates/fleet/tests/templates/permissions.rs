@@ -24,8 +24,8 @@ const UNSCOPED: [&str; 14] = [
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeLaunchTemplates",
     "ec2:DescribeSecurityGroups",
+    "ssm:CancelCommand",
     "ssm:DescribeInstanceInformation",
-    "ssm:GetCommandInvocation",
     "ssm:ListCommandInvocations",
 ];
 

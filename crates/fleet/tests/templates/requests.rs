@@ -35,6 +35,7 @@ pub(crate) fn of(call: &Call, record: &Record) -> Vec<Request> {
             }
             requests
         }
+        ("ssm", "CancelCommand") => vec![plain("*".to_owned())],
         ("ec2", "CreateImage") => create_image(&action, &parameters, record),
         ("ec2", "DeregisterImage") => {
             let tags = &record.images[parameters.one("ImageId")];

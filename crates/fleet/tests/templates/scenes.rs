@@ -10,6 +10,7 @@ use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData};
 use lambda_kit::{Function, Variables};
 use lifecycle_lab::ec2::{Image, ImageScript};
 use lifecycle_lab::ecs::Scheduling;
+use lifecycle_lab::faults::EventFault;
 use lifecycle_lab::run_command::Script;
 use lifecycle_lab::{Call, Lab, World};
 use serde_json::Value;
@@ -68,14 +69,18 @@ async fn launch_logger_may_do_what_it_does() {
     check(&launches(&[("AutoScalingGroups", "we*"), ("OnFailure", "CONTINUE")]).await);
 }
 
-/// Launches behind the hook.
+/// Launches behind the hook, one of which the sweep finds, and a warm pool.
 async fn launches(parameters: &[(&str, &str)]) -> Played {
     let stack = Template::of(launch_logger::NAME).deploy(parameters);
     let mut scene = Scene::of(&stack, launch_logger::NAME);
-    scene.deploy::<launch_logger::Context>(&stack, Duration::from_secs(10));
+    scene.deploy::<launch_logger::Context>(&stack, Duration::from_secs(30));
     scene.group("web", &[("launch-logger", LAUNCHING, 300)]).await;
-    scene.resize("web", 1).await;
-    scene.until(|world| in_service(world, "web") == 1).await;
+    let pool = scene.operator.put_warm_pool().auto_scaling_group_name("web").min_size(0);
+    pool.max_group_prepared_capacity(0).send().await.unwrap();
+    let launch = "EC2 Instance-launch Lifecycle Action";
+    scene.lab.faults().script_events(launch, [EventFault::Lost]);
+    scene.resize("web", 2).await;
+    scene.until(|world| in_service(world, "web") == 2).await;
     scene.end(stack)
 }
 
@@ -90,7 +95,8 @@ async fn terminate_drainer_may_do_what_it_does() {
     }
 }
 
-/// Drains that take longer than the hook's timeout, in a group with a warm pool and in one with a long name.
+/// Drains that take longer than the hook's timeout, in a group with a warm pool and in one with a long name. The
+/// agent of the first falls silent before it gets the commands.
 async fn drains(parameters: &[(&str, &str)]) -> Played {
     let stack = Template::of(terminate_drainer::NAME).deploy(parameters);
     let mut scene = Scene::of(&stack, terminate_drainer::NAME);
@@ -101,9 +107,15 @@ async fn drains(parameters: &[(&str, &str)]) -> Played {
         scene.group(group, &[("terminate-drainer", TERMINATING, 3_600)]).await;
         scene.resize(group, 1).await;
         scene.until(|world| in_service(world, group) == 1).await;
+        // By then its agent has registered.
+        scene.lab.sleep(Duration::from_secs(60)).await;
         if group == "web" {
             let pool = scene.operator.put_warm_pool().auto_scaling_group_name("web").min_size(0);
             pool.max_group_prepared_capacity(0).send().await.unwrap();
+            scene.lab.world(|world| {
+                let dying = world.autoscaling.instances().next().unwrap().id.clone();
+                world.silence_agent(&dying, Duration::from_secs(180));
+            });
         }
         scene.resize(group, 0).await;
         scene.until(|world| world.autoscaling.instances().all(|one| one.group != group)).await;
@@ -267,9 +279,14 @@ impl Scene {
         }
         for (id, rule) in stack.of_type("AWS::Events::Rule") {
             if !rule["ScheduleExpression"].is_null() {
-                assert_eq!(rule["ScheduleExpression"], "rate(5 minutes)", "{id}");
+                let minutes = match rule["ScheduleExpression"].as_str().unwrap() {
+                    "rate(1 minute)" => 1,
+                    "rate(5 minutes)" => 5,
+                    other => panic!("{id}: {other}"),
+                };
                 let event = crate::text(&format!("events/{function}/scheduled.json"));
-                lab.schedule(Duration::from_secs(300), function, serde_json::from_str(&event).unwrap());
+                let event = serde_json::from_str(&event).unwrap();
+                lab.schedule(Duration::from_secs(60 * minutes), function, event);
             }
         }
         let operator = Client::new(&lab.sdk_config("operator"));

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use ecs_scheduler::TargetsFailed;
 use lambda_kit::Error;
-use lambda_kit::error::AwsFailure;
 use lambda_kit::metrics::NAMESPACE;
-use lifecycle_core::outcome::ALREADY_FINISHED;
+use lifecycle_lab::ACCOUNT;
 use lt_ami_refresher::error::Refusal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{functions, text};
 use fleet::template::{Stack, Template};
@@ -113,23 +112,57 @@ fn every_queue_that_a_target_uses_rings_when_it_is_not_empty() {
 
 #[test]
 fn alarms_look_at_outcomes_that_the_functions_report() {
-    let refused = Error::AwsError { call: "CreateImage", source: AwsFailure::of("refused") };
     let failed = Error::from(TargetsFailed { all: 1, failed: Vec::new() });
     let stale = Error::from(Refusal::StaleImage(String::new()));
-    let reported = [ALREADY_FINISHED.as_str(), refused.name(), failed.name(), stale.name()];
+    let reported = [failed.name(), stale.name()];
     let mut looked_at = 0;
     for (function, stack) in stacks() {
-        for (id, alarm) in stack.of_type("AWS::CloudWatch::Alarm") {
-            if alarm["Namespace"] == NAMESPACE {
-                looked_at += 1;
-                let outcome = dimension(alarm, "outcome").unwrap();
-                assert!(reported.contains(&outcome), "{function}: {id} looks at {outcome}");
-                assert_eq!(dimension(alarm, "function"), Some(function), "{function}: {id}");
-                assert_eq!(alarm["MetricName"], "Outcomes", "{function}: {id}");
-            }
+        let ours =
+            stack.of_type("AWS::CloudWatch::Alarm").filter(|(_, alarm)| alarm["Namespace"] == NAMESPACE);
+        for (id, alarm) in ours.filter(|(_, alarm)| alarm["MetricName"] != "Failures") {
+            looked_at += 1;
+            let outcome = dimension(alarm, "outcome").unwrap();
+            assert!(reported.contains(&outcome), "{function}: {id} looks at {outcome}");
+            assert_eq!(dimension(alarm, "function"), Some(function), "{function}: {id}");
+            assert_eq!(alarm["MetricName"], "Outcomes", "{function}: {id}");
         }
     }
     assert!(looked_at > 0, "no alarm was found");
+}
+
+/// The metric has the dimension `function` alone, too, so one alarm sees every word.
+#[test]
+fn every_template_has_an_alarm_on_all_failures() {
+    for (function, stack) in stacks() {
+        let alarms =
+            stack.of_type("AWS::CloudWatch::Alarm").filter(|(_, alarm)| alarm["MetricName"] == "Failures");
+        let [(_, alarm)] = alarms.collect::<Vec<_>>()[..] else {
+            panic!("{function} has not one such alarm")
+        };
+        assert_eq!(alarm["Dimensions"], json!([{ "Name": "function", "Value": function }]), "{function}");
+        assert_eq!(
+            (&alarm["Namespace"], &alarm["Statistic"]),
+            (&json!(NAMESPACE), &json!("Sum")),
+            "{function}"
+        );
+        assert_eq!(
+            (&alarm["Threshold"], &alarm["TreatMissingData"]),
+            (&json!(0), &json!("notBreaching")),
+            "{function}"
+        );
+    }
+}
+
+#[test]
+fn every_pattern_names_the_account() {
+    let mut found = 0;
+    for (function, stack) in stacks() {
+        for (id, pattern) in stack.patterns() {
+            assert_eq!(pattern["account"], json!([ACCOUNT]), "{function}: {id}");
+            found += 1;
+        }
+    }
+    assert!(found > 5, "only {found} patterns were found");
 }
 
 fn dimension<'a>(alarm: &'a Value, name: &str) -> Option<&'a str> {

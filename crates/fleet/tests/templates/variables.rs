@@ -2,9 +2,12 @@
 //! templates let through the functions take.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use lambda_kit::{Error, Variables};
-use serde_json::Value;
+use lambda_kit::{Error, Function, Invocation, Output, Running, Variables};
+use lifecycle_lab::Lab;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::{functions, path, text, variables};
 use fleet::list;
@@ -76,6 +79,60 @@ fn a_variable_goes_from_the_parameter_to_the_function_whatever_it_holds() {
     ];
     let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(variables(&stack), BTreeMap::from(expected));
+}
+
+/// A description's keys are the variables, and its values those in force; of commands, which can hold secrets, it has the
+/// number and a hash.
+#[tokio::test(start_paused = true)]
+async fn a_description_has_every_variable_and_makes_no_call() {
+    let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 1);
+    describes::<launch_logger::Context>(
+        &lab,
+        json!({ "ON_FAILURE": "ABANDON", "AUTO_SCALING_GROUPS": null }),
+    )
+    .await;
+    let commands = json!({
+        "count": 1,
+        "sha256": "55048367e8da08d0905ed62548c51a9ff27a20302bb72942b817ab347ba2a2c3",
+    });
+    describes::<terminate_drainer::Context>(
+        &lab,
+        json!({ "DRAIN_COMMANDS": commands, "DELIVERY_TIMEOUT": "2m" }),
+    )
+    .await;
+    describes::<ami_snapshotter::Context>(
+        &lab,
+        json!({ "CURRENT_ASG_NAME": null, "COMPLETE_ON": "available" }),
+    )
+    .await;
+    describes::<lt_ami_refresher::Context>(
+        &lab,
+        json!({ "SOURCE_VERSION": "$Default", "KEEP_VERSIONS": null }),
+    )
+    .await;
+    describes::<ecs_scheduler::Context>(
+        &lab,
+        json!({ "RESOURCE_IDS": "service/shop/web", "MAX_CAPACITY": "3" }),
+    )
+    .await;
+    assert!(lab.calls().is_empty(), "{:#?}", lab.calls());
+}
+
+async fn describes<F: Function>(lab: &Lab, some: Value) {
+    let (sender, mut lines) = unbounded_channel();
+    let variables: Variables = required(F::NAME).into_iter().collect();
+    let running = Running::<F>::new(&variables, &lab.sdk_config(F::NAME), Output::Channel(sender)).unwrap();
+    let invocation = Invocation::new(lab.now(), Duration::from_secs(10));
+    let answer = running.invoke(json!({ "action": "describe" }), &invocation).await.unwrap();
+    assert_eq!((&answer["outcome"], &answer["function"]), (&json!("described"), &json!(F::NAME)));
+    assert_eq!(answer["version"], F::VERSION);
+    let configuration = answer["configuration"].as_object().unwrap();
+    let keys: BTreeSet<String> = configuration.keys().cloned().collect();
+    assert_eq!(keys, of_code(F::NAME), "{}", F::NAME);
+    for (variable, value) in some.as_object().unwrap() {
+        assert_eq!(&configuration[variable], value, "{}: {variable}", F::NAME);
+    }
+    assert!(lines.try_recv().is_err(), "{}: a description is no event", F::NAME);
 }
 
 /// The outputs that hold variables, and the variables' names.

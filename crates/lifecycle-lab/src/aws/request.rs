@@ -70,3 +70,13 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
         String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
     }
 }
+
+/// A list. In the AWS Query protocol an empty one travels as empty text.
+pub(crate) fn list<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) if text.is_empty() => Ok(Vec::new()),
+        list => serde_json::from_value(list).map_err(D::Error::custom),
+    }
+}

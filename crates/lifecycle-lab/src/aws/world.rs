@@ -29,15 +29,21 @@ pub struct Delays {
     /// From the start of an instance until its launching hooks begin; each instance takes up to half
     /// as long again.
     pub boot: Duration,
-    /// From a `…:Proceed` state to the next state.
+    /// From a `…:Proceed` state to the next state, where the instance lives on.
     pub proceed: Duration,
+    /// From `Terminating:Proceed` until EC2 has terminated the instance; each takes up to half as long again.
+    pub shutdown: Duration,
     /// From `Terminating` until the terminating hooks begin: deregistration from the load balancer and
     /// connection draining.
     pub deregistration: Duration,
-    /// From a capacity change until the group acts on it.
+    /// From a change of the capacity, or of the warm pool, until the group acts on it.
     pub react: Duration,
+    /// From the end of an instance's service until the group replaces it.
+    pub replace: Duration,
     /// From an instance's failure until a health check notices.
     pub health_check: Duration,
+    /// From `SetInstanceHealth` until the group acts on it.
+    pub user_health_check: Duration,
     /// From the start of a wait until `CompleteLifecycleAction` accepts it.
     pub acceptance: Duration,
     /// Pause before a launch after the second launch in a row that a hook abandoned; it doubles with
@@ -58,13 +64,23 @@ pub struct Delays {
     /// From `SendCommand`, or an agent's return, until the agent has the command; and from
     /// `CancelCommand` until it has stopped it.
     pub command_delivery: Duration,
-    /// From `SendCommand` until `GetCommandInvocation` finds it.
+    /// From `SendCommand` until `GetCommandInvocation` finds it. The error for it is documented; in every recording
+    /// the invocation was there at once.
     pub command_visible: Duration,
-    /// From `SendCommand` until `ListCommands` and `ListCommandInvocations` find it. AWS calls all of
-    /// Run Command eventually consistent, but gives a time for nothing.
+    /// From `SendCommand` until `ListCommands` and `ListCommandInvocations` find it: about a second in public
+    /// reports. AWS calls all of Run Command eventually consistent, but gives a time for nothing.
     pub command_listed: Duration,
+    /// From the start of an instance until its agent registers; each agent takes up to twice as long.
+    pub agent_registration: Duration,
+    /// From the last ping of an agent until AWS says `ConnectionLost`. More than 84 seconds were recorded, and a
+    /// healthy agent pings every five minutes.
+    pub connection_lost: Duration,
+    /// How much longer a page of a list takes than another call (`List…`, `Describe…`).
+    pub page: Duration,
     /// From the start of a scaling activity until `DescribeScalingActivities` finds it.
     pub activity_visible: Duration,
+    /// From an instance's new lifecycle state until answers show it.
+    pub state_visible: Duration,
     /// From `DeleteAutoScalingGroup` until a group without instances is gone; meanwhile its status is
     /// `Delete in progress`.
     pub group_deletion: Duration,
@@ -81,9 +97,12 @@ impl Default for Delays {
         Self {
             boot: Duration::from_secs(20),
             proceed: Duration::from_secs(2),
+            shutdown: Duration::from_secs(21),
             deregistration: Duration::from_secs(5),
-            react: Duration::from_secs(3),
+            react: Duration::from_secs(5),
+            replace: Duration::from_secs(2),
             health_check: Duration::from_secs(45),
+            user_health_check: Duration::from_secs(15),
             acceptance: Duration::ZERO,
             launch_backoff: Duration::from_secs(30),
             task_start: Duration::from_secs(30),
@@ -92,10 +111,14 @@ impl Default for Delays {
             capacity_alarm_low: Duration::from_secs(15 * 60),
             target_update: Duration::ZERO,
             command_delivery: Duration::from_secs(1),
-            command_visible: Duration::from_millis(500),
-            command_listed: Duration::ZERO,
+            command_visible: Duration::ZERO,
+            command_listed: Duration::from_secs(1),
+            agent_registration: Duration::from_secs(20),
+            connection_lost: Duration::from_secs(600),
+            page: Duration::ZERO,
             activity_visible: Duration::ZERO,
-            group_deletion: Duration::from_secs(2),
+            state_visible: Duration::ZERO,
+            group_deletion: Duration::from_secs(5),
             image: Duration::from_secs(180),
             image_visible: Duration::from_millis(500),
             function_update: Duration::from_secs(3),
@@ -285,9 +308,13 @@ impl World {
         std::mem::take(&mut self.effects)
     }
 
-    /// Sets a timer. Timers of one moment run in the order in which they were set.
+    /// Sets a timer. Timers of one moment run in the order in which they were set. One of [`Duration::MAX`] never
+    /// runs.
     pub(crate) fn after(&mut self, delay: Duration, timer: Timer) -> DateTime<Utc> {
-        let due = self.now + TimeDelta::from_std(delay).unwrap_or(TimeDelta::MAX);
+        let due = TimeDelta::from_std(delay).ok().and_then(|delay| self.now.checked_add_signed(delay));
+        let Some(due) = due else {
+            return DateTime::<Utc>::MAX_UTC;
+        };
         self.sequence += 1;
         self.timers.insert((due, self.sequence), timer);
         due

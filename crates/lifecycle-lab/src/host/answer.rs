@@ -1,4 +1,4 @@
-//! The path of a call: from a door through the faults to AWS's state, and back in the caller's protocol.
+//! Answers a call: applies its fault, runs its action on AWS's state, and writes the answer in the caller's protocol.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::aws::error::ApiError;
 use crate::aws::services;
 use crate::wire::{HttpAnswer, HttpRequest};
 
-/// How long AWS takes for an answer, at least; each call takes up to twice that. A setting of the lab:
-/// around what these services answer in.
+/// Shortest latency of a call. Each call takes up to twice as long. A setting of the lab, close to the
+/// latency of these services.
 const LATENCY: Duration = Duration::from_millis(30);
 
-/// What comes back from a call.
+/// The end of a call, as the caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     /// An answer.
     Answer(HttpAnswer),
     /// The connection was cut.
     Cut,
-    /// Nothing, ever.
+    /// AWS never answers.
     Silence,
 }
 
@@ -43,7 +43,9 @@ impl Lab {
             let function = (caller.name != OPERATOR).then_some(caller.name.as_str());
             (faults.of_call(function, nth, &request.action), faults.share())
         };
-        tokio::time::sleep(LATENCY.mul_f64(1.0 + slowness)).await;
+        let list = request.action.starts_with("List") || request.action.starts_with("Describe");
+        let longer = if list { self.world(|world| world.delays.page) } else { Duration::ZERO };
+        tokio::time::sleep(LATENCY.mul_f64(1.0 + slowness) + longer).await;
 
         let end = |outcome: Outcome| {
             self.record(Call {
@@ -60,7 +62,7 @@ impl Lab {
                 kill.notify_one();
                 Reply::Silence
             }
-            // Not a run that could be killed.
+            // The caller is not a run, so it cannot be killed.
             None => Reply::Cut,
         };
         match fault {
@@ -78,7 +80,13 @@ impl Lab {
             }
             _ => {}
         }
-        let refusal = fault.and_then(|fault| fault.answer(&caller.name, service, &request.action));
+        // Tags in the call need the permission to tag (recorded).
+        let tags = request.action == "CreateImage"
+            && request.lines.iter().any(|line| line.starts_with("TagSpecification"))
+            && self.faults().is_denied("CreateTags");
+        let refused = fault.map(|fault| (fault, request.action.as_str()));
+        let refused = refused.or(tags.then_some((CallFault::AccessDenied, "CreateTags")));
+        let refusal = refused.and_then(|(fault, action)| fault.answer(&caller.name, service, action));
         let played = match refusal {
             Some(error) => Err(error),
             None => self.world(|world| services::call(world, service, &request)),

@@ -1,16 +1,32 @@
 //! The routes of messages: EventBridge rules with their patterns, and the functions behind the queues and topics of
 //! hooks.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::aws::pattern::{Pattern, PatternError};
 
+/// An event in the dead-letter queue of a rule's target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// The event.
+    pub event: Value,
+    /// The target.
+    pub function: String,
+    /// The message's attribute `ERROR_CODE`.
+    pub error_code: &'static str,
+}
+
 /// Rules and subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Bus {
-    /// Each pattern with the function that it feeds.
+    /// Each pattern, with its target function.
     rules: Vec<(Pattern, String)>,
     subscriptions: Vec<Subscription>,
+    /// Functions that EventBridge may not invoke.
+    pub(super) forbidden: BTreeSet<String>,
+    pub(super) dead_letters: Vec<DeadLetter>,
 }
 
 #[derive(Debug)]
@@ -40,14 +56,14 @@ impl Bus {
         rules.map(|(_, function)| function.clone()).collect()
     }
 
-    /// The functions behind a queue or a topic, and what they get its messages in.
+    /// The functions that read a queue or a topic, each with its envelope.
     pub(super) fn subscribers(&self, arn: &str) -> Vec<(String, Envelope)> {
         let subscriptions = self.subscriptions.iter().filter(|subscription| subscription.arn == arn);
         subscriptions.map(|one| (one.function.clone(), one.envelope)).collect()
     }
 }
 
-/// What a notification of a hook arrives in.
+/// The envelope in which a hook's notification arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Envelope {
     /// The hook notifies an SQS queue that the function reads.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// The caller that sets the scene: no fault by probability meets it.
+/// The caller that sets the scene. Faults by probability do not apply to its calls.
 pub(super) const OPERATOR: &str = "operator";
 
 /// One call to AWS.
@@ -13,56 +13,56 @@ pub(super) const OPERATOR: &str = "operator";
 pub struct Call {
     /// Who called: a function's name, `operator`, or `client` over TCP.
     pub caller: String,
-    /// HTTP's method.
+    /// The HTTP method.
     pub method: String,
     /// The service's name in IAM: `autoscaling`, `application-autoscaling`, `ec2`, `ecs`, `lambda`,
     /// `ssm`.
     pub service: String,
     /// The action.
     pub action: String,
-    /// The parameters, one a line, sorted.
+    /// The parameters, one per line, sorted.
     pub parameters: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
 }
 
 impl Call {
-    /// The value of a parameter: of `HookName`, of `Filters.1.key`.
+    /// The value of a parameter, for example of `HookName` or `Filters.1.key`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
-/// What AWS made of a call: `Err` is AWS's error code.
+/// AWS's result of a call. `Err` has AWS's error code.
 pub type Verdict = Result<(), &'static str>;
 
 /// How a call ended, for the caller and in AWS. It displays as the last line of a call in a transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The caller got AWS's answer.
+    /// The caller received AWS's answer.
     Answered(Verdict),
-    /// AWS answered, and the connection was cut on the way.
+    /// AWS answered, but the connection was cut before the caller received the answer.
     AnswerLost(Verdict),
-    /// AWS answered, and the calling function was killed.
+    /// AWS answered, but the calling function was killed.
     KilledAfter(Verdict),
     /// The calling function was killed before the call took effect.
     KilledBefore,
     /// The connection was cut before the call took effect.
     CutBefore,
-    /// AWS neither played nor answered the call.
+    /// AWS neither ran nor answered the call.
     NoAnswer,
 }
 
 impl Outcome {
-    /// The caller got an answer, and it was no error.
+    /// The caller received an answer that is not an error.
     pub const OK: Self = Self::Answered(Ok(()));
 
-    /// Whether AWS carried the call out, though its answer may have been lost.
+    /// Whether AWS carried out the call. Its answer may have been lost.
     pub fn took_effect(self) -> bool {
         matches!(self, Self::Answered(Ok(())) | Self::AnswerLost(Ok(())) | Self::KilledAfter(Ok(())))
     }
 
-    /// AWS's error code, if the caller got one.
+    /// AWS's error code, if the caller received one.
     pub fn error_code(self) -> Option<&'static str> {
         if let Self::Answered(Err(code)) = self { Some(code) } else { None }
     }
@@ -87,18 +87,18 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Who makes calls.
+/// The caller of a call.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     /// A function's name, `operator`, or `client`.
     pub(super) name: String,
-    /// How to kill the function's process, or its run in this process.
+    /// The signal that kills the function's process, or its run in this process.
     pub(super) kill: Option<Arc<Notify>>,
 }
 
 impl Caller {
-    /// Whoever comes over TCP and is not a function of the lab: unlike the operator of a test, it meets
-    /// faults.
+    /// A caller over TCP that is not a function of the lab. Unlike the calls of a test's operator, its calls
+    /// meet faults.
     pub(super) fn client() -> Self {
         Self { name: "client".to_owned(), kill: None }
     }

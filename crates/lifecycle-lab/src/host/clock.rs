@@ -6,12 +6,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A clock. Under paused time it jumps from timer to timer; on a real clock it runs.
+/// A clock. Under paused time, it jumps from timer to timer. In real time, it runs.
 #[derive(Debug)]
 pub(super) struct Clock {
     epoch: DateTime<Utc>,
     started: Instant,
-    /// How far it was skipped ahead.
+    /// The time that was skipped so far.
     skipped: watch::Sender<Duration>,
 }
 

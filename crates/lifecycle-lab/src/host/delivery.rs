@@ -1,12 +1,12 @@
-//! Delivers messages at least once, a moment late, and with the requested faults: from AWS's state through the rules
-//! of the bus, or through a queue or a topic, to functions.
+//! Delivers messages from AWS's state to functions: events through the rules of the bus, notifications through a queue
+//! or a topic. Delivery is at least once, with a short delay and the requested faults.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::bus::Envelope;
+use super::bus::{DeadLetter, Envelope};
 use super::faults::EventFault;
 use super::lab::Lab;
 use super::lambda::run::RunError;
@@ -14,18 +14,18 @@ use super::moment::What;
 use crate::aws::pattern::PatternError;
 use crate::aws::world::{Effect, REGION};
 
-/// A delivery takes at least this long, and up to three times as long.
+/// Shortest time of a delivery. A delivery takes up to three times as long.
 const MIN_DELIVERY_DELAY: Duration = Duration::from_millis(200);
 
-/// How late a delayed event is, at least and at most. EventBridge retries a target for up to 24 h; some
-/// minutes are enough to outlast a hook.
+/// Shortest and longest delay of a delayed event. EventBridge retries a target for up to 24 h. Some minutes
+/// are enough to outlast a hook.
 const LATE_DELAYS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 
-/// How late a reordered event is, at least and at most: later than any that is delivered as usual.
+/// Shortest and longest delay of a reordered event: more than every usual delivery takes.
 const REORDER_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
-/// A received message that was not dealt with is received again after this time: SQS's default
-/// visibility timeout.
+/// SQS's default visibility timeout: a received message that was not deleted is received again after this
+/// time.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Receives before a message moves to the failure queue; the templates' `maxReceiveCount`.
@@ -45,12 +45,23 @@ impl Lab {
         self.bus().subscribe(arn, function, envelope);
     }
 
-    /// Puts an event on the bus. AWS's own events come here by themselves.
+    /// Takes EventBridge's permission to invoke a function. It does not try what can't succeed again: such events go
+    /// to the dead-letter queue at once (recorded).
+    pub fn forbid_rules(&self, function: &str) {
+        self.bus().forbidden.insert(function.to_owned());
+    }
+
+    /// What the dead-letter queues of rules' targets hold.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.bus().dead_letters.clone()
+    }
+
+    /// Puts an event on the bus, of whatever account and Region it says. AWS's own events come here by themselves.
     pub fn publish(&self, event: Value) {
         self.spread(self.now(), Effect::Event(event));
     }
 
-    /// Sends an effect of the world on its way.
+    /// Reports or delivers an effect of AWS's state.
     pub(super) fn spread(&self, at: DateTime<Utc>, effect: Effect) {
         match effect {
             Effect::Seen(sight) => self.notice_at(at, What::Seen(sight)),
@@ -100,6 +111,10 @@ impl Lab {
 
     async fn hand_over(self, message: Value, route: Route) {
         match route {
+            Route::Event { function } if self.bus().forbidden.contains(&function) => {
+                let letter = DeadLetter { event: message, function, error_code: "NO_PERMISSIONS" };
+                self.bus().dead_letters.push(letter);
+            }
             Route::Event { function } => self.invoke_async(&function, message).await,
             Route::Hook { arn, function, envelope: Envelope::Sns } => {
                 let record = json!({
@@ -117,8 +132,8 @@ impl Lab {
         }
     }
 
-    /// Lambda reads a queue: a message that the function reports as failed comes again, and at last goes
-    /// to the failure queue.
+    /// Reads a message of a queue, as Lambda does. A message that the function reports as failed is received
+    /// again. After the last receive, it goes to the failure queue.
     async fn receive(&self, arn: &str, function: &str, body: &str) {
         let id = self.faults().uuid();
         let batch = json!({ "Records": [{
@@ -138,7 +153,7 @@ impl Lab {
                 Err(error) => error,
             };
             if attempt == MAX_RECEIVES {
-                self.keep(function, batch.clone(), error, attempt);
+                self.keep(function, batch.clone(), None, error, attempt, id.clone());
             } else {
                 self.sleep(VISIBILITY_TIMEOUT).await;
             }

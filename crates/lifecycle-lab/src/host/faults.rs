@@ -1,4 +1,4 @@
-//! Faults on request: faults of calls and of events by name, scripted one by one or by probability from a seed.
+//! Faults of calls and events: scripted one by one, or drawn by probability from a seed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
@@ -10,32 +10,72 @@ use crate::aws::error::ApiError;
 use crate::aws::scalable_targets;
 use crate::aws::world::{ACCOUNT, uuid};
 
-/// What can happen to a call to AWS.
+/// A fault of a call to AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallFault {
     /// AWS's shared token bucket is empty.
     Throttle,
-    /// HTTP 500 `InternalFailure`, or what the service calls it.
+    /// HTTP 500 `InternalFailure`, or the service's own name for it.
     ServerError,
-    /// HTTP 500 `ResourceContention`: another update of the group is pending. Of Application Auto Scaling
-    /// 400 `ConcurrentUpdateException`, but not of its actions for tags. Others have nothing like it, and
-    /// play the call.
+    /// Another update of the resource is pending. Auto Scaling answers HTTP 500 `ResourceContention`.
+    /// Application Auto Scaling answers 400 `ConcurrentUpdateException`, except for its tag actions. All
+    /// other actions have no such error, and run the call.
     Contention,
-    /// HTTP 403 `AccessDenied`, or what the service calls it.
+    /// HTTP 403 `AccessDenied`, or the service's own name for it.
     AccessDenied,
     /// AWS never answers.
     Hang,
     /// The connection is cut before the call takes effect.
     CutBefore,
-    /// The connection is cut after it took effect: the answer is lost.
+    /// The connection is cut after the call took effect: the answer is lost.
     CutAfter,
     /// The calling function is killed before the call takes effect.
     KillBefore,
-    /// The calling function is killed after it took effect.
+    /// The calling function is killed after the call took effect.
     KillAfter,
+    /// AWS refuses the call with this code, for example `InvalidDocument`, and AWS's text where one is known.
+    Refused(&'static str),
 }
 
-/// What can happen to an event on its way to one target.
+/// Refusals that do not come by themselves, with AWS's texts from its documentation or public logs.
+const REFUSALS: [(&str, &str); 14] = [
+    ("AMIQuotaExceeded", "You have reached your quota of AMIs."),
+    ("AuthFailure", "AWS was not able to validate the provided access credentials"),
+    (
+        "ConcurrentCreateImageNoRebootLimitExceeded",
+        "The maximum number of concurrent CreateImage requests for the instance has been reached. Wait for the \
+         current CreateImage requests to complete, and then retry your request.",
+    ),
+    (
+        "ConcurrentSnapshotLimitExceeded",
+        "Maximum allowed in-progress snapshots for a single volume exceeded.",
+    ),
+    ("ExpiredToken", "The security token included in the request is expired"),
+    ("ExpiredTokenException", "The security token included in the request is expired"),
+    ("InvalidAMIID.NotFound", "The image id does not exist"),
+    ("InvalidDocument", "The specified SSM document doesn't exist."),
+    ("InvalidInstanceId", "Instances not in a valid state for account"),
+    (
+        "PendingSnapshotLimitExceeded",
+        "You've reached the limit on the number of Amazon EBS snapshots that you can have in the pending state.",
+    ),
+    ("RequestExpired", "Request has expired."),
+    (
+        "SnapshotCreationPerVolumeRateExceeded",
+        "The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep \
+         interval between requests.",
+    ),
+    (
+        "SnapshotLimitExceeded",
+        "You've reached the limit on the number of Amazon EBS snapshots that you can create.",
+    ),
+    (
+        "UnsupportedPlatformType",
+        "The document doesn't support the platform type of the given managed node IDs.",
+    ),
+];
+
+/// A fault of an event on its way to one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventFault {
     /// It never arrives.
@@ -102,13 +142,13 @@ impl FromStr for Chaos {
     }
 }
 
-/// Decides what goes wrong next.
+/// Decides which fault comes next.
 #[derive(Debug)]
 pub struct Faults {
     random: StdRng,
     chaos: Chaos,
     scripts: BTreeMap<String, VecDeque<CallFault>>,
-    denied: Vec<String>,
+    standing: BTreeMap<String, CallFault>,
     kills: BTreeMap<(String, u64), CallFault>,
     event_scripts: BTreeMap<String, VecDeque<EventFault>>,
 }
@@ -120,13 +160,13 @@ impl Faults {
             random: StdRng::seed_from_u64(seed ^ 0xfa_017),
             chaos: Chaos::default(),
             scripts: BTreeMap::new(),
-            denied: Vec::new(),
+            standing: BTreeMap::new(),
             kills: BTreeMap::new(),
             event_scripts: BTreeMap::new(),
         }
     }
 
-    /// From now on, faults by probability: of the calls of functions, and of all events.
+    /// Sets the faults by probability from now on, for the calls of functions and for all events.
     pub fn chaos(&mut self, chaos: Chaos) {
         self.chaos = chaos;
     }
@@ -138,7 +178,20 @@ impl Faults {
 
     /// Every call of `action` is refused with `AccessDenied`.
     pub fn deny(&mut self, action: &str) {
-        self.denied.push(action.to_owned());
+        self.always(action, Some(CallFault::AccessDenied));
+    }
+
+    /// Every call of `action` from now on meets this fault, if it meets no other; `None` ends that.
+    pub fn always(&mut self, action: &str, fault: Option<CallFault>) {
+        match fault {
+            Some(fault) => self.standing.insert(action.to_owned(), fault),
+            None => self.standing.remove(action),
+        };
+    }
+
+    /// Whether every call of `action` is refused with `AccessDenied`.
+    pub(crate) fn is_denied(&self, action: &str) -> bool {
+        self.standing.get(action) == Some(&CallFault::AccessDenied)
     }
 
     /// The `n`-th call (from 1) that `function` makes meets this fault.
@@ -151,7 +204,7 @@ impl Faults {
         self.event_scripts.entry(detail_type.to_owned()).or_default().extend(faults);
     }
 
-    /// What happens to a call. `nth` counts the calls of that function.
+    /// The fault of a call. `nth` counts the calls of that function, from 1.
     pub(crate) fn of_call(&mut self, function: Option<&str>, nth: u64, action: &str) -> Option<CallFault> {
         if let Some(fault) = function.and_then(|function| self.kills.remove(&(function.to_owned(), nth))) {
             return Some(fault);
@@ -159,8 +212,8 @@ impl Faults {
         if let Some(fault) = self.scripts.get_mut(action).and_then(VecDeque::pop_front) {
             return Some(fault);
         }
-        if self.denied.iter().any(|denied| denied == action) {
-            return Some(CallFault::AccessDenied);
+        if let Some(fault) = self.standing.get(action) {
+            return Some(*fault);
         }
         function?;
         draw(&mut self.random, &self.chaos.calls)
@@ -171,12 +224,12 @@ impl Faults {
         scripted.or_else(|| draw(&mut self.random, &self.chaos.events))
     }
 
-    /// An id for what happens outside the world: a run, a message.
+    /// An id for something outside AWS's state: a run or a message.
     pub(crate) fn uuid(&mut self) -> String {
         uuid(&mut self.random)
     }
 
-    /// A factor between 0 and 1 for how long something takes.
+    /// A random factor between 0 and 1, for the duration of something.
     pub(crate) fn share(&mut self) -> f64 {
         self.random.random()
     }
@@ -187,7 +240,7 @@ fn draw<F: Copy>(random: &mut StdRng, probabilities: &BTreeMap<F, f64>) -> Optio
 }
 
 impl CallFault {
-    /// The error that AWS answers instead of playing the call, for faults that are answers.
+    /// The error with which AWS answers instead of running the call. `None` for faults that are not answers.
     pub(crate) fn answer(self, caller: &str, service: &str, action: &str) -> Option<ApiError> {
         let denied = || {
             format!(
@@ -198,6 +251,10 @@ impl CallFault {
         };
         let with = |status, code, message: &str| ApiError { status, code, message: message.to_owned() };
         match (service, self) {
+            (_, Self::Refused(code)) => {
+                let text = REFUSALS.iter().find(|(known, _)| *known == code).map_or("", |(_, text)| text);
+                Some(with(if code == "AuthFailure" { 401 } else { 400 }, code, text))
+            }
             ("ec2", Self::Throttle) => Some(with(503, "RequestLimitExceeded", "Request limit exceeded.")),
             ("ec2", Self::ServerError) => Some(with(500, "InternalError", "An internal error has occurred")),
             ("ec2", Self::AccessDenied) => {

@@ -1,5 +1,5 @@
-//! Invokes functions: single and asynchronous invocations with Lambda's retries and failure queue, schedules, and the
-//! output of functions.
+//! Invokes functions: single invocations, asynchronous ones with Lambda's retries and failure queue, and schedules.
+//! Collects what functions write.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chrono::TimeDelta;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -16,21 +15,29 @@ use super::call::Caller;
 use super::lab::Lab;
 use super::lambda::function::{Code, Function};
 use super::lambda::handler::handle;
-use super::lambda::run::{Failure, Run, RunError};
+use super::lambda::run::{Condition, Failure, Run, RunError};
 use super::lambda::sandbox::Sandbox;
 use super::moment::What;
 
-/// Lambda's pauses before the first and the second retry of an asynchronous invocation that failed.
-const RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+/// Lambda's pauses before the first and the second retry of an asynchronous invocation that failed: as documented,
+/// which is how Lambda compares them with the event's greatest age, and as recorded.
+const RETRY_INTERVALS: [(Duration, Duration); 2] = [
+    (Duration::from_secs(60), Duration::from_millis(53_500)),
+    (Duration::from_secs(120), Duration::from_secs(120)),
+];
 
-/// Lambda's first and its longest pause before it tries a throttled event again; from one to the other they
-/// grow exponentially. AWS does not say by which factor: here they double.
+/// How long an event takes to the failure queue of a function that is switched off. Recorded.
+const ZERO_CONCURRENCY_DELAY: Duration = Duration::from_millis(33);
+
+/// Lambda's first and longest pause before it retries a throttled event. The pauses grow exponentially. AWS
+/// does not document the factor; here they double.
 const THROTTLE_RETRY_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5 * 60)];
 
-/// An event that has waited for so long is given up: the default of `MaximumEventAgeInSeconds`.
-const MAX_EVENT_AGE: TimeDelta = TimeDelta::hours(6);
+/// The defaults of `MaximumRetryAttempts` and `MaximumEventAgeInSeconds`: an event that has waited for so long is
+/// given up.
+const EVENT_LIMITS: (u32, Duration) = (2, Duration::from_secs(6 * 3_600));
 
-/// The room that one run takes, until it is dropped.
+/// The concurrency that one run takes, until this is dropped.
 #[derive(Debug)]
 struct Room {
     lab: Lab,
@@ -44,8 +51,9 @@ impl Drop for Room {
 }
 
 impl Lab {
-    /// Adds a function, or replaces the one of this name; its processes end. A binary's variables are its
-    /// configuration's; a handler's are empty until [`World::set_variables`](crate::World::set_variables).
+    /// Adds a function, or replaces the function of this name and ends its processes. Its configuration gets
+    /// the variables of a binary. A handler has no variables until
+    /// [`World::set_variables`](crate::World::set_variables).
     pub fn add_function(&self, function: Function) {
         let variables = match &function.code {
             Code::Handler(_) => BTreeMap::new(),
@@ -57,11 +65,12 @@ impl Lab {
         functions.by_name.insert(function.name.clone(), Arc::new(function));
     }
 
-    /// Removes all functions. A handler that holds the lab which holds it keeps both for good: who plays many
-    /// labs ends each with this.
+    /// Removes all functions. A handler that owns a handle to its lab keeps both in memory. Call this at the
+    /// end of each lab if you run many of them.
     pub fn remove_functions(&self) {
         let removed = std::mem::take(&mut self.functions().by_name);
-        // Not while the lock is held: what handlers own may want it when it is dropped.
+        // After the lock is released, because something that a handler owns may take the lock when it is
+        // dropped.
         drop(removed);
     }
 
@@ -77,7 +86,7 @@ impl Lab {
         });
     }
 
-    /// What the failure queues hold.
+    /// The content of the failure queues.
     pub fn failures(&self) -> Vec<Failure> {
         self.functions().failures.clone()
     }
@@ -87,13 +96,13 @@ impl Lab {
         self.functions().logs.clone()
     }
 
-    /// Takes a line that a function wrote. Those of processes come here by themselves.
+    /// Records a line that a function wrote. The lab calls this for the output of processes.
     pub fn log(&self, function: &str, line: String) {
         self.notice(What::Logged { function: function.to_owned(), line: line.clone() });
         self.functions().logs.push(line);
     }
 
-    /// Where a handler writes its lines, which are logged at once.
+    /// A channel to which a handler writes its lines. Each is logged at once.
     pub fn pipe(&self, function: &str) -> UnboundedSender<String> {
         let (sender, mut lines) = unbounded_channel();
         let (lab, function) = (self.clone(), function.to_owned());
@@ -105,55 +114,100 @@ impl Lab {
         sender
     }
 
-    pub(super) fn keep(&self, function: &str, payload: Value, error: RunError, attempts: u32) {
-        self.functions().failures.push(Failure { function: function.to_owned(), payload, error, attempts });
+    pub(super) fn keep(
+        &self,
+        function: &str,
+        payload: Value,
+        condition: Option<Condition>,
+        error: RunError,
+        attempts: u32,
+        request_id: String,
+    ) {
+        let (function, at) = (function.to_owned(), self.now());
+        let failure = Failure { function, payload, error, attempts, condition, request_id, at };
+        self.functions().failures.push(failure);
+    }
+
+    /// Sets a function's `MaximumRetryAttempts`, 0 to 2, and `MaximumEventAgeInSeconds`.
+    pub fn limit_events(&self, function: &str, max_retries: u32, max_age: Duration) {
+        self.functions().event_limits.insert(function.to_owned(), (max_retries, max_age));
     }
 
     /// An asynchronous invocation: run again after one and two minutes if it fails, then kept by the
-    /// failure queue. Where Lambda has no room for it, it waits, for six hours at most. Ends when the event is
-    /// dealt with.
+    /// failure queue. Where Lambda has no room for it, it waits. An event that would be too old at the next try is kept
+    /// without that wait (recorded). Ends when the event is dealt with.
     pub async fn invoke_async(&self, function: &str, payload: Value) {
         let queued = self.now();
-        let mut attempt = 1;
+        let request = self.faults().uuid();
+        let (retries, max_age) = self.functions().event_limits.get(function).copied().unwrap_or(EVENT_LIMITS);
+        let too_old = |pause: Duration| (self.now() - queued).to_std().unwrap_or_default() + pause >= max_age;
+        let keep = |condition, error, attempts| {
+            self.keep(function, payload.clone(), Some(condition), error, attempts, request.clone());
+        };
+        let mut attempts = 0;
+        let mut last = None;
         let [mut pause, longest] = THROTTLE_RETRY_INTERVALS;
         loop {
             let Some(room) = self.room_for(function) else {
                 self.notice(What::Throttled { function: function.to_owned(), payload: payload.clone() });
-                if self.now() + pause - queued > MAX_EVENT_AGE {
-                    return self.keep(function, payload, RunError::TooOld, attempt - 1);
+                if self.functions().concurrency.is_off(function) {
+                    self.sleep(ZERO_CONCURRENCY_DELAY).await;
+                    return keep(
+                        Condition::ZeroReservedConcurrency,
+                        last.unwrap_or(RunError::NoRoom),
+                        attempts,
+                    );
+                }
+                if too_old(pause) {
+                    return keep(Condition::EventAgeExceeded, last.unwrap_or(RunError::TooOld), attempts);
                 }
                 self.sleep(pause).await;
                 pause = longest.min(pause * 2);
                 continue;
             };
-            let Err(error) = self.run(room, function, payload.clone(), attempt).await else { return };
-            let Some(pause) = RETRY_INTERVALS.get(attempt as usize - 1) else {
-                return self.keep(function, payload, error, attempt);
+            attempts += 1;
+            let run = self.run(room, function, payload.clone(), attempts, request.clone());
+            let Err(error) = run.await else { return };
+            let Some((documented, pause)) =
+                RETRY_INTERVALS.iter().take(retries as usize).nth(attempts as usize - 1)
+            else {
+                return keep(Condition::RetriesExhausted, error, attempts);
             };
+            if too_old(*documented) {
+                return keep(Condition::EventAgeExceeded, error, attempts);
+            }
+            last = Some(error);
             self.sleep(*pause).await;
-            attempt += 1;
         }
     }
 
     /// Runs a function once. `attempt` counts from 1.
     ///
     /// # Errors
-    /// The function's own error, or why it gave no answer.
+    /// The function's own error, or the reason why it returned no answer.
     pub async fn invoke(&self, name: &str, payload: Value, attempt: u32) -> Result<Value, RunError> {
         let Some(room) = self.room_for(name) else {
             self.notice(What::Throttled { function: name.to_owned(), payload });
             return Err(RunError::NoRoom);
         };
-        self.run(room, name, payload, attempt).await
+        let request = self.faults().uuid();
+        self.run(room, name, payload, attempt, request).await
     }
 
     /// Runs a function once in the room that Lambda has for it.
-    async fn run(&self, _room: Room, name: &str, payload: Value, attempt: u32) -> Result<Value, RunError> {
+    async fn run(
+        &self,
+        _room: Room,
+        name: &str,
+        payload: Value,
+        attempt: u32,
+        request_id: String,
+    ) -> Result<Value, RunError> {
         let function = self.functions().by_name.get(name).cloned();
         let Some(function) = function else {
             return Err(RunError::NotFound(name.to_owned()));
         };
-        let run = Run { function: name.to_owned(), request_id: self.faults().uuid(), attempt, payload };
+        let run = Run { function: name.to_owned(), request_id, attempt, payload };
         self.notice(What::Started(run.clone()));
         let result = match &function.code {
             Code::Handler(handler) => handle(handler, &run, function.time_limit).await,
@@ -182,7 +236,7 @@ impl Lab {
         result
     }
 
-    /// Starts a process that signs with an access key of its own, and has the lab as AWS.
+    /// Starts a process. It signs with an access key of its own, by which the lab recognizes its calls.
     async fn start_process(
         &self,
         function: &str,
@@ -206,19 +260,19 @@ impl Lab {
         Sandbox::start(function, path, environment, variables, kill, log).await
     }
 
-    /// Lets so many runs of all functions together be under way at once. AWS's default is 1,000, and less in
+    /// Limits the number of concurrent runs of all functions together. AWS's default is 1,000, and less in
     /// new accounts.
     pub fn limit_concurrency(&self, limit: u32) {
         self.functions().concurrency.limit = Some(limit);
     }
 
     /// Reserves a part of the account's limit for a function: the others can't use it, and the function can't
-    /// use more. None at all stops the function.
+    /// use more. None at all stops the function: its events go to the failure queue at once.
     pub fn reserve_concurrency(&self, function: &str, reserved: u32) {
         self.functions().concurrency.reserved.insert(function.to_owned(), reserved);
     }
 
-    /// Room for a run, if there is some.
+    /// The concurrency for a run. `None` if the run is throttled.
     fn room_for(&self, function: &str) -> Option<Room> {
         let room = self.functions().concurrency.enter(function);
         room.then(|| Room { lab: self.clone(), function: function.to_owned() })

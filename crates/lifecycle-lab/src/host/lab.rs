@@ -18,7 +18,7 @@ use super::lambda::function::Functions;
 use super::moment::{Moment, What};
 use crate::aws::world::{Effect, World};
 
-/// Where to what AWS sends out goes.
+/// The receiver of the effects of AWS's state.
 type Spread = fn(&Lab, DateTime<Utc>, Effect);
 
 /// A handle to a lab. Clones are the same lab.
@@ -28,7 +28,7 @@ pub struct Lab(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
-    /// Told whenever something may have changed in the world, or a timer may have been set.
+    /// Notified whenever AWS's state or one of its timers may have changed.
     changed: watch::Sender<()>,
     world: Mutex<World>,
     spread: Spread,
@@ -47,7 +47,7 @@ struct Calls {
 }
 
 impl Lab {
-    /// Starts the clock at `epoch`. What AWS sends out goes to `spread`.
+    /// Starts the clock at `epoch`. The effects of AWS's state go to `spread`.
     pub(super) fn start(epoch: DateTime<Utc>, seed: u64, spread: Spread) -> Self {
         fastrand::seed(seed);
         let lab = Self(Arc::new(Inner {
@@ -71,8 +71,8 @@ impl Lab {
         self.0.clock.now()
     }
 
-    /// Jumps ahead. AWS's timers that are due on the way run, each at its own time; deliveries and retries
-    /// that are under way arrive after the jump.
+    /// Jumps ahead. AWS's timers in this time run, each at its own time. Deliveries and retries that are
+    /// under way arrive after the jump.
     pub fn skip(&self, duration: Duration) {
         self.0.clock.skip(duration);
         self.world(|_| ());
@@ -84,8 +84,8 @@ impl Lab {
         self.0.clock.sleep_until(until).await;
     }
 
-    /// Waits until `reached` is true of the world, looking whenever something happens in it; `false` if
-    /// it is not within `limit` of the lab's time.
+    /// Waits until `reached` is true of AWS's state. Checks it after each change. Returns `false` if it is
+    /// not true within `limit` of the lab's time.
     pub async fn until(&self, limit: Duration, mut reached: impl FnMut(&World) -> bool) -> bool {
         let end = self.now() + TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
         let mut changed = self.0.changed.subscribe();
@@ -119,7 +119,7 @@ impl Lab {
         }
     }
 
-    /// Looks at the world, or acts on it as AWS itself would, at the present time.
+    /// Reads AWS's state, or changes it as AWS itself would, at the present time.
     pub fn world<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
         let now = self.now();
         let (result, effects) = {
@@ -134,7 +134,7 @@ impl Lab {
         result
     }
 
-    /// What goes wrong from now on.
+    /// The faults from now on.
     pub fn faults(&self) -> impl DerefMut<Target = Faults> {
         lock(&self.0.faults)
     }
@@ -147,13 +147,12 @@ impl Lab {
         lock(&self.0.functions)
     }
 
-    /// Where the TCP door is, once it is open.
+    /// The address of the TCP door, once it is open.
     pub(super) fn tcp_address(&self) -> &OnceCell<SocketAddr> {
         &self.0.tcp
     }
 
-    /// Everything that happens from now on, as it happens. There is one observer: a new one replaces
-    /// the old.
+    /// Reports everything that happens from now on. There is one observer: a new one replaces the old.
     pub fn observe(&self) -> mpsc::UnboundedReceiver<Moment> {
         let (sender, receiver) = mpsc::unbounded_channel();
         *lock(&self.0.observer) = Some(sender);
@@ -166,12 +165,12 @@ impl Lab {
 
     pub(super) fn notice_at(&self, at: DateTime<Utc>, what: What) {
         if let Some(observer) = lock(&self.0.observer).as_ref() {
-            // No watcher is left.
+            // The observer is gone.
             let _ = observer.send(Moment { at, what });
         }
     }
 
-    /// Counts a call of this caller, which begins: the how manieth it is.
+    /// Counts a call that this caller begins. Returns its number, from 1.
     pub(super) fn count_call(&self, caller: &str) -> u64 {
         let mut calls = lock(&self.0.calls);
         let count = calls.by_caller.entry(caller.to_owned()).or_default();
@@ -179,7 +178,7 @@ impl Lab {
         *count
     }
 
-    /// Takes down a call that has ended.
+    /// Records a call that has ended.
     pub(super) fn record(&self, call: Call) {
         lock(&self.0.calls).all.push(call.clone());
         self.notice(What::Called(call));
@@ -190,8 +189,8 @@ impl Lab {
         lock(&self.0.calls).all.clone()
     }
 
-    /// The conversation of `caller` with AWS: for each call the method, service, action, the parameters
-    /// one a line and sorted, and the outcome.
+    /// The calls of `caller` to AWS as text. For each call: method, service and action; the parameters,
+    /// sorted, one per line; and the outcome.
     pub fn transcript(&self, caller: &str) -> String {
         let calls = self.calls().into_iter().filter(|call| call.caller == caller);
         calls
@@ -204,7 +203,7 @@ impl Lab {
     }
 }
 
-/// A lock that a panic elsewhere does not take away.
+/// Locks, even if a panic has poisoned the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

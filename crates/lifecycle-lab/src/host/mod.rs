@@ -11,7 +11,7 @@ mod answer;
 pub(crate) mod bus;
 pub(crate) mod call;
 mod clock;
-mod delivery;
+pub(crate) mod delivery;
 pub mod faults;
 mod invocation;
 pub(crate) mod lab;
@@ -26,9 +26,9 @@ use chrono::{DateTime, Utc};
 use lab::Lab;
 
 impl Lab {
-    /// A lab whose clock starts at `epoch`. A seed gives the same ids, delays and faults again. Needs a
-    /// tokio runtime, of one thread if a seed is to be exact: the jitter of SDK clients on this thread is
-    /// seeded with it too.
+    /// Starts a lab whose clock begins at `epoch`. The same seed gives the same ids, delays and faults. Needs
+    /// a tokio runtime. For an exact repetition, the runtime must have one thread: the seed also sets the
+    /// jitter of SDK clients, but only on this thread.
     pub fn new(epoch: DateTime<Utc>, seed: u64) -> Self {
         Self::start(epoch, seed, Self::spread)
     }

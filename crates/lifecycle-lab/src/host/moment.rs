@@ -8,7 +8,7 @@ use super::faults::EventFault;
 use super::lambda::run::{Run, RunError};
 use crate::aws::world::Sight;
 
-/// Something that happened, for those who watch.
+/// Something that happened, as the lab reports it.
 #[derive(Debug, Clone)]
 pub struct Moment {
     /// When.
@@ -20,16 +20,16 @@ pub struct Moment {
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum What {
-    /// A change in the world.
+    /// A change of AWS's state.
     Seen(Sight),
     /// An event or a hook notification left AWS.
     Sent(Value),
-    /// It met a fault on its way to a target.
+    /// An event or a hook notification met a fault on its way to a target.
     Faulted(EventFault, Value),
-    /// A call to AWS was answered, or not.
+    /// A call to AWS ended, with or without an answer.
     Called(Call),
-    /// Lambda had no room for a run of a function: it is throttled. An event waits for the next try, unless
-    /// it is too old; a single invocation is refused.
+    /// Lambda throttled a run of a function. An event waits for its next attempt, unless it is too old. A
+    /// single invocation is refused.
     Throttled {
         /// The function.
         function: String,

@@ -12,15 +12,16 @@ use crate::aws::error::ApiError;
 use crate::aws::request::Request;
 use crate::aws::world::World;
 
-/// Longer than the longest wait of a hook. An instance that still waits then is stuck.
+/// Longest time of a step: longer than the longest wait of a hook. An instance that still waits then is
+/// stuck.
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(72 * 3600);
 
-/// A stack update replaces the group `old` by `new`: a group like the old one is created; when it is
-/// filled, the old one is deleted. `false` if the new group was not filled, or the old one not emptied,
-/// in three days.
+/// Plays a stack update that replaces the group `old` by `new`: creates a group like the old one, waits until
+/// its instances are in service, and deletes the old one. Returns `false` if either takes more than three
+/// days.
 ///
 /// # Errors
-/// What Auto Scaling answers to one of the calls.
+/// The error of Auto Scaling for one of the calls.
 pub async fn replace_group(lab: &Lab, old: &str, new: &str) -> Result<bool, ApiError> {
     create_group_like(lab, old, new)?;
     let filled = lab
@@ -28,23 +29,22 @@ pub async fn replace_group(lab: &Lab, old: &str, new: &str) -> Result<bool, ApiE
     Ok(filled.await && delete_group(lab, old).await?)
 }
 
-/// A stack update fails and is rolled back: a group `new` like `old` is created, never succeeds, and is
-/// deleted after `timeout`, while the old one lives on. `false` if the new group was not emptied in
-/// three days.
+/// Plays a stack update that fails and is rolled back: creates a group `new` like `old`, and deletes it after
+/// `timeout`. The old group stays. Returns `false` if the new group still has instances after three days.
 ///
 /// # Errors
-/// What Auto Scaling answers to one of the calls.
+/// The error of Auto Scaling for one of the calls.
 pub async fn roll_back_group(lab: &Lab, old: &str, new: &str, timeout: Duration) -> Result<bool, ApiError> {
     create_group_like(lab, old, new)?;
     lab.sleep(timeout).await;
     delete_group(lab, new).await
 }
 
-/// A stack's group is deleted: scaled to zero first, then, when its instances are gone, deleted. `false` if
-/// they are not gone in three days.
+/// Plays the deletion of a stack's group: scales it to zero, waits until its instances are gone, and deletes
+/// it. Returns `false` if it still has instances after three days.
 ///
 /// # Errors
-/// What Auto Scaling answers to one of the calls.
+/// The error of Auto Scaling for one of the calls.
 pub async fn delete_group(lab: &Lab, name: &str) -> Result<bool, ApiError> {
     let named = json!({ "AutoScalingGroupName": name });
     let mut zero = named.clone();
@@ -62,15 +62,17 @@ pub async fn delete_group(lab: &Lab, name: &str) -> Result<bool, ApiError> {
     Ok(lab.until(SCENARIO_TIMEOUT, |world| world.autoscaling.group(name).is_none()).await)
 }
 
-/// A group `new` of the size, zones, launch source, policies and hooks of `old`.
+/// Creates a group `new` with the size, zones, launch source, policies, tags and hooks of `old`.
 ///
 /// # Errors
-/// What Auto Scaling answers: there is no group `old`, or there is a group `new`.
+/// There is no group `old`, or a group `new` exists already.
 pub fn create_group_like(lab: &Lab, old: &str, new: &str) -> Result<(), ApiError> {
     let parameters =
         lab.world(|world| world.autoscaling.group(old).map(|group| autoscaling::like(group, new)));
     let missing = || ApiError::validation(format!("There is no group {old} to make {new} like"));
-    call(lab, "CreateAutoScalingGroup", parameters.ok_or_else(missing)?)
+    call(lab, "CreateAutoScalingGroup", parameters.ok_or_else(missing)?)?;
+    lab.world(|world| world.inherit_stack_tags(old, new));
+    Ok(())
 }
 
 fn filled(world: &World, group: &Group) -> bool {

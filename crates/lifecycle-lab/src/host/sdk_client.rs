@@ -1,4 +1,4 @@
-//! The door in this process: an SDK's HTTP client, which works under paused time.
+//! The door for SDK clients in this process: an HTTP client that works under paused time.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! The door over TCP, for shipped binaries, the AWS CLI and every other SDK.
+//! The door over TCP, for built binaries, the AWS CLI and all other SDKs.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use super::lab::Lab;
 use crate::wire::{HttpRequest, TARGET};
 
 impl Lab {
-    /// The TCP door on a free port of the loopback interface, opened at the first call.
+    /// The address of the TCP door, on a free port of the loopback interface. The first call opens it.
     ///
     /// # Errors
     /// No port could be opened.

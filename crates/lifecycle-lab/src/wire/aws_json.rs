@@ -1,4 +1,5 @@
-//! AWS JSON 1.1: a request has its action in a header and its parameters in the body; answers and errors are JSON.
+//! AWS JSON 1.1: a request has its action in a header and its parameters in the body. Answers and errors
+//! are JSON.
 //! <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
 
 use http::Method;
@@ -8,20 +9,20 @@ use super::lines::flatten;
 use crate::aws::error::ApiError;
 use crate::aws::request::Request;
 
-/// Which action a request is for: `AmazonSSM.SendCommand`.
+/// The header with the action, for example `AmazonSSM.SendCommand`.
 pub(crate) const TARGET: &str = "x-amz-target";
 
 pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 /// Reads a request.
 pub(super) fn request(method: &Method, target: &str, body: &[u8]) -> Request {
-    // What can't be read is refused later, as no action takes it.
+    // A body that is not JSON becomes null. Each action refuses null later.
     let parameters = serde_json::from_slice(body).unwrap_or_default();
     let action = target.rsplit('.').next().unwrap_or_default().to_owned();
     Request { method: method.to_string(), action, lines: flatten(&parameters), parameters }
 }
 
-/// The body of a successful answer, in REST JSON too.
+/// The body of a successful answer. REST JSON has the same.
 pub(super) fn answer(result: Option<&Value>) -> String {
     result.map_or_else(|| "{}".to_owned(), Value::to_string)
 }

@@ -1,5 +1,5 @@
-//! EC2's dialect of the Query protocol: requests without `member` (`A.1.B=…`), which [`super::query`] reads
-//! too, and answers and errors in XML of its own.
+//! EC2's dialect of the Query protocol. Requests have no `member` (`A.1.B=…`); [`super::query`] reads them. Answers and
+//! errors are XML in EC2's own form.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/making-api-requests.html>
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::aws::error::ApiError;
 /// EC2's XML namespace.
 const EC2: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
-/// The XML of a successful answer of EC2's: the result's fields stand beside the request's id.
+/// The XML of a successful answer. The result's fields are siblings of the request's id.
 pub(super) fn answer(action: &str, result: Option<&Value>, request_id: &str) -> String {
     let mut xml = format!("<{action}Response xmlns=\"{EC2}\"><requestId>{request_id}</requestId>");
     if let Some(Value::Object(fields)) = result {
@@ -19,7 +19,7 @@ pub(super) fn answer(action: &str, result: Option<&Value>, request_id: &str) -> 
     xml + &format!("</{action}Response>")
 }
 
-/// The XML of an error of EC2's.
+/// The XML of an error.
 pub(super) fn error(error: &ApiError, request_id: &str) -> String {
     format!(
         "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors>\

@@ -1,8 +1,8 @@
-//! Parameters as the lines of a transcript.
+//! Writes parameters as lines of a transcript.
 
 use serde_json::Value;
 
-/// One line for each leaf, in order: `Filters.1.key=…`.
+/// One line for each leaf, in the order of the tree: `Filters.1.key=…`.
 pub(super) fn flatten(parameters: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     add("", parameters, &mut lines);

@@ -1,9 +1,9 @@
-//! The protocols between client and AWS: Query (`query`), EC2's dialect of it (`ec2_query`), AWS JSON 1.1
-//! (`aws_json`) and Lambda's REST JSON (`rest_json`). A request is read into an action with parameters, and the
-//! answer is written in the request's protocol.
+//! The protocols between clients and AWS: Query (`query`), EC2's dialect of it (`ec2_query`), AWS JSON 1.1
+//! (`aws_json`) and Lambda's REST JSON (`rest_json`). Each reads a request into an action with parameters, and writes
+//! the answer in the same protocol.
 //!
-//! A request's signature has its service; service and headers determine the protocol. This folder does not transport
-//! bytes (`host` does) and does not run actions (`aws` does).
+//! The signature of a request names the service. Service and headers determine the protocol. This folder does not
+//! transport bytes (`host` does) and does not run actions (`aws` does).
 
 mod aws_json;
 mod ec2_query;
@@ -19,10 +19,10 @@ use crate::aws::request::{self, Request};
 
 pub(crate) use aws_json::TARGET;
 
-/// Where AWS says a request's id, and SDKs look for it.
+/// The header with the request's id. SDKs read it.
 const REQUEST_ID: &str = "x-amzn-requestid";
 
-/// An HTTP request, as far as the protocols need it.
+/// The parts of an HTTP request that the protocols need.
 #[derive(Debug, Default)]
 pub(crate) struct HttpRequest {
     pub(crate) method: Method,

@@ -1,4 +1,4 @@
-//! The AWS Query protocol: requests as form parameters (`A.member.1.B=…`), answers and errors as XML.
+//! The AWS Query protocol: requests are form parameters (`A.member.1.B=…`), answers and errors are XML.
 //! <https://docs.aws.amazon.com/AutoScaling/latest/APIReference/CommonParameters.html>
 
 use http::Method;
@@ -57,7 +57,7 @@ fn lists(tree: Value) -> Value {
     Value::Object(entries.into_iter().collect())
 }
 
-/// The XML of a successful answer. `None` is an action without a result element.
+/// The XML of a successful answer. The result is `None` for an action without a result element.
 pub(super) fn answer(action: &str, result: Option<&Value>, request_id: &str) -> String {
     let mut xml = format!("<{action}Response xmlns=\"{AUTOSCALING}\">");
     if let Some(result) = result {

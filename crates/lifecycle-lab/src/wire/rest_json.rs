@@ -1,5 +1,5 @@
-//! Lambda's REST JSON protocol: a request has its action in method and path and its parameters in path, query and
-//! body; an answer is JSON, and an error's code is a header.
+//! Lambda's REST JSON protocol: method and path name the action; path, query and body have the parameters. Answers are
+//! JSON. An error's code is in a header.
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html>
 
 use http::{Method, Uri};
@@ -10,17 +10,17 @@ use super::lines::flatten;
 use crate::aws::error::ApiError;
 use crate::aws::request::Request;
 
-/// Which error an answer is.
+/// The header with an error's code.
 pub(super) const ERROR_TYPE: &str = "x-amzn-errortype";
 
-/// The actions that the lab knows by method and path. A step in braces is a parameter.
+/// Method, path and name of the actions that the lab models. A path segment in braces is a parameter.
 const ROUTES: [(Method, &str, &str); 3] = [
     (Method::GET, "/2015-03-31/functions/{FunctionName}", "GetFunction"),
     (Method::GET, "/2015-03-31/functions/{FunctionName}/configuration", "GetFunctionConfiguration"),
     (Method::PUT, "/2015-03-31/functions/{FunctionName}/configuration", "UpdateFunctionConfiguration"),
 ];
 
-/// Reads a request. One of no known route has its method and path for an action.
+/// Reads a request. If its route is unknown, its action is its method and path.
 pub(super) fn request(method: &Method, uri: &Uri, body: &[u8]) -> Request {
     let steps: Vec<_> = uri.path().split('/').collect();
     let route = ROUTES.iter().find_map(|(of, template, action)| {
@@ -29,7 +29,7 @@ pub(super) fn request(method: &Method, uri: &Uri, body: &[u8]) -> Request {
     });
     let mut parameters = match body {
         [] => json!({}),
-        // What can't be read is refused later, as no action takes it.
+        // A body that is not JSON becomes null. Each action refuses null later.
         body => serde_json::from_slice(body).unwrap_or_default(),
     };
     let (action, named) = match route {
@@ -44,7 +44,7 @@ pub(super) fn request(method: &Method, uri: &Uri, body: &[u8]) -> Request {
     Request { method: method.to_string(), action, lines: flatten(&parameters), parameters }
 }
 
-/// The parameters in a path, if it is one of this template.
+/// The parameters in a path. `None` if the path does not match the template.
 fn labels(template: &str, steps: &[&str]) -> Option<Vec<(String, String)>> {
     let template: Vec<_> = template.split('/').collect();
     if template.len() != steps.len() {
@@ -64,7 +64,7 @@ fn labels(template: &str, steps: &[&str]) -> Option<Vec<(String, String)>> {
     Some(labels)
 }
 
-/// The body of an error. The API's model spells the text's name in two ways.
+/// The body of an error. In the API's model, some errors name the text `Message`, others `message`.
 pub(super) fn error(error: &ApiError) -> String {
     let text = match error.code {
         "ResourceNotFoundException" | "ServiceException" | "AccessDeniedException" => "Message",
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn method_and_path_say_the_action_and_path_query_and_body_the_parameters() {
+    fn method_and_path_name_the_action_and_path_query_and_body_the_parameters() {
         let path = "/2015-03-31/functions/arn%3Aaws%3Alambda%3A%3Af/configuration?Qualifier=%24LATEST";
         let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
         assert_eq!(
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn another_route_is_called_by_its_method_and_path() {
+    fn an_unknown_route_is_named_by_its_method_and_path() {
         for (method, path) in [
             (Method::GET, "/2015-03-31/functions/"),
             (Method::DELETE, "/2015-03-31/functions/f/configuration"),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_json_is_not_taken_for_an_empty_one() {
+    fn a_body_that_is_not_json_differs_from_an_empty_one() {
         let uri = Uri::from_static("/2015-03-31/functions/f/configuration");
         assert_eq!(request(&Method::PUT, &uri, b"{").parameters, Value::Null);
     }

@@ -1,10 +1,11 @@
-//! A tree as XML.
+//! Writes a tree as XML.
 
 pub(super) use quick_xml::escape::escape;
 use serde_json::Value;
 
-/// Objects become elements, arrays lists of elements of the name `item`, nulls nothing. A list whose
-/// elements have another name says so behind a slash: `groupSet/groupId`.
+/// Appends a value as the element `name`. Its fields become child elements; the values of an array become
+/// elements named `item`; null is left out. A name such as `groupSet/groupId` sets another `item` for its
+/// list.
 pub(super) fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
     if value.is_null() {
         return;

@@ -24,6 +24,16 @@ async fn the_first_instances_come_from_the_groups_creation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_takes_five_seconds_to_follow_its_desired_capacity() {
+    let (scene, ids) = Scene::in_service(1, []).await;
+    scene.sleep(10).await;
+    scene.set_desired(0).await;
+    scene.is_gone(&ids[0]).await;
+
+    assert_eq!(scene.entered(&ids[0], "Terminating") - scene.called("SetDesiredCapacity"), seconds(5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cause_tells_the_time_to_the_second() {
     let (scene, ids) = Scene::in_service(1, []).await;
 
@@ -135,8 +145,35 @@ async fn an_unhealthy_instance_is_replaced_while_its_hook_still_holds_it() {
     scene.reaches(&ids[0], "Terminating:Wait").await;
     let replacement = scene.any_in("InService").await;
 
-    assert_eq!(scene.entered(&replacement, "Pending") - scene.entered(&ids[0], "Terminating"), seconds(3));
+    assert_eq!(scene.entered(&replacement, "Pending") - scene.entered(&ids[0], "Terminating"), seconds(2));
     assert_eq!(scene.state(&ids[0]), "Terminating:Wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_ec2_lost_is_unhealthy_in_its_terminating_wait_and_any_other_is_healthy() {
+    type Harm = fn(&mut lifecycle_lab::World, &str);
+    let lost: [(Option<Harm>, &str); 3] = [
+        (Some(|world, id| world.fail_instance(id)), "Unhealthy"),
+        (Some(|world, id| world.terminate_in_ec2(id)), "Unhealthy"),
+        (None, "Healthy"),
+    ];
+    for (harm, expected) in lost {
+        let (scene, ids) = Scene::in_service(1, [terminating("drain")]).await;
+        match harm {
+            Some(harm) => scene.lab.world(|world| harm(world, &ids[0])),
+            None => scene.terminate(&ids[0]).await,
+        }
+        let health = async || {
+            let groups = scene.aws.describe_auto_scaling_groups().send().await.unwrap();
+            let instances = groups.auto_scaling_groups()[0].instances().iter();
+            let mut mine = instances.filter(|one| one.instance_id() == Some(&ids[0]));
+            mine.next().unwrap().health_status().unwrap().to_owned()
+        };
+        scene.reaches(&ids[0], "Terminating:Wait").await;
+        assert_eq!(health().await, expected);
+        scene.complete("drain", &ids[0], "CONTINUE").await.unwrap();
+        assert_eq!((scene.state(&ids[0]), &*health().await), ("Terminating:Proceed", expected));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,12 +184,20 @@ async fn a_users_health_check_is_a_failure() {
     scene.sleep(60).await;
     assert_eq!(scene.state(&ids[0]), "InService");
 
+    let health = async || {
+        let describe = scene.aws.describe_auto_scaling_instances().instance_ids(&ids[0]);
+        describe.send().await.unwrap().auto_scaling_instances.unwrap().remove(0).health_status.unwrap()
+    };
+    set.clone().health_status("Unhealthy").send().await.unwrap();
+    assert_eq!((scene.state(&ids[0]), &*health().await), ("InService", "UNHEALTHY"));
+    set.clone().health_status("Healthy").send().await.unwrap();
+    scene.sleep(60).await;
+    assert_eq!((scene.state(&ids[0]), &*health().await), ("InService", "HEALTHY"), "the user took it back");
     set.health_status("Unhealthy").send().await.unwrap();
     scene.reaches(&ids[0], "Terminating:Wait").await;
 
-    let describe = scene.aws.describe_auto_scaling_instances().instance_ids(&ids[0]);
-    let described = describe.send().await.unwrap().auto_scaling_instances.unwrap().remove(0);
-    assert_eq!(described.health_status(), Some("UNHEALTHY"));
+    assert_eq!(scene.entered(&ids[0], "Terminating") - scene.called("SetInstanceHealth"), seconds(15));
+    assert_eq!(health().await, "UNHEALTHY");
     assert_eq!(scene.causes().await[1], format!("{TAKEN} a user health-check."));
 }
 
@@ -206,7 +251,7 @@ async fn a_group_does_not_shrink_below_its_minimum() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn protected_instances_are_not_scaled_in() {
+async fn protected_instances_are_not_scaled_in_and_one_activity_says_so() {
     let scene = Scene::empty();
     scene.create([]).desired_capacity(1).new_instances_protected_from_scale_in(true).send().await.unwrap();
     let id = scene.any_in("InService").await;
@@ -215,6 +260,38 @@ async fn protected_instances_are_not_scaled_in() {
     scene.sleep(3600).await;
 
     assert_eq!(scene.state(&id), "InService");
+    let activities = scene.activities().await;
+    assert_eq!(activities.len(), 2, "it says so once");
+    let stuck = &activities[0];
+    let what =
+        "Could not scale to desired capacity because all remaining instances are protected from scale-in.";
+    assert_eq!(stuck.description(), Some(what));
+    assert_eq!((stuck.status_code().unwrap().as_str(), stuck.progress()), ("Cancelled", Some(100)));
+    assert_eq!(stuck.details(), Some("{}"));
+    let cause = "At T a user request explicitly set group desired capacity changing the desired capacity from 1 to 0.  \
+                 At T group reached equilibrium.";
+    assert_eq!(timeless(stuck.cause().unwrap()), cause);
+
+    let protect = scene.aws.set_instance_protection().auto_scaling_group_name(GROUP).instance_ids(&id);
+    protect.protected_from_scale_in(false).send().await.unwrap();
+    scene.is_gone(&id).await;
+    let cause = format!(
+        "{TAKEN} a difference between desired and actual capacity, shrinking the capacity from 1 to 0.  At T instance \
+         {id} was selected for termination."
+    );
+    assert_eq!(scene.causes().await[2], cause, "the user's request stands in the activity before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sick_instance_goes_for_its_health_whatever_the_desired_capacity() {
+    let scene = Scene::empty();
+    scene.create([]).desired_capacity(1).new_instances_protected_from_scale_in(true).send().await.unwrap();
+    let id = scene.any_in("InService").await;
+    scene.aws.set_instance_health().instance_id(&id).health_status("Unhealthy").send().await.unwrap();
+    scene.set_desired(0).await;
+    scene.is_gone(&id).await;
+
+    assert_eq!(scene.causes().await[1..], [format!("{TAKEN} a user health-check.")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,7 +313,7 @@ async fn an_instance_refresh_fires_terminating_and_launching_hooks() {
         let (out, new) = (scene.entered(old, "Terminating"), scene.any_in("Pending:Wait").await);
         assert_eq!(
             scene.entered(&new, "Pending") - out,
-            seconds(3),
+            seconds(2),
             "it does not wait for the old one's hook"
         );
     }
@@ -250,10 +327,41 @@ async fn an_instance_refresh_fires_terminating_and_launching_hooks() {
     assert_eq!(scene.events(TERMINATE_EVENT).len(), 2);
     assert_eq!(scene.events(LAUNCH_EVENT).len(), 4);
     let out = |id| format!("{TAKEN} an instance refresh.  At T instance {id} was selected for termination.");
+    assert_eq!(
+        scene.events("EC2 Auto Scaling Instance Refresh Succeeded")[0]["detail"]["InstanceRefreshId"],
+        id
+    );
     let new = "At T an instance was launched in response to an instance refresh.".to_owned();
     assert_eq!(scene.causes().await[2..], [out(&old[0]), new.clone(), out(&old[1]), new]);
     let (first, second) = (scene.entered(&old[0], "Terminating"), scene.entered(&old[1], "Terminating"));
     assert!(second - first > seconds(300), "the second waits until the first's replacement is in service");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_keeps_all_healthy_launches_before_it_terminates() {
+    let (scene, old) = Scene::in_service(1, [launching("boot"), terminating("drain")]).await;
+    let start = scene.aws.start_instance_refresh().auto_scaling_group_name(GROUP);
+    let whole = RefreshPreferences::builder().min_healthy_percentage(100).max_healthy_percentage(100).build();
+    start.preferences(whole).send().await.unwrap();
+    let new = scene.any_in("Pending:Wait").await;
+    scene.sleep(200).await;
+    assert_eq!(scene.state(&old[0]), "InService", "until its replacement serves");
+    scene.complete("boot", &new, "CONTINUE").await.unwrap();
+    scene.reaches(&old[0], "Terminating:Wait").await;
+
+    assert_eq!(scene.state(&new), "InService");
+    let launched = "At T an instance was launched in response to an instance refresh.".to_owned();
+    assert_eq!(scene.causes().await[1..], [launched, format!("{TAKEN} an instance refresh.")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_of_an_empty_group_is_over_at_once() {
+    let (scene, _) = Scene::in_service(0, []).await;
+    scene.aws.start_instance_refresh().auto_scaling_group_name(GROUP).send().await.unwrap();
+
+    let describe = scene.aws.describe_instance_refreshes().auto_scaling_group_name(GROUP);
+    let refresh = describe.send().await.unwrap().instance_refreshes.unwrap().remove(0);
+    assert_eq!(refresh.status().unwrap().as_str(), "Successful");
 }
 
 #[tokio::test(start_paused = true)]

@@ -148,6 +148,7 @@ async fn a_launching_hook_sends_this_event() {
                 "NotificationMetadata": "blue",
                 "Origin": "EC2",
                 "Destination": "AutoScalingGroup",
+                "Action": "Launch",
             },
         })
     );
@@ -178,6 +179,7 @@ async fn a_terminating_hook_sends_this_event() {
             "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
             "Origin": "AutoScalingGroup",
             "Destination": "EC2",
+            "Action": "Terminate",
         })
     );
 }
@@ -205,6 +207,7 @@ async fn a_hook_with_a_target_notifies_it_instead_of_the_bus() {
             "NotificationMetadata": "blue",
             "Origin": "EC2",
             "Destination": "AutoScalingGroup",
+            "Action": "Launch",
             "Service": "AWS Auto Scaling",
             "Time": written(wait.started),
             "RequestId": sent[1]["RequestId"],
@@ -281,6 +284,34 @@ async fn deleting_a_hook_that_is_not_there_is_refused() {
 
     assert_eq!(code, "ValidationError");
     assert!(text.starts_with("No Lifecycle Hook found"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_whose_target_is_gone_ends_its_waits_at_once() {
+    let boot = launching("boot").notification_target_arn(QUEUE).default_result("CONTINUE");
+    let drain = terminating("drain").notification_target_arn(QUEUE).default_result("CONTINUE");
+    let (scene, _) = Scene::in_service(0, [boot, drain]).await;
+    let sent = scene.sent().len();
+    scene.lab.world(|world| world.lose_notification_target(QUEUE));
+
+    scene.set_desired(1).await;
+    let id = scene.any_in("InService").await;
+    scene.terminate(&id).await;
+    scene.is_gone(&id).await;
+
+    let wait = |state, next| scene.entered(&id, next) - scene.entered(&id, state);
+    assert_eq!(wait("Pending:Wait", "Pending:Proceed"), seconds(2));
+    assert_eq!(wait("Terminating:Wait", "Terminating:Proceed"), seconds(2));
+    let hooks = |message: &&serde_json::Value| message.get("LifecycleHookName").is_some();
+    assert_eq!(scene.sent()[sent..].iter().filter(hooks).count(), 0, "nothing reaches the target");
+
+    let put = scene.aws.put_lifecycle_hook().auto_scaling_group_name(GROUP).lifecycle_hook_name("again");
+    let put = put.lifecycle_transition("autoscaling:EC2_INSTANCE_TERMINATING").role_arn("role");
+    let text = format!(
+        "Unable to publish test message to notification target {QUEUE} using IAM role role. Please check your target \
+         and role configuration and try to put lifecycle hook again."
+    );
+    assert_eq!(refusal(put.notification_target_arn(QUEUE).send().await), validation(text));
 }
 
 async fn delete(scene: &Scene, hook: &str) {

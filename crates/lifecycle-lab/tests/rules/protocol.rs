@@ -41,8 +41,10 @@ async fn unknown_groups_and_instances_are_refused() {
     let instance = scene.aws.set_instance_health().instance_id("i-1").health_status("Unhealthy").send().await;
     let hook = scene.complete("boot", "i-1", "CONTINUE").await;
 
-    let no_group = "AutoScalingGroup name not found - AutoScalingGroup none not found";
+    let no_group = "AutoScalingGroup name not found - AutoScalingGroup 'none' not found";
     assert_eq!(refusal(group), validation(no_group));
+    let update = scene.aws.update_auto_scaling_group().auto_scaling_group_name("none").send().await;
+    assert_eq!(refusal(update), validation("AutoScalingGroup name not found - null"));
     let no_instance = "Instance Id not found - No managed instance found for instance ID: i-1";
     assert_eq!(refusal(instance), validation(no_instance));
     assert_eq!(refusal(hook), validation("No active Lifecycle Action found with instance ID i-1"));
@@ -88,6 +90,17 @@ async fn long_lists_come_in_pages() {
     let names: Vec<_> =
         second.auto_scaling_groups().iter().map(|group| group.auto_scaling_group_name()).collect();
     assert_eq!((names, second.next_token()), (vec![Some("web")], None));
+
+    for n in 0..48 {
+        scene.create([]).auto_scaling_group_name(format!("more-{n}")).send().await.unwrap();
+    }
+    let groups = scene.aws.describe_auto_scaling_groups();
+    assert_eq!(
+        groups.clone().send().await.unwrap().auto_scaling_groups().len(),
+        50,
+        "unless more are asked for"
+    );
+    assert_eq!(groups.max_records(100).send().await.unwrap().auto_scaling_groups().len(), 51);
 
     let instances = scene.aws.describe_auto_scaling_instances().send().await.unwrap();
     assert_eq!(instances.auto_scaling_instances().len(), 50, "AWS's longest page of instances");

@@ -113,12 +113,15 @@ async fn a_stack_update_fills_the_new_group_before_it_empties_the_old_one() {
     let hooks = [launching("boot"), terminating("drain")];
     let (scene, old) = Scene::in_service(1, hooks.map(|hook| hook.default_result("CONTINUE"))).await;
 
+    scene.lab.world(|world| world.tag_as_stack_resource(GROUP, "shop", "Fleet"));
+
     assert_eq!(scenarios::replace_group(&scene.lab, GROUP, "web-2").await, Ok(true));
 
     let describe = scene.aws.describe_auto_scaling_groups().send().await.unwrap();
     let [group] = describe.auto_scaling_groups() else { panic!("{describe:?}") };
     assert_eq!((group.auto_scaling_group_name(), group.desired_capacity()), (Some("web-2"), Some(1)));
     assert_eq!(group.launch_configuration_name(), Some("web"));
+    assert_eq!(group.tags()[0].key(), Some("aws:cloudformation:logical-id"));
     let hooks = scene.aws.describe_lifecycle_hooks().auto_scaling_group_name("web-2").send().await.unwrap();
     assert_eq!(hooks.lifecycle_hooks().len(), 2);
     let new = group.instances()[0].instance_id().unwrap();

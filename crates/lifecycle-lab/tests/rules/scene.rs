@@ -154,7 +154,7 @@ impl Scene {
         self.lab.world(|world| world.autoscaling.instance(id).map_or("gone", |instance| instance.state))
     }
 
-    /// Waits for an instance to be in this state; answers its id.
+    /// Waits for an instance to be in this state. Returns its id.
     pub(crate) async fn any_in(&self, state: &str) -> String {
         self.await_instances(&format!("any {state}"), |instance| instance.state == state).await
     }

@@ -1,22 +1,8 @@
 //! How terminations go past their hooks, and which deaths no hook holds.
 
-use aws_sdk_autoscaling::types::{
-    InstanceLifecyclePolicy, RetentionAction, RetentionTriggers, builders::LifecycleHookSpecificationBuilder,
-};
+use serde_json::json;
 
 use crate::scene::*;
-
-/// A group that keeps instances whose termination was abandoned, with one of them in `Terminating:Wait`.
-async fn retaining(hook: LifecycleHookSpecificationBuilder) -> (Scene, String) {
-    let scene = Scene::empty();
-    let triggers = RetentionTriggers::builder().terminate_hook_abandon(RetentionAction::Retain).build();
-    let policy = InstanceLifecyclePolicy::builder().retention_triggers(triggers).build();
-    scene.create([hook]).desired_capacity(1).instance_lifecycle_policy(policy).send().await.unwrap();
-    let id = scene.any_in("InService").await;
-    scene.terminate(&id).await;
-    scene.reaches(&id, "Terminating:Wait").await;
-    (scene, id)
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_termination_goes_through_with_either_result() {
@@ -44,8 +30,8 @@ async fn abandon_on_termination_stops_the_other_hooks() {
     scene.is_gone(&ids[0]).await;
 
     assert_eq!(other, validation(format!("No active Lifecycle Action found with instance ID {}", ids[0])));
-    let wait = scene.entered(&ids[0], "Terminated") - scene.entered(&ids[0], "Terminating:Wait");
-    assert!(wait < seconds(5), "{wait}");
+    let wait = scene.entered(&ids[0], "Terminating:Proceed") - scene.entered(&ids[0], "Terminating:Wait");
+    assert!(wait < seconds(1), "{wait}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,6 +60,16 @@ async fn deregistration_comes_before_the_terminating_hook() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_activity_tells_of_the_hook_before_the_instance_waits() {
+    let (scene, ids) = Scene::in_service(1, [terminating("drain")]).await;
+    scene.terminate(&ids[0]).await;
+
+    assert_eq!(scene.state(&ids[0]), "Terminating");
+    let activity = scene.activities().await.remove(0);
+    assert_eq!(activity.status_code().unwrap().as_str(), "MidTerminatingLifecycleAction");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_activity_of_a_termination_says_that_a_hook_runs() {
     let (scene, ids) = Scene::in_service(1, [terminating("drain")]).await;
     scene.set_desired(0).await;
@@ -87,77 +83,57 @@ async fn the_activity_of_a_termination_says_that_a_hook_runs() {
     assert_eq!(waiting.end_time(), None);
 
     scene.complete("drain", &ids[0], "CONTINUE").await.unwrap();
+    scene.sleep(15).await;
+    assert_eq!(scene.state(&ids[0]), "Terminating:Proceed");
+    let proceeding = scene.activities().await.remove(0);
+    assert_eq!(proceeding.status_code(), waiting.status_code(), "until EC2 has terminated the instance");
     scene.is_gone(&ids[0]).await;
     let ended = scene.activities().await.remove(0);
     assert_eq!(ended.activity_id(), waiting.activity_id());
     assert_eq!(ended.status_code().unwrap().as_str(), "Successful");
     assert_eq!(ended.progress(), Some(100));
-    assert_eq!(scene.events("EC2 Instance Terminate Successful").len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_abandoned_termination_is_retained_where_the_group_says_so() {
-    let (scene, id) = retaining(terminating("drain")).await;
-    scene.complete("drain", &id, "ABANDON").await.unwrap();
-
-    let (late, overdue) = retaining(terminating("drain").default_result("ABANDON")).await;
-    late.sleep(301).await;
-
-    for (scene, id) in [(&scene, &id), (&late, &overdue)] {
-        scene.sleep(7 * 24 * 3600).await;
-        assert_eq!(scene.path(id)[2..], ["Terminating", "Terminating:Wait", "Terminating:Retained"]);
-        let in_service = scene.instances(|instance| instance.state == "InService");
-        assert_eq!(in_service.len(), 1, "a retained instance is outside the desired capacity");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_continued_termination_is_never_retained() {
-    let (scene, id) = retaining(terminating("drain")).await;
-    scene.complete("drain", &id, "CONTINUE").await.unwrap();
-    scene.is_gone(&id).await;
-
-    let (scene, id) = retaining(terminating("drain").default_result("CONTINUE")).await;
-    scene.is_gone(&id).await;
-
-    assert!(!scene.path(&id).contains(&"Terminating:Retained"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_the_policy_nothing_is_retained() {
-    let (scene, ids) = Scene::in_service(1, [terminating("drain").default_result("ABANDON")]).await;
-    scene.set_desired(0).await;
-
-    scene.is_gone(&ids[0]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn terminating_a_retained_instance_ends_it() {
-    let (scene, id) = retaining(terminating("drain")).await;
-    scene.complete("drain", &id, "ABANDON").await.unwrap();
-    scene.reaches(&id, "Terminating:Retained").await;
-    let events = scene.events(TERMINATE_EVENT).len();
-
-    scene.terminate(&id).await;
-    scene.is_gone(&id).await;
-
-    assert_eq!(scene.events(TERMINATE_EVENT).len(), events, "its hook had its turn");
-    assert_eq!(scene.all_in_service(1).await.len(), 1);
-    let terminations = scene.events("EC2 Instance Terminate Successful");
-    assert_eq!(terminations.len(), 1);
+    let gone = scene.entered(&ids[0], "Terminated");
+    assert_eq!(ended.end_time().unwrap().to_millis().unwrap(), gone.timestamp() * 1000, "to the second");
+    let lasted = gone - scene.entered(&ids[0], "Terminating:Proceed");
+    assert!((21..=32).contains(&lasted.num_seconds()), "{lasted}");
+    let events = scene.events("EC2 Instance Terminate Successful");
+    let [event] = events.as_slice() else { panic!("{events:?}") };
+    let expected = json!({
+        "ActivityId": ended.activity_id(),
+        "RequestId": ended.activity_id(),
+        "AutoScalingGroupName": "web",
+        "EC2InstanceId": ids[0],
+        "Description": ended.description(),
+        "Cause": ended.cause(),
+        "StartTime": event["detail"]["StartTime"],
+        "EndTime": event["detail"]["EndTime"],
+        "StatusCode": "MidTerminatingLifecycleAction",
+        "StatusMessage": "",
+        "Details": { "Availability Zone": "us-east-1a", "Availability Zone ID": "use1-az6" },
+        "Origin": "AutoScalingGroup",
+        "Destination": "EC2",
+        "Action": "Terminate",
+    });
+    assert_eq!(event["detail"], expected, "the activity as it was before its end");
 }
 
 #[tokio::test(start_paused = true)]
 async fn detach_and_standby_fire_no_hook() {
     let (scene, ids) = Scene::in_service(2, [terminating("drain")]).await;
     let detach = scene.aws.detach_instances().auto_scaling_group_name(GROUP).instance_ids(&ids[0]);
-    detach.should_decrement_desired_capacity(true).send().await.unwrap();
+    let detached = detach.should_decrement_desired_capacity(true).send().await.unwrap();
+    let activity = &detached.activities()[0];
+    assert_eq!((activity.status_code().unwrap().as_str(), activity.progress()), ("InProgress", Some(50)));
+    assert_eq!(scene.state(&ids[0]), "Detaching");
     let standby = scene.aws.enter_standby().auto_scaling_group_name(GROUP).instance_ids(&ids[1]);
     standby.should_decrement_desired_capacity(true).send().await.unwrap();
     scene.sleep(600).await;
 
-    assert_eq!(scene.path(&ids[0]), ["Pending", "InService", "Detached"]);
-    assert_eq!(scene.path(&ids[1]), ["Pending", "InService", "Standby"]);
+    let tags = scene.lab.world(|world| world.ec2.instance(&ids[0]).unwrap().tags.clone());
+    assert!(!tags.contains_key("aws:autoscaling:groupName"), "{tags:?}");
+    assert!(scene.activities().await.iter().all(|one| one.status_code().unwrap().as_str() == "Successful"));
+    assert_eq!(scene.path(&ids[0]), ["Pending", "InService", "Detaching", "Detached"]);
+    assert_eq!(scene.path(&ids[1]), ["Pending", "InService", "EnteringStandby", "Standby"]);
     assert_eq!(scene.events(TERMINATE_EVENT).len(), 0);
     let shrinking = |verb, id, from, to| {
         format!(
@@ -174,18 +150,6 @@ async fn detach_and_standby_fire_no_hook() {
     assert_eq!(scene.state(&ids[1]), "InService");
     scene.sleep(600).await;
     assert_eq!(scene.instances(|_| true), [ids[1].as_str()]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn force_delete_fires_no_hook() {
-    let (scene, ids) = Scene::in_service(1, [terminating("drain")]).await;
-    let delete = scene.aws.delete_auto_scaling_group().auto_scaling_group_name(GROUP).force_delete(true);
-    delete.send().await.unwrap();
-    scene.is_gone(&ids[0]).await;
-
-    assert_eq!(scene.path(&ids[0]), ["Pending", "InService", "Terminating", "Terminated"]);
-    assert_eq!(scene.events(TERMINATE_EVENT).len(), 0);
-    assert_eq!(scene.events("EC2 Instance Launch Successful").len(), 1, "its launch ended long ago");
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,6 +114,27 @@ async fn a_completion_names_a_token_or_an_instance() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_can_be_shown_after_it_is_over() {
+    let (scene, ids) = Scene::in_service(1, [terminating("drain")]).await;
+    scene.terminate(&ids[0]).await;
+    scene.reaches(&ids[0], "Terminating:Wait").await;
+    scene.lab.world(|world| world.delays.state_visible = std::time::Duration::from_secs(2));
+    scene.sleep(2).await;
+    let shown = async || {
+        let describe =
+            scene.aws.describe_auto_scaling_instances().instance_ids(&ids[0]).send().await.unwrap();
+        describe.auto_scaling_instances()[0].lifecycle_state().unwrap().to_owned()
+    };
+
+    scene.complete("drain", &ids[0], "CONTINUE").await.unwrap();
+    assert_eq!((shown().await, scene.state(&ids[0])), ("Terminating:Wait".to_owned(), "Terminating:Proceed"));
+    let again = refusal(scene.complete("drain", &ids[0], "CONTINUE").await);
+    assert_eq!(again, validation(format!("No active Lifecycle Action found with instance ID {}", ids[0])));
+    scene.sleep(2).await;
+    assert_eq!(shown().await, "Terminating:Proceed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_action_can_be_seen_before_it_can_be_completed() {
     let scene = Scene::empty();
     scene.lab.world(|world| world.delays.acceptance = std::time::Duration::from_secs(2));

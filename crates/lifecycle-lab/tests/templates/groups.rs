@@ -56,6 +56,11 @@ async fn a_group_and_its_instances_say_which_version_they_have() {
     let of_group = &group.instances()[0];
     assert_eq!(of_group.launch_template().unwrap().version(), Some("1"));
     assert_eq!((of_group.instance_type(), of_group.image_id()), (Some("t3.micro"), None));
+    let tags = scene.lab.world(|world| world.ec2.instance(&ids[0]).unwrap().tags.clone());
+    let version = ["aws:ec2launchtemplate:id", "aws:ec2launchtemplate:version"].map(|key| tags[key].as_str());
+    assert_eq!(version, [id.as_str(), "1"]);
+    let details = scene.activities().await.remove(0).details.unwrap();
+    assert!(details.contains(r#""Subnet ID":"subnet-"#), "{details}");
     let describe = scene.autoscaling.describe_auto_scaling_instances().send().await.unwrap();
     let instance = &describe.auto_scaling_instances()[0];
     assert_eq!(instance.launch_template(), of_group.launch_template());

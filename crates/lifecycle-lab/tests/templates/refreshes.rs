@@ -110,12 +110,51 @@ async fn a_refresh_fails_when_nothing_can_be_launched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_to_another_source_is_not_played() {
+async fn a_group_has_its_new_source_when_the_refresh_to_it_has_succeeded() {
     let scene = Scene::new();
-    scene.template(scene.data()).await;
-    scene.group_of(1, "1").await;
+    let id = scene.template(scene.data()).await;
+    let old = scene.group_of(1, "1").await;
+    scene.version(&id, scene.data()).await;
     let desired = aws_sdk_autoscaling::types::DesiredConfiguration::builder();
-    let desired = desired.launch_template(named("web", "$Latest")).build();
-    let start = scene.refresh(false).desired_configuration(desired).send().await;
-    assert_eq!(refusal(start).0, "LabNotModelled");
+    let desired = desired.launch_template(named("web", "2")).build();
+    scene.refresh(false).desired_configuration(desired).send().await.unwrap();
+    let group = async || {
+        let groups = scene.autoscaling.describe_auto_scaling_groups().send().await.unwrap();
+        let group = groups.auto_scaling_groups()[0].clone();
+        let versions =
+            group.instances().iter().map(|one| one.launch_template().unwrap().version().unwrap().to_owned());
+        (group.launch_template().unwrap().version().unwrap().to_owned(), versions.collect::<Vec<_>>())
+    };
+    let replaced = |world: &World| {
+        world.autoscaling.instances().any(|one| one.state == "Pending" && !old.contains(&one.id))
+    };
+    assert!(scene.lab.until(Duration::from_secs(600), replaced).await);
+    let (of_group, of_instances) = group().await;
+    assert_eq!(of_group, "1", "while the refresh runs");
+    assert!(of_instances.contains(&"2".to_owned()), "{of_instances:?}");
+
+    assert_eq!(scene.refreshed().await.status().unwrap().as_str(), "Successful");
+    assert_eq!(group().await.0, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_volume_replacement_brings_the_image_of_the_desired_configuration() {
+    let scene = Scene::new();
+    let id = scene.template(scene.data()).await;
+    let old = scene.group_of(1, "1").await;
+    let image = scene.add_image("next", |_| {});
+    scene.version(&id, scene.data().image_id(&image)).await;
+    let desired = aws_sdk_autoscaling::types::DesiredConfiguration::builder();
+    let desired = desired.launch_template(named("web", "2")).build();
+    let strategy = aws_sdk_autoscaling::types::RefreshStrategy::from("ReplaceRootVolume");
+    let start = scene.refresh(false).strategy(strategy).desired_configuration(desired);
+    start.send().await.unwrap();
+    assert_eq!(scene.refreshed().await.status().unwrap().as_str(), "Successful");
+
+    assert_eq!(scene.in_service(1).await, old);
+    let groups = scene.autoscaling.describe_auto_scaling_groups().send().await.unwrap();
+    let instance = &groups.auto_scaling_groups()[0].instances()[0];
+    assert_eq!(instance.image_id(), Some(&*image));
+    assert_eq!(instance.launch_template().unwrap().version(), Some("2"));
+    assert_eq!(scene.lab.world(|world| world.ec2.instance(&old[0]).unwrap().image.clone()), image);
 }

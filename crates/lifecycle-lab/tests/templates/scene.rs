@@ -58,7 +58,7 @@ impl Scene {
         RequestLaunchTemplateData::builder().image_id(&self.image).instance_type(InstanceType::T3Micro)
     }
 
-    /// Creates the template `web`; answers its id.
+    /// Creates the template `web`. Returns its id.
     pub(crate) async fn template(&self, data: RequestLaunchTemplateDataBuilder) -> String {
         self.template_named("web", data).await
     }
@@ -69,7 +69,7 @@ impl Scene {
         created.launch_template.unwrap().launch_template_id.unwrap()
     }
 
-    /// Adds a version that is based on no other; answers its number.
+    /// Adds a version that is based on no other. Returns its number.
     pub(crate) async fn version(&self, template: &str, data: RequestLaunchTemplateDataBuilder) -> i64 {
         let create = self.ec2.create_launch_template_version().launch_template_id(template);
         let created = create.launch_template_data(data.build()).send().await.unwrap();
@@ -111,7 +111,7 @@ impl Scene {
         set.desired_capacity(desired).send().await.unwrap();
     }
 
-    /// Waits until so many instances are in service; answers their ids, the oldest first.
+    /// Waits until so many instances are in service. Returns their ids, the oldest first.
     pub(crate) async fn in_service(&self, count: usize) -> Vec<String> {
         let serving = |world: &World| -> Vec<String> {
             let all = world.autoscaling.instances().filter(|instance| instance.state == "InService");

@@ -93,7 +93,7 @@ impl Scene {
             .tag_specifications(tags.build())
     }
 
-    /// Adds a version that says what the source says, but for this; answers its number.
+    /// Adds a version that says what the source says, but for this. Returns its number.
     pub(crate) async fn add_version(&self, source: i64, data: RequestLaunchTemplateDataBuilder) -> i64 {
         let create = self.ec2.create_launch_template_version().launch_template_id(&self.template);
         let create = create.source_version(source.to_string()).launch_template_data(data.build());
@@ -239,7 +239,7 @@ metric: {outcome}
     }
 }
 
-/// A backup of the instance `web`; answers its id.
+/// A backup of the instance `web`. Returns its id.
 pub(crate) fn backup(lab: &Lab, created: DateTime<Utc>) -> String {
     let mut image = Image::new(&format!("AwsBackup_i-0123_{}", created.timestamp()), created);
     image.tags.insert("Name".to_owned(), "web".to_owned());

@@ -1,31 +1,31 @@
 //! Checks the invariants at the end of a wait or of an instance, from AWS's side. Each exception has its reason: a
 //! gap in AWS itself, or a limit in the functions' documents.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
 
 use super::Observer;
-use super::life::{Group, Hold, Life};
+use super::life::{CommandSeen, Group, Hold, Life};
 use crate::invariant::Invariant;
-use crate::scene::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, MAX_IMAGES_PER_HOUR};
+use crate::scene::{APPS, BLOG, DRAIN_SWEEP, IMAGE_SWEEP, LAUNCH_SWEEP, MAX_IMAGES_PER_HOUR, leaves_images};
 use crate::tally::Latency;
 
-/// Runs that come together find nothing of each other yet: AWS has no client token for commands, so they may
-/// send one each. Longer apart than this, the second one should have seen the first.
-const TOGETHER: TimeDelta = TimeDelta::seconds(2);
+/// Longest time between two commands for one wait that counts as a race. Run Command has no client token, so
+/// two simultaneous runs can each send a command. A later run must find the first command.
+const MAX_RACE: TimeDelta = TimeDelta::seconds(2);
 
-/// Undisturbed sweeps within a hook's timeout after which nothing may be left to time out: one starts the
-/// work, the other finds it running or done.
-const MIN_SWEEPS: usize = 2;
+/// Undisturbed sweeps within a hook's timeout that exclude a timeout: the first starts the work, the second
+/// finds it running or done.
+pub(super) const MIN_SWEEPS: usize = 2;
+
+/// Time that the sweep leaves a launch to its event. The next sweep answers the launch.
+const LEFT_TO_EVENT: TimeDelta = TimeDelta::seconds(60);
 
 /// Calls of functions to Auto Scaling in an hour: half of what the bucket of heavy faults, two calls a second,
 /// refills in that time.
 pub(super) const MAX_CALLS_PER_HOUR: u64 = 3_600;
 
-/// Words of AWS in the causes of deaths that ami-snapshotter's `SKIP_CAUSES` names; all others count as
-/// unexpected.
-const PLANNED: [&str; 4] =
+/// AWS's words for the causes in ami-snapshotter's `SKIP_CAUSES`. All other causes count as unexpected.
+const PLANNED_CAUSES: [&str; 4] =
     ["a user request", "a scheduled action", "an instance refresh", "the maximum instance lifetime"];
 
 /// How a wait ended.
@@ -64,7 +64,7 @@ impl Observer {
     /// A wait is over: was it answered, rightly and in time?
     pub(super) fn judge(&mut self, life: &Life, hold: &Hold) {
         let over = hold.over.unwrap_or(hold.since);
-        let left_alone = hold.launching && life.group.starts_with(BLOG);
+        let left_alone = hold.launching && leaves_images(&life.group);
         let end = End::of(hold, over, left_alone);
         *self.tally.actions.entry((hold.hook.clone(), end.as_str())).or_default() += 1;
         if let Some(completion) = &hold.completed {
@@ -94,9 +94,17 @@ impl Observer {
             (false, false) => self.judge_death(life, hold, end),
             (true, false) => {}
         }
+        let sweep = match (hold.launching, life.group.starts_with(APPS)) {
+            (true, _) => LAUNCH_SWEEP,
+            (false, true) => DRAIN_SWEEP,
+            (false, false) => IMAGE_SWEEP,
+        };
+        self.judge_length(life, hold, sweep);
+        self.expect_report(life, hold);
     }
 
     fn judge_launch(&mut self, life: &Life, hold: &Hold, end: End) {
+        let over = hold.over.unwrap_or(hold.since);
         self.check(Invariant::LaunchAnswered);
         if hold.completed.is_some() {
             self.check(Invariant::RecordedLaunchGoesOn);
@@ -107,9 +115,14 @@ impl Observer {
                 life,
                 "its launch was recorded and yet abandoned",
             ),
-            // Nobody else looks after launches: without its event nothing can answer.
-            End::TimedOut if hold.lost => self.limit("launch timed out: its event was lost"),
-            End::TimedOut if hold.given_up => self.limit("launch timed out: the last attempt was disturbed"),
+            End::TimedOut if self.swept(LAUNCH_SWEEP, hold.since + LEFT_TO_EVENT, over, 1) => {
+                let what = "its launch was left to time out, although a sweep saw it undisturbed";
+                self.accuse(Invariant::LaunchAnswered, life, what);
+            }
+            End::TimedOut if hold.lost => {
+                self.limit("launch timed out: event lost or late, sweeps disturbed");
+            }
+            End::TimedOut if hold.given_up => self.limit("launch timed out: attempts and sweeps disturbed"),
             End::TimedOut => {
                 self.accuse(
                     Invariant::LaunchAnswered,
@@ -123,15 +136,22 @@ impl Observer {
 
     fn judge_drain(&mut self, life: &Life, hold: &Hold, end: End) {
         let over = hold.over.unwrap_or(hold.since);
-        let sent: Vec<_> = life.commands.values().filter(|command| command.sent >= hold.since).collect();
-        if let Some(first) = sent.iter().map(|command| command.sent).min() {
+        let mut sent: Vec<_> = life.commands.values().filter(|command| command.sent >= hold.since).collect();
+        sent.sort_by_key(|command| command.sent);
+        if !sent.is_empty() {
             self.check(Invariant::OneDrain);
-            let apart = sent.iter().any(|command| command.sent - first > TOGETHER);
-            match sent.len() {
-                1 => {}
-                _ if apart => self.accuse(Invariant::OneDrain, life, "its commands were sent twice"),
-                _ => self.limit("commands sent twice, by runs that came together"),
+        }
+        for pair in sent.windows(2) {
+            // What was not delivered is sent once more.
+            if pair[1].sent - pair[0].sent <= MAX_RACE {
+                self.limit("commands sent twice, by runs that came together");
+            } else if pair[0].was_delivered() {
+                self.accuse(Invariant::OneDrain, life, "its commands were sent twice");
             }
+        }
+        let again = sent.windows(2).filter(|pair| pair[1].sent - pair[0].sent > MAX_RACE).count();
+        if again > 1 {
+            self.accuse(Invariant::OneDrain, life, "its commands were sent more than once more");
         }
         self.check(Invariant::DeathAnswered);
         let Some(completion) = &hold.completed else {
@@ -143,15 +163,25 @@ impl Observer {
         self.check(Invariant::NoneWithoutDrain);
         self.check(Invariant::DrainEnds);
         // Unreachable agents go by ON_UNREACHABLE: nothing was sent, or nothing was delivered.
-        if sent.is_empty() && !hold.unreachable {
+        let by_policy = hold.ends_soon(completion.at);
+        if sent.is_empty() && life.cancelled {
+            // AWS retains an instance whose termination was abandoned, and tells it by a cancelled activity.
+            self.limit("no drain: an earlier termination was cancelled");
+        } else if sent.is_empty() && completion.may_be_of_earlier {
+            self.limit("no drain: the wait before was completed again, without a token");
+        } else if sent.is_empty() && !hold.unreachable && !by_policy {
             self.accuse(
                 Invariant::NoneWithoutDrain,
                 life,
                 "it was let go without a drain, although its agent was there",
             );
         }
-        let runs = |status| status == "InProgress" || status == "Pending" && !hold.unreachable;
-        if !sent.is_empty() && sent.iter().all(|command| runs(command.status_at(completion.at))) {
+        let runs = |command: &&CommandSeen| match command.status_at(completion.at) {
+            "InProgress" => completion.at < command.ends(),
+            "Pending" => !hold.unreachable,
+            _ => false,
+        };
+        if !sent.is_empty() && sent.iter().all(runs) && !by_policy {
             self.accuse(Invariant::DrainEnds, life, "it was let go while its drain was running");
         }
         if let Some(ended) = sent.iter().filter_map(|command| command.ended()).min() {
@@ -161,10 +191,13 @@ impl Observer {
 
     fn judge_death(&mut self, life: &Life, hold: &Hold, end: End) {
         let over = hold.over.unwrap_or(hold.since);
-        let made: Vec<_> = life.images.values().filter(|image| image.made >= hold.since).collect();
+        let mut made: Vec<_> = life.images.values().filter(|image| image.made >= hold.since).collect();
+        made.sort_by_key(|image| image.made);
         self.check(Invariant::OneImage);
         self.check(Invariant::DeathAnswered);
-        if made.len() > 1 {
+        // One that failed is taken once more.
+        let failed = made.first().is_some_and(|first| first.state == "failed");
+        if made.len() > 1 + usize::from(failed) {
             self.accuse(Invariant::OneImage, life, "more than one image was made of its death");
         }
         if end == End::TimedOut {
@@ -172,10 +205,11 @@ impl Observer {
             return;
         }
         let Some(completion) = &hold.completed else { return };
-        if let Some(image) = made.first().filter(|image| image.state != "pending") {
+        if let Some(image) = made.last().filter(|image| image.state != "pending") {
             self.tally.took(Latency::DeathFromImage, image.since, completion.at);
         }
-        let expected = PLANNED.iter().any(|words| life.cause.contains(words));
+        let expected = self.is_planned(life, hold);
+        let by_policy = hold.ends_soon(completion.at);
         if expected {
             self.check(Invariant::PlannedLeavesNone);
         } else {
@@ -196,11 +230,15 @@ impl Observer {
             }
             (None, _) if expected => {}
             // Where there may be none, nobody need wait for it.
-            (Some(image), None) if !image.ready_at(completion.at) => {
+            (Some(_), None) if !by_policy && !made.iter().any(|image| image.ready_at(completion.at)) => {
                 self.accuse(Invariant::ImageReady, life, "it was let go before its image was ready");
             }
             (Some(_), _) => {}
             (None, Some(why)) => self.limit(why),
+            (None, None) if life.cancelled => self.limit("no image: an earlier termination was cancelled"),
+            (None, None) if by_policy && hold.disturbed => {
+                self.limit("no image: the wait was answered before it timed out");
+            }
             (None, None) => self.accuse(
                 Invariant::DeathLeavesImage,
                 life,
@@ -215,30 +253,34 @@ impl Observer {
         if hold.refused {
             return Some("no image: EC2 refused it");
         }
-        // The function counted some seconds before it completed, with AWS's throttles in between.
-        let within = |made: DateTime<Utc>| made > over - TimeDelta::minutes(61) && made <= over;
-        let recent = group.images.iter().filter(|made| within(**made)).count();
-        let own = life.images.values().filter(|image| within(image.made)).count();
-        if recent - own >= MAX_IMAGES_PER_HOUR {
+        let own = life.images.values().filter(|image| image.made <= over).count();
+        if self.images_of_the_hour(&life.group, over) >= MAX_IMAGES_PER_HOUR + own {
             return Some("no image: MAX_IMAGES_PER_HOUR");
         }
-        let later = |other: &&Group| other.created > group.created && other.created <= over;
-        let blog: BTreeMap<_, _> = self.groups.iter().filter(|(name, _)| name.starts_with(BLOG)).collect();
-        for other in blog.into_values().filter(later) {
-            match other.gone {
-                None => return Some("no image: another group has taken over"),
-                Some(gone) if gone > hold.since => return Some("no image: another group has taken over"),
-                // Until a sweep has seen that the group is gone, it counts as the one in service.
-                Some(gone) if !self.swept(IMAGE_SWEEP, gone, hold.since, 1) => {
-                    return Some("no image: a roll-back that no sweep has seen");
-                }
-                Some(_) => {}
-            }
-        }
-        if group.told.is_none_or(|told| told > hold.since) {
-            return Some("no image: nothing could tell of its group");
-        }
-        None
+        // A group is replaced once it wants no instances any more, by a later one of its succession that is there.
+        let later = |other: &Group| other.created > group.created && other.created <= over;
+        let lives = |other: &Group| other.gone.is_none_or(|gone| gone > hold.since);
+        let blog = self.groups.iter().filter(|(name, _)| name.starts_with(BLOG));
+        let taken_over = blog.filter(|(_, other)| later(other) && lives(other)).count() > 0;
+        (life.group.starts_with(BLOG) && !hold.wanted && taken_over)
+            .then_some("no image: another group has taken over")
+    }
+
+    /// Images of a group that are pending or available, of the last hour. A function counted some seconds before it
+    /// completed, with AWS's throttles in between.
+    pub(super) fn images_of_the_hour(&self, group: &str, at: DateTime<Utc>) -> usize {
+        let Some(group) = self.groups.get(group) else { return 0 };
+        let within = |made: DateTime<Utc>| made > at - TimeDelta::minutes(61) && made <= at;
+        let recent = group.images.iter().filter(|(made, _)| within(*made));
+        let counts =
+            |id: &str| self.failed_images.get(id).is_none_or(|failed| *failed > at - TimeDelta::minutes(1));
+        recent.filter(|(_, id)| counts(id)).count()
+    }
+
+    /// Whether a death is planned: by its cause, or because the instance never served, or lives on.
+    pub(super) fn is_planned(&self, life: &Life, hold: &Hold) -> bool {
+        let planned = PLANNED_CAUSES.iter().any(|words| life.cause.contains(words));
+        planned || !life.served || hold.replaces_root_volume()
     }
 
     /// Nobody answered in time: could somebody have done it?
@@ -255,7 +297,7 @@ impl Observer {
     }
 
     /// Whether so many undisturbed sweeps lay between these times.
-    fn swept(&self, sweep: &str, from: DateTime<Utc>, to: DateTime<Utc>, times: usize) -> bool {
+    pub(super) fn swept(&self, sweep: &str, from: DateTime<Utc>, to: DateTime<Utc>, times: usize) -> bool {
         let all = self.sweeps.iter().rev().take_while(|run| run.started > from);
         let within =
             all.filter(|run| run.function == sweep && run.clean && run.ended.is_some_and(|ended| ended < to));
@@ -267,7 +309,7 @@ impl Observer {
         if life.served {
             self.check(Invariant::DeathHeld);
         }
-        if life.served && !life.held {
+        if life.served && !life.held && !life.unhooked {
             self.accuse(
                 Invariant::DeathHeld,
                 life,
@@ -278,7 +320,8 @@ impl Observer {
     }
 
     /// A life is over.
-    pub(super) fn bury(&mut self, life: &Life) {
+    pub(super) fn bury(&mut self, at: DateTime<Utc>, life: &Life) {
+        self.remember_reportable(at, life);
         for command in life.commands.values() {
             let last = command.statuses.last().map_or("Pending", |(_, status)| *status);
             *self.tally.commands.entry(last).or_default() += 1;
@@ -288,7 +331,7 @@ impl Observer {
         }
         self.check(Invariant::ComesToItsEnd);
         // No hook holds a Spot instance that EC2 takes back.
-        if life.served && !life.reclaimed {
+        if life.served && !life.reclaimed && !life.unhooked {
             self.check(Invariant::DeathHeld);
             if !life.held {
                 self.accuse(Invariant::DeathHeld, life, "it died without waiting for its hook");
@@ -347,11 +390,11 @@ impl Observer {
         }
     }
 
-    fn limit(&mut self, what: &'static str) {
+    pub(super) fn limit(&mut self, what: &'static str) {
         *self.tally.limits.entry(what).or_default() += 1;
     }
 
-    fn accuse(&mut self, invariant: Invariant, life: &Life, what: &str) {
+    pub(super) fn accuse(&mut self, invariant: Invariant, life: &Life, what: &str) {
         self.violate_of(invariant, life, format!("{}: {what}", life.id));
     }
 }

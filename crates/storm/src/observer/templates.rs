@@ -7,7 +7,7 @@ use lifecycle_lab::{Call, Run, RunError, World};
 use serde_json::Value;
 
 use super::{Observer, RunSeen, life};
-use crate::backups::{BY_HAND, PINNED, SHOP};
+use crate::backups::{BY_HAND_DESCRIPTION, PINNED_VERSION, SHOP};
 use crate::invariant::Invariant;
 use crate::scene::KEEP_VERSIONS;
 
@@ -39,7 +39,8 @@ impl Observer {
             let template = template(world)?;
             if deleted {
                 let newer = template.versions.range(number..).count();
-                let used = number == PINNED || number == template.default_version || newer < KEEP_VERSIONS;
+                let used =
+                    number == PINNED_VERSION || number == template.default_version || newer < KEEP_VERSIONS;
                 return used.then(|| format!("version {number} of {SHOP} was deleted, and is in use"));
             }
             let made = template.versions.get(&number)?;
@@ -140,5 +141,5 @@ fn image_of(version: &TemplateVersion) -> &str {
 }
 
 fn is_by_hand(version: &TemplateVersion) -> bool {
-    version.description.as_deref() == Some(BY_HAND)
+    version.description.as_deref() == Some(BY_HAND_DESCRIPTION)
 }

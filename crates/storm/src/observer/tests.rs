@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod failures;
 mod templates;
+mod work;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +16,7 @@ use futures::FutureExt;
 use lambda_kit::Variables;
 use lambda_kit::config::FUNCTION_NAME;
 use lifecycle_lab::run_command::Script;
-use lifecycle_lab::{Code, Function, FunctionError, Lab};
+use lifecycle_lab::{ACCOUNT, Code, Function, FunctionError, Lab, REGION};
 use serde_json::{Value, json};
 
 use super::{Observer, Scene};
@@ -22,9 +24,9 @@ use crate::scene::{DRAIN_SWEEP, IMAGE_SWEEP};
 use crate::tally::Tally;
 
 /// As the storm's hooks.
-const HEARTBEAT: i32 = 900;
+const HEARTBEAT_TIMEOUT: i32 = 900;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A group of one instance in a lab where nothing goes wrong but what a test adds.
 struct Stage {
@@ -50,7 +52,9 @@ impl Stage {
     async fn group(&self, name: &str) {
         operator::create(&self.operator, name, &["us-east-1a"]).await.unwrap();
         for (hook, transition) in [("in", "LAUNCHING"), ("out", "TERMINATING")] {
-            operator::hook(&self.operator, name, hook, transition, HEARTBEAT, "CONTINUE").await.unwrap();
+            operator::hook(&self.operator, name, hook, transition, HEARTBEAT_TIMEOUT, "CONTINUE")
+                .await
+                .unwrap();
         }
         operator::desire(&self.operator, name, 1).await.unwrap();
         self.lab.sleep(Duration::from_secs(1_200)).await;
@@ -62,11 +66,15 @@ impl Stage {
 
     /// The instance fails, and everything comes to its end.
     async fn die(&self) {
+        self.die_with(0).await;
+    }
+
+    /// The same; its commands take a minute, and end with this code.
+    async fn die_with(&self, exit_code: i32) {
         let id = self.instance();
+        let script = Script { duration: Duration::from_secs(60), exit_code, ..Script::default() };
         self.lab.world(|world| {
-            world
-                .run_command
-                .set_script(&id, Script { duration: Duration::from_secs(60), ..Script::default() });
+            world.run_command.set_script(&id, script);
             world.fail_load_balancer_check(&id);
         });
         self.lab.sleep(Duration::from_secs(1_500)).await;
@@ -84,6 +92,38 @@ impl Stage {
                 let complete = complete.auto_scaling_group_name(text("AutoScalingGroupName"));
                 let complete = complete.lifecycle_hook_name(text("LifecycleHookName"));
                 complete.lifecycle_action_result(result).send().await.unwrap();
+            }
+        });
+    }
+
+    /// A function that sends commands to an instance at its event, and completes the action after this time, if at
+    /// all, whatever became of them.
+    fn deploy_sender(&self, name: &'static str, completes: Option<Duration>) {
+        let lab = self.lab.clone();
+        let ssm = aws_sdk_ssm::Client::new(&self.lab.sdk_config(name));
+        let client = Client::new(&self.lab.sdk_config(name));
+        self.deploy(name, move |payload| {
+            let (lab, ssm, client, detail) =
+                (lab.clone(), ssm.clone(), client.clone(), payload["detail"].clone());
+            async move {
+                let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
+                let send = ssm
+                    .send_command()
+                    .document_name("AWS-RunShellScript")
+                    .instance_ids(text("EC2InstanceId"));
+                send.parameters("commands", vec!["systemctl stop application".to_owned()])
+                    .send()
+                    .await
+                    .unwrap();
+                let complete = client.complete_lifecycle_action().instance_id(text("EC2InstanceId"));
+                let complete = complete.auto_scaling_group_name(text("AutoScalingGroupName"));
+                let complete = complete.lifecycle_hook_name(text("LifecycleHookName"));
+                if let Some(after) = completes {
+                    tokio::spawn(async move {
+                        lab.sleep(after).await;
+                        complete.lifecycle_action_result("CONTINUE").send().await.unwrap();
+                    });
+                }
             }
         });
     }
@@ -107,7 +147,7 @@ impl Stage {
     ) {
         let code =
             Code::handler(move |payload, _| run(payload).map(|()| Ok(json!({ "outcome": "ignored" }))));
-        self.lab.add_function(Function { name: name.to_owned(), time_limit: LIMIT, code });
+        self.lab.add_function(Function { name: name.to_owned(), time_limit: TIME_LIMIT, code });
     }
 
     /// Every sweep says that all is well.
@@ -116,22 +156,26 @@ impl Stage {
         self.lab.schedule(Duration::from_secs(300), name, json!({}));
     }
 
-    /// What the observer says in the end, where the instance that is left is meant to be there.
+    /// The violations at the end of the storm. An instance that is left does not count as one.
     async fn accused(&self) -> Vec<String> {
         self.judged().await.0
     }
 
-    /// The same, and what it counted.
+    /// The same, and the counts.
     async fn judged(&self) -> (Vec<String>, Tally) {
         self.lab.sleep(Duration::from_secs(1)).await;
         self.observer.lock().unwrap().lives.clear();
-        self.told()
+        self.violations()
     }
 
-    fn told(&self) -> (Vec<String>, Tally) {
+    /// The violations at the end of the storm, and the counts.
+    fn violations(&self) -> (Vec<String>, Tally) {
         let (tally, violations) = self.observer.lock().unwrap().finish(chrono::TimeDelta::zero(), 0);
         for violation in violations.iter().filter(|one| one.what.starts_with("i-")) {
-            assert!(violation.history.iter().any(|line| line.ends_with("Pending")), "its history is told");
+            assert!(
+                violation.history.iter().any(|line| line.ends_with("Pending")),
+                "the history has the launch"
+            );
         }
         (violations.into_iter().map(|one| one.what).collect(), tally)
     }
@@ -148,7 +192,7 @@ fn check(accused: &[String], words: &str) {
 }
 
 fn drainer(lab: &Lab, name: &'static str, variables: &Variables) {
-    functions::deploy::<terminate_drainer::Context>(lab, name, LIMIT, variables).unwrap();
+    functions::deploy::<terminate_drainer::Context>(lab, name, TIME_LIMIT, variables).unwrap();
     add_rules(lab, terminate_drainer::NAME, name, &answering_for("app-*", "out")).unwrap();
 }
 
@@ -205,7 +249,7 @@ fn who_sends_the_commands_again_is_accused() {
         drainer(&stage.lab, terminate_drainer::NAME, &Variables::default());
         // Another function of the same code does not know the first one's commands.
         let other = [(FUNCTION_NAME, "other")].into_iter().collect();
-        functions::deploy::<terminate_drainer::Context>(&stage.lab, "other", LIMIT, &other).unwrap();
+        functions::deploy::<terminate_drainer::Context>(&stage.lab, "other", TIME_LIMIT, &other).unwrap();
         stage.group("app-1").await;
         let (lab, instance) = (stage.lab.clone(), stage.instance());
         tokio::spawn(async move {
@@ -216,7 +260,7 @@ fn who_sends_the_commands_again_is_accused() {
             lab.sleep(Duration::from_secs(10)).await;
             let wait = lab.world(|world| world.autoscaling.instance(&instance).unwrap().waits["out"].clone());
             let event = json!({
-                "version": "0", "id": "1", "source": "aws.autoscaling", "account": "1", "region": "us-east-1",
+                "version": "0", "id": "1", "source": "aws.autoscaling", "account": ACCOUNT, "region": REGION,
                 "detail-type": "EC2 Instance-terminate Lifecycle Action", "time": wait.started, "resources": [],
                 "detail": {
                     "LifecycleActionToken": wait.token, "AutoScalingGroupName": "app-1", "LifecycleHookName": "out",
@@ -291,10 +335,12 @@ fn who_fails_at_a_launch_is_accused_unless_the_last_attempt_was_disturbed() {
                 }
             });
             let name = launch_logger::NAME.to_owned();
-            stage.lab.add_function(Function { name, time_limit: LIMIT, code });
+            stage.lab.add_function(Function { name, time_limit: TIME_LIMIT, code });
             stage.at_launches(launch_logger::NAME);
             operator::create(&stage.operator, "app-1", &["us-east-1a"]).await.unwrap();
-            operator::hook(&stage.operator, "app-1", "in", "LAUNCHING", HEARTBEAT, "CONTINUE").await.unwrap();
+            operator::hook(&stage.operator, "app-1", "in", "LAUNCHING", HEARTBEAT_TIMEOUT, "CONTINUE")
+                .await
+                .unwrap();
             operator::desire(&stage.operator, "app-1", 1).await.unwrap();
             stage.lab.faults().chaos(chaos.parse().unwrap());
             stage.lab.sleep(Duration::from_secs(1_200)).await;
@@ -335,17 +381,34 @@ fn who_answers_a_launch_that_is_the_hooks_is_accused() {
 }
 
 #[test]
-fn a_death_that_no_hook_holds_is_told_unless_ec2_took_the_instance_back() {
-    for (reclaimed, count) in [(false, 1), (true, 0)] {
+fn a_death_that_no_hook_holds_is_a_violation_where_there_is_a_hook_and_ec2_did_not_take_the_instance_back() {
+    for (reclaimed, put_back, count) in [(false, true, 1), (false, false, 0), (true, true, 0)] {
         let accused = play(async {
             let stage = Stage::new(Vec::new()).await;
             stage.group("app-1").await;
-            let delete = stage.operator.delete_lifecycle_hook().auto_scaling_group_name("app-1");
-            delete.lifecycle_hook_name("out").send().await.unwrap();
             let id = stage.instance();
             stage
                 .lab
                 .world(|world| if reclaimed { world.reclaim_spot(&id) } else { world.fail_instance(&id) });
+            let leaves = |world: &lifecycle_lab::World| {
+                world.autoscaling.instance(&id).is_some_and(|one| one.state == "Terminating")
+            };
+            assert!(stage.lab.until(Duration::from_secs(600), leaves).await, "it leaves");
+            // Its hook would begin within seconds.
+            let delete = stage.operator.delete_lifecycle_hook().auto_scaling_group_name("app-1");
+            delete.lifecycle_hook_name("out").send().await.unwrap();
+            stage.lab.sleep(Duration::from_secs(10)).await;
+            if put_back {
+                let hook = operator::hook(
+                    &stage.operator,
+                    "app-1",
+                    "out",
+                    "TERMINATING",
+                    HEARTBEAT_TIMEOUT,
+                    "CONTINUE",
+                );
+                hook.await.unwrap();
+            }
             stage.lab.sleep(Duration::from_secs(600)).await;
             assert!(stage.observer.lock().unwrap().gone.contains(&id), "it died");
             stage.accused().await
@@ -396,8 +459,8 @@ fn who_makes_an_image_of_a_planned_death_is_accused() {
 }
 
 #[test]
-fn an_instance_that_stays_and_a_bucket_that_is_emptied_are_told() {
-    let (told, _) = play(async {
+fn an_instance_that_stays_and_a_bucket_that_is_emptied_are_violations() {
+    let (violations, _) = play(async {
         let stage = Stage::new(Vec::new()).await;
         functions::deploy_launch_logger(&stage.lab, "app-*", "in").unwrap();
         stage.group("app-1").await;
@@ -405,11 +468,11 @@ fn an_instance_that_stays_and_a_bucket_that_is_emptied_are_told() {
         for _ in 0..=super::rules::MAX_CALLS_PER_HOUR {
             stage.observer.lock().unwrap().count_call(now);
         }
-        stage.told()
+        stage.violations()
     });
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("more than 3600 calls to Auto Scaling in the hour"), "{told:?}");
-    assert!(told[1].contains("is still there"), "{told:?}");
+    assert_eq!(violations.len(), 2, "{violations:?}");
+    assert!(violations[0].contains("more than 3600 calls to Auto Scaling in the hour"), "{violations:?}");
+    assert!(violations[1].contains("is still there"), "{violations:?}");
 }
 
 #[test]
@@ -434,7 +497,7 @@ fn a_death_that_its_sweep_only_watches_is_accused_unless_sweeps_were_disturbed()
 }
 
 #[test]
-fn a_lost_variable_and_a_service_that_wakes_at_night_are_told() {
+fn a_lost_variable_and_a_service_that_wakes_at_night_are_violations() {
     let accused = play(async {
         let stage = Stage::new(vec![("OWNER", "us")]).await;
         stage

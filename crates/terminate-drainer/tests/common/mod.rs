@@ -13,6 +13,7 @@ use serde_json::json;
 use terminate_drainer::{Context, NAME};
 use testkit::Scene;
 
+pub(crate) const LAUNCH_EVENT: &str = "EC2 Instance-launch Lifecycle Action";
 pub(crate) const LIFECYCLE_EVENT: &str = "EC2 Instance-terminate Lifecycle Action";
 pub(crate) const STATUS_EVENT: &str = "EC2 Command Invocation Status-change Notification";
 
@@ -59,7 +60,10 @@ impl Setting {
     /// A group with one instance in service, a hook, and the function deployed with the rules of its template.
     pub(crate) async fn scene(self) -> Scene {
         let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 1);
-        lab.world(|world| world.run_command.default_script = self.script.clone());
+        lab.world(|world| {
+            world.run_command.default_script = self.script.clone();
+            world.delays.agent_registration = Duration::ZERO;
+        });
         deploy(&lab, &self.variables, self.time_limit);
         if let Some(period) = self.sweep {
             lab.schedule(period, NAME, json!({ "action": "reconcile" }));
@@ -86,10 +90,9 @@ impl Setting {
 pub(crate) fn deploy(lab: &Lab, variables: &[(&'static str, String)], time_limit: Duration) {
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     testkit::deploy::<Context>(lab, &variables, time_limit);
-    for (source, kinds) in [
-        ("aws.autoscaling", json!(["EC2 Instance-launch Lifecycle Action", LIFECYCLE_EVENT])),
-        ("aws.ssm", json!([STATUS_EVENT])),
-    ] {
+    for (source, kinds) in
+        [("aws.autoscaling", json!([LAUNCH_EVENT, LIFECYCLE_EVENT])), ("aws.ssm", json!([STATUS_EVENT]))]
+    {
         lab.add_rule(&json!({ "source": [source], "detail-type": kinds }), NAME).unwrap();
     }
 }

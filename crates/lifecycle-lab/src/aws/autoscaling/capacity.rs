@@ -1,11 +1,16 @@
-//! Decides how many instances a group needs: the desired capacity, replacements of unhealthy instances, the size of
-//! the warm pool, instance refreshes. It starts launches and terminations; `engine` moves the instances.
+//! Decides how many instances a group needs: the desired capacity, replacements of unhealthy instances, the end of a
+//! deleted group. It starts launches and terminations; `engine` moves the instances.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::engine::{leaving, leaving_pool};
 use super::{Instance, Journey, Superseded, Timer};
 use crate::aws::world::{World, second};
+
+/// What causes say of `SetInstanceHealth`.
+pub(super) const USER_HEALTH_CHECK: &str = "a user health-check";
 
 impl World {
     /// Changes the desired capacity and says why, the way AWS words the first half of a cause.
@@ -19,13 +24,18 @@ impl World {
                 group.desired
             ));
             group.desired = desired;
+            group.stuck = false;
         }
         self.group_moved(name);
-        self.reconcile_soon(name);
+        self.reconcile_after(self.delays.react, name);
     }
 
+    /// The group makes up for an instance that comes or goes.
     pub(super) fn reconcile_soon(&mut self, name: &str) {
-        let delay = self.delays.react;
+        self.reconcile_after(self.delays.replace, name);
+    }
+
+    pub(super) fn reconcile_after(&mut self, delay: Duration, name: &str) {
         let group = self.group_mut(name);
         if !group.reconcile_due {
             group.reconcile_due = true;
@@ -40,14 +50,18 @@ impl World {
         };
         group.reconcile_due = false;
         if group.deleting {
+            self.empty(name);
             return;
         }
         let desired = group.desired as usize;
-        let launches_held = group.no_launch_before.is_some_and(|earliest| earliest > now);
+        let launches_held =
+            group.no_launch_before.is_some_and(|earliest| earliest > now) || group.is_suspended("Launch");
+        let terminations_held = group.is_suspended("Terminate");
         let active = self.members(name, Instance::is_active).len();
         match active.cmp(&desired) {
             Ordering::Less if launches_held => {}
             Ordering::Less => self.scale_out(name, active, desired),
+            Ordering::Greater if terminations_held => {}
             Ordering::Greater => self.scale_in(name, active, desired),
             Ordering::Equal => {
                 let group = self.group_mut(name);
@@ -55,9 +69,36 @@ impl World {
                 group.replacements.clear();
             }
         }
-        self.let_superseded_go(name);
-        self.size_warm_pool(name, launches_held);
+        if !terminations_held {
+            self.let_superseded_go(name);
+        }
+        self.size_warm_pool(name, launches_held, terminations_held);
         self.step_refresh(name);
+    }
+
+    /// Takes all instances out of a group that is being deleted, past their hooks; when none is left, the group goes.
+    fn empty(&mut self, name: &str) {
+        let members = self.members(name, |one| !one.is_leaving_for_good() && one.state != "Detaching");
+        let (pooled, others): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|id| self.instance_ref(id).is_warmed());
+        let change = self.group_mut(name).change.take().unwrap_or_default();
+        for id in &others {
+            let cause = shrunk(&change, second(self.now()), others.len(), 0, id);
+            self.begin(id, Journey::Terminate, leaving(id), cause);
+        }
+        for id in pooled {
+            self.delete_from_pool(&id);
+        }
+        if self.members(name, |_| true).is_empty() {
+            self.set_timer(self.delays.group_deletion, Timer::GroupGone { group: name.to_owned() });
+        }
+    }
+
+    /// Takes an instance out of a pool that is being deleted.
+    pub(super) fn delete_from_pool(&mut self, id: &str) {
+        let cause = self.out_of_service("a group deletion");
+        let cause = format!("{cause}  At {} instance {id} was selected for termination.", second(self.now()));
+        self.begin(id, Journey::TerminateInPool, leaving_pool(id), cause);
     }
 
     /// Terminates what others were launched in place of, as soon as the group is complete without it.
@@ -72,7 +113,7 @@ impl World {
             match self.instance_mut(&id).superseded.take() {
                 Some(Superseded::ByZone { launched }) => {
                     let cause = shrunk(&launched, second(now), desired + 1, desired, &id);
-                    self.begin(&id, Journey::Terminate, format!("Terminating EC2 instance: {id}"), cause);
+                    self.begin(&id, Journey::Terminate, leaving(&id), cause);
                 }
                 Some(Superseded::For { why }) => self.take_out(&id, why),
                 None => {}
@@ -115,97 +156,78 @@ impl World {
         let now = self.now();
         let group = self.group_mut(name);
         let change = group.change.clone().unwrap_or_default();
-        let reuse = group.warm_pool.as_ref().is_some_and(|pool| pool.reuse_on_scale_in && !pool.deleting);
+        let reuse = group
+            .warm_pool
+            .as_ref()
+            .is_some_and(|pool| pool.reuse_on_scale_in == Some(true) && !pool.deleting);
         let journey = if reuse { Journey::BackToPool } else { Journey::Terminate };
         let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let can_go = |one: &Instance| one.state == "InService" && !one.protected && one.superseded.is_none();
+        let serves = |one: &Instance| one.state == "InService" && one.superseded.is_none();
+        let can_go = |one: &Instance| serves(one) && !one.protected && one.finding.is_none();
+        let sick = self.members(name, |one| serves(one) && one.finding.is_some());
         for id in self.members(name, can_go) {
             zones.entry(self.instance_ref(&id).zone.clone()).or_default().push(id);
         }
-        // What can't go yet goes later, for the same reason.
-        if zones.values().map(Vec::len).sum::<usize>() >= active - desired {
+        let free = sick.len() + zones.values().map(Vec::len).sum::<usize>();
+        let protected = self.members(name, |one| serves(one) && one.protected && one.finding.is_none()).len();
+        // What can't go yet goes later, for the same reason, unless protection is all that keeps it: then the reason
+        // stands in one activity of the group's.
+        if free >= active - desired {
             self.group_mut(name).change = None;
+        } else if free + protected >= active && !self.group_mut(name).stuck {
+            let group = self.group_mut(name);
+            (group.stuck, group.change) = (true, None);
+            let what = "Could not scale to desired capacity because all remaining instances are protected from \
+                        scale-in.";
+            let cause = format!("{change}At {} group reached equilibrium.", second(now));
+            self.record_cancelled(name, what, cause);
         }
-        for _ in desired..active {
+        // The sick go first, and for their health, whatever the desired capacity has become since.
+        for id in sick.iter().take(active - desired) {
+            if let Some(finding) = self.instance_ref(id).finding {
+                self.take_out(id, finding);
+            }
+        }
+        for _ in desired + sick.len()..active {
             let Some(fullest) =
                 zones.values_mut().rev().max_by_key(|zone| zone.len()).filter(|zone| !zone.is_empty())
             else {
                 break;
             };
             let id = fullest.remove(0);
-            let cause = shrunk(&change, second(now), active, desired, &id);
-            self.begin(&id, journey, format!("Terminating EC2 instance: {id}"), cause);
+            let (what, cause) = if reuse {
+                let selected = "was selected for scale in to warm pool.";
+                let cause = shrunk(&change, second(now), active, desired, &id)
+                    .replace("was selected for termination.", selected);
+                (format!("Scaling in EC2 instance into warm pool: {id}"), cause)
+            } else {
+                (leaving(&id), shrunk(&change, second(now), active, desired, &id))
+            };
+            self.begin(&id, journey, what, cause);
         }
     }
 
-    fn size_warm_pool(&mut self, name: &str, launches_held: bool) {
-        let group = self.group_mut(name);
-        let Some(pool) = group.warm_pool.clone() else {
+    /// A health check has found an instance unhealthy. A user's finding can have been withdrawn.
+    pub(super) fn unhealthy(&mut self, id: &str, finding: &'static str) {
+        let Some(instance) = self.autoscaling.instances.get(id).filter(|one| one.state == "InService") else {
             return;
         };
-        let room = pool.max_prepared.unwrap_or(group.max).saturating_sub(group.desired);
-        let target = if pool.deleting { 0 } else { room.max(pool.min_size) as usize };
-        let pooled = self.members(name, Instance::is_pooled);
-        let at = second(self.now());
-        for _ in (pooled.len()..target).take_while(|_| !launches_held) {
-            let cause = format!("At {at} an instance was launched to fill the warm pool.");
-            if !self.launch(name, Journey::IntoPool, "Launching a new EC2 instance into warm pool", cause) {
-                break;
-            }
-        }
-        let ready = self.members(name, Instance::is_ready_in_pool);
-        for id in ready.into_iter().take(pooled.len().saturating_sub(target)) {
-            let cause = format!("At {at} an instance was taken out of the warm pool.");
-            let what = format!("Terminating EC2 instance from warm pool: {id}");
-            self.begin(&id, Journey::TerminateInPool, what, cause);
-        }
-        if pool.deleting && self.members(name, Instance::is_warmed).is_empty() {
-            self.group_mut(name).warm_pool = None;
-        }
-    }
-
-    /// Replaces the next instances of a refresh when all others are in service.
-    fn step_refresh(&mut self, name: &str) {
-        let now = self.now();
-        let in_service = self.members(name, |instance| instance.state == "InService");
-        let group = self.group_mut(name);
-        let desired = group.desired as usize;
-        let Some(refresh) = group.running_refresh() else {
-            return;
-        };
-        refresh.to_replace.retain(|id| in_service.contains(id));
-        if in_service.len() < desired {
+        let group = &self.autoscaling.groups[&instance.group];
+        let users = finding == USER_HEALTH_CHECK;
+        if users && instance.healthy || !users && group.is_suspended("HealthCheck") {
             return;
         }
-        if refresh.to_replace.is_empty() {
-            refresh.status = "Successful";
-            refresh.ended = Some(now);
-            return;
-        }
-        let healthy = (desired * refresh.min_healthy_percentage as usize).div_ceil(100);
-        let batch = desired.saturating_sub(healthy).max(1).min(refresh.to_replace.len());
-        for id in refresh.to_replace.drain(..batch).collect::<Vec<_>>() {
-            let why = "an instance refresh";
-            let launch = format!("an instance was launched in response to {why}");
-            self.group_mut(name).replacements.push_back(launch);
-            self.take_out(
-                &id,
-                &format!("{why}.  At {} instance {id} was selected for termination", second(now)),
-            );
-        }
-    }
-
-    pub(super) fn unhealthy(&mut self, id: &str, finding: &str) {
-        if self.autoscaling.instances.get(id).is_some_and(|instance| instance.state == "InService") {
+        let held = ["Terminate", "ReplaceUnhealthy"].iter().any(|process| group.is_suspended(process));
+        let instance = self.instance_mut(id);
+        (instance.healthy, instance.finding) = (false, Some(finding));
+        if !held {
             self.replace(id, finding);
         }
     }
 
     /// Takes an unhealthy instance out of service. The replacement is launched at once.
     pub(super) fn replace(&mut self, id: &str, why: &str) {
-        let instance = self.instance_mut(id);
-        instance.healthy = false;
-        let group = instance.group.clone();
+        let group = self.instance_ref(id).group.clone();
         let launch = "an instance was launched in response to an unhealthy instance needing to be replaced";
         self.group_mut(&group).replacements.push_back(launch.to_owned());
         self.take_out(id, why);
@@ -216,7 +238,8 @@ impl World {
         let cause = self.out_of_service(why);
         let group = self.instance_ref(id).group.clone();
         self.reconcile_soon(&group);
-        self.begin(id, Journey::Terminate, format!("Terminating EC2 instance: {id}"), cause);
+        self.instance_mut(id).finding = None;
+        self.begin(id, Journey::Terminate, leaving(id), cause);
     }
 
     /// The cause of a termination, for `why`, in AWS's words.

@@ -1,14 +1,20 @@
-//! Moves groups and instances over time: the desired capacity, the way of instances past the hooks, the clock of each
-//! wait, replacements, warm pools and instance refreshes.
+//! Moves instances over time: their way past the hooks, the clock of each wait, and what its end leads to.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::{Activity, Group, Hook, HookResult, Instance, Journey, Timer, Transition, Wait};
+use super::{Activity, Group, Hook, HookResult, Instance, Journey, PoolState, Timer, Transition, Wait};
 use crate::aws::ec2::InstanceState;
-use crate::aws::world::{ACCOUNT, Effect, REGION, Sight, World, timestamp};
+use crate::aws::world::{ACCOUNT, Effect, Sight, World, second, timestamp};
+
+/// How soon the terminating hooks of an instance begin that serves nothing, and how long `Detaching` and
+/// `EnteringStandby` last: recorded as about a second.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// How soon a wait ends whose notification could not be delivered: recorded after 2 to 5 seconds.
+const UNDELIVERED: Duration = Duration::from_secs(2);
 
 impl World {
     pub(crate) fn autoscaling_timer(&mut self, timer: Timer) {
@@ -18,45 +24,63 @@ impl World {
             Timer::WaitOver { instance, token } => self.wait_over(&instance, &token),
             Timer::Proceeded { instance, journey } => self.proceeded(&instance, journey),
             Timer::Unhealthy { instance, finding } => self.unhealthy(&instance, finding),
+            Timer::Passed { instance, state } => self.passed(&instance, state),
             Timer::GroupGone { group } => {
-                self.autoscaling.instances.retain(|_, instance| instance.group != group);
-                self.autoscaling.groups.remove(&group);
+                let empty = self.members(&group, |_| true).is_empty();
+                if empty && self.autoscaling.group(&group).is_some_and(|group| group.deleting) {
+                    self.autoscaling.groups.remove(&group);
+                }
             }
         }
     }
 
-    /// Sends an instance on a journey; answers the index of its scaling activity.
-    pub(super) fn begin(&mut self, id: &str, journey: Journey, description: String, cause: String) -> usize {
+    /// Sends an instance on a journey; answers its scaling activity as it begins.
+    pub(super) fn begin(
+        &mut self,
+        id: &str,
+        journey: Journey,
+        description: String,
+        cause: String,
+    ) -> Activity {
         self.break_off(id);
-        let activity = Activity {
-            id: self.uuid(),
-            group: self.instance_ref(id).group.clone(),
-            instance: id.to_owned(),
-            description,
-            cause,
-            start: self.now(),
-            end: None,
-            status: "InProgress",
-            message: None,
-            progress: 0,
-            zone: self.instance_ref(id).zone.clone(),
-        };
-        self.autoscaling.activities.push(activity);
-        let index = self.autoscaling.activities.len() - 1;
-        let instance = self.instance_mut(id);
-        instance.journey = Some(journey);
-        instance.activity = Some(index);
+        let activity = self.new_activity_of(id, description, cause);
+        let activity = Activity { journey: Some(journey), ..activity };
+        let served = self.instance_ref(id).state == "InService";
+        self.instance_mut(id).journey = Some(journey);
         self.enter(id, journey.stops().start);
-        self.see_activity(index);
+        let index = self.record(activity.clone());
+        self.instance_mut(id).activity = Some(index);
+        self.travel(id, journey, served);
+        activity
+    }
+
+    /// The part of a journey before the hooks.
+    fn travel(&mut self, id: &str, journey: Journey, served: bool) {
+        match (journey.transition(), self.hooks_for(id, journey).is_empty()) {
+            (Transition::Launching, false) => self.update_activity(id, "PreInService", 30),
+            (Transition::Launching, true) => self.update_activity(id, "InProgress", 50),
+            // Not in the API's own list of values, but what AWS answers.
+            (Transition::Terminating, false) => {
+                self.update_activity(id, "MidTerminatingLifecycleAction", 60);
+            }
+            (Transition::Terminating, true) => {}
+        }
         let delay = match journey {
-            Journey::Terminate | Journey::BackToPool | Journey::TerminateInPool => self.delays.deregistration,
-            Journey::Launch | Journey::IntoPool => self.vary(self.delays.boot),
+            Journey::Launch | Journey::IntoPool | Journey::ReturnToService => self.vary(self.delays.boot),
             // A warmed instance has been prepared before: the lab lets it start in a quarter of the time.
             Journey::OutOfPool => self.vary(self.delays.boot / 4),
-            Journey::Discard => self.delays.proceed,
+            Journey::Reclaim => self.delays.proceed,
+            _ if served => self.delays.deregistration,
+            _ => MOMENT,
         };
         self.set_timer(delay, Timer::Arrived { instance: id.to_owned(), journey });
-        index
+    }
+
+    fn hooks_for(&self, id: &str, journey: Journey) -> Vec<Hook> {
+        match journey {
+            Journey::Reclaim => Vec::new(),
+            _ => self.autoscaling.groups[&self.instance_ref(id).group].hooks_of(journey.transition()),
+        }
     }
 
     /// The hooks of the transition begin, all at once, or the instance goes on where there are none.
@@ -64,24 +88,16 @@ impl World {
         if !self.is_on(id, journey) {
             return;
         }
-        let group = self.instance_ref(id).group.clone();
-        let hooks = match journey {
-            Journey::Discard => Vec::new(),
-            _ => self.autoscaling.groups[&group].hooks_of(journey.transition()),
-        };
+        let hooks = self.hooks_for(id, journey);
         if hooks.is_empty() {
             self.proceed(id, journey);
             return;
         }
         self.enter(id, journey.stops().wait);
-        self.update_activity(id, |activity| {
-            activity.progress = 60;
-            // Not in the API's own list of values, but what AWS answers.
-            activity.status = match journey.transition() {
-                Transition::Launching => "MidLifecycleAction",
-                Transition::Terminating => "MidTerminatingLifecycleAction",
-            };
-        });
+        match journey.transition() {
+            Transition::Launching => self.update_activity(id, "MidLifecycleAction", 40),
+            Transition::Terminating => self.update_activity(id, "MidTerminatingLifecycleAction", 60),
+        }
         for hook in hooks {
             self.begin_wait(id, journey, hook);
         }
@@ -91,7 +107,9 @@ impl World {
         let token = self.uuid();
         let started = self.now();
         let instance = id.to_owned();
-        let ends = self.set_timer(hook.heartbeat_timeout, Timer::WaitOver { instance, token: token.clone() });
+        let lost = hook.target.as_ref().is_some_and(|target| self.autoscaling.lost_targets.contains(target));
+        let timeout = if lost { UNDELIVERED } else { hook.heartbeat_timeout };
+        let ends = self.set_timer(timeout, Timer::WaitOver { instance, token: token.clone() });
         let accepted_from = started + TimeDelta::from_std(self.delays.acceptance).unwrap_or_default();
         let group = &self.autoscaling.groups[&self.instance_ref(id).group];
         let (name, arn) = (group.name.clone(), group.arn.clone());
@@ -103,11 +121,13 @@ impl World {
             "LifecycleTransition": journey.transition().as_str(),
             "Origin": journey.origin(),
             "Destination": journey.destination(),
+            "Action": journey.action(),
         });
         if let Some(metadata) = &hook.metadata {
             detail["NotificationMetadata"] = json!(metadata);
         }
         match &hook.target {
+            Some(_) if lost => {}
             Some(target) => {
                 let target = target.clone();
                 detail["Service"] = json!("AWS Auto Scaling");
@@ -165,102 +185,111 @@ impl World {
             return;
         }
         instance.waits.clear();
-        if journey.transition() == Transition::Launching {
-            let message = format!(
-                "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {} was abandoned: {how}",
-                wait.token
-            );
-            self.give_up_launch(id, message);
-        } else if self.autoscaling.groups[&self.instance_ref(id).group].retain_abandoned {
-            let retained = match journey {
-                Journey::TerminateInPool => "Warmed:Terminating:Retained",
-                Journey::BackToPool => "Warmed:Pending:Retained",
-                _ => "Terminating:Retained",
-            };
-            self.instance_mut(id).journey = None;
-            self.enter(id, retained);
-        } else if journey == Journey::BackToPool {
-            // Not documented: the lab lets an instance that may not return end as other ABANDONs do.
-            self.instance_mut(id).journey = Some(Journey::Terminate);
-            self.proceed(id, Journey::Terminate);
-        } else {
-            self.proceed(id, journey);
+        let message = format!(
+            "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {} was abandoned: {how}",
+            wait.token
+        );
+        let retains = self.autoscaling.groups[&self.instance_ref(id).group].retain_abandoned;
+        match journey.retained().filter(|_| retains) {
+            _ if journey.transition() == Transition::Launching => self.give_up_launch(id, journey, message),
+            Some(state) => self.retain(id, state, message),
+            // A return to the pool and, though recorded nowhere, the replacement of a root volume go on as well.
+            None => self.proceed(id, journey),
         }
     }
 
-    /// An abandoned launch: its activity is cancelled, the instance goes, and the group tries again,
-    /// more slowly each time.
-    fn give_up_launch(&mut self, id: &str, message: String) {
+    /// An abandoned launch: its activity is cancelled, the instance goes past its terminating hooks, and the
+    /// group tries again, more slowly each time.
+    fn give_up_launch(&mut self, id: &str, journey: Journey, message: String) {
         self.finish_activity(id, "Cancelled", Some(message));
         let name = self.instance_ref(id).group.clone();
-        self.discard(id);
+        let cause = self.out_of_service("a launch failure");
+        if journey == Journey::IntoPool {
+            let cause =
+                format!("{cause}  At {} instance {id} was selected for termination.", second(self.now()));
+            self.begin(id, Journey::TerminateInPool, leaving_pool(id), cause);
+        } else {
+            self.begin(id, Journey::Terminate, leaving(id), cause);
+        }
         self.slow_down(&name);
     }
 
-    /// Moves an instance between service, standby and outside, with no hook on the way.
-    pub(super) fn rest(
+    /// An abandoned termination in a group that retains: it is over, and the instance stays outside the capacity.
+    fn retain(&mut self, id: &str, state: &'static str, message: String) {
+        self.finish_activity(id, "Cancelled", Some(message));
+        self.instance_mut(id).journey = None;
+        self.enter(id, state);
+        let group = self.instance_ref(id).group.clone();
+        self.reconcile_soon(&group);
+    }
+
+    /// Moves an instance out of service past no hook; answers the activity as it begins.
+    pub(super) fn leave(
         &mut self,
         id: &str,
         state: &'static str,
         description: String,
         cause: String,
     ) -> Activity {
-        let instance = self.instance_ref(id);
-        let now = self.now();
-        let activity = Activity {
-            id: String::new(),
-            group: instance.group.clone(),
-            instance: id.to_owned(),
-            description,
-            cause,
-            start: now,
-            end: Some(now),
-            status: "Successful",
-            message: None,
-            progress: 100,
-            zone: instance.zone.clone(),
-        };
-        let activity = Activity { id: self.uuid(), ..activity };
-        self.autoscaling.activities.push(activity.clone());
-        self.see_activity(self.autoscaling.activities.len() - 1);
+        let activity = self.new_activity_of(id, description, cause);
+        let activity = Activity { progress: 50, ..activity };
+        let index = self.record(activity.clone());
+        self.instance_mut(id).activity = Some(index);
         self.enter(id, state);
-        if state == "Detached" {
-            self.autoscaling.instances.remove(id);
-        }
+        self.set_timer(MOMENT, Timer::Passed { instance: id.to_owned(), state });
         activity
     }
 
-    /// Lets an instance end without hooks.
-    pub(super) fn discard(&mut self, id: &str) {
-        self.break_off(id);
-        let instance = self.instance_mut(id);
-        instance.journey = Some(Journey::Discard);
-        let now = self.now();
-        self.ec2.set_state(id, InstanceState::ShuttingDown, now);
-        let instance = self.instance_ref(id);
-        let state = if instance.is_warmed() { "Warmed:Terminating" } else { "Terminating" };
-        self.enter(id, state);
-        let delay = self.delays.proceed;
-        self.set_timer(delay, Timer::Arrived { instance: id.to_owned(), journey: Journey::Discard });
-    }
-
-    /// Whatever the instance waits for ends; a launch that is not finished never will be.
-    fn break_off(&mut self, id: &str) {
-        let instance = self.instance_mut(id);
-        instance.waits.clear();
-        if instance.journey.is_some_and(|journey| journey.transition() == Transition::Launching) {
-            self.finish_activity(id, "Cancelled", None);
+    fn passed(&mut self, id: &str, state: &str) {
+        let Some(instance) = self.autoscaling.instances.get(id).filter(|instance| instance.state == state)
+        else {
+            return;
+        };
+        let group = instance.group.clone();
+        match state {
+            "Detaching" => {
+                self.finish_activity(id, "Successful", None);
+                self.enter(id, "Detached");
+                self.ec2.untag(id, "aws:autoscaling:groupName");
+                self.autoscaling.instances.remove(id);
+                self.reconcile_soon(&group);
+            }
+            "EnteringStandby" => {
+                self.finish_activity(id, "Successful", None);
+                self.enter(id, "Standby");
+            }
+            _ => {
+                self.instance_mut(id).journey = Some(Journey::ReturnToService);
+                self.enter(id, Journey::ReturnToService.stops().start);
+                self.travel(id, Journey::ReturnToService, false);
+            }
         }
     }
 
+    /// Whatever the instance waits for ends, and what it was on its way to never will be.
+    fn break_off(&mut self, id: &str) {
+        self.instance_mut(id).waits.clear();
+        self.finish_activity(id, "Cancelled", None);
+    }
+
     fn proceed(&mut self, id: &str, journey: Journey) {
-        if matches!(journey, Journey::Terminate | Journey::TerminateInPool | Journey::Discard) {
+        if matches!(journey, Journey::Terminate | Journey::TerminateInPool | Journey::Reclaim) {
             self.ec2.set_state(id, InstanceState::ShuttingDown, self.now());
         }
         if self.instance_ref(id).state == journey.stops().wait {
             self.enter(id, journey.stops().proceed);
+            if journey.transition() == Transition::Launching {
+                self.update_activity(id, "InProgress", 50);
+            }
         }
-        let delay = self.delays.proceed;
+        let group = &self.autoscaling.groups[&self.instance_ref(id).group];
+        let runs_on = group.warm_pool.as_ref().is_some_and(|pool| pool.state == PoolState::Running);
+        let delay = match journey {
+            Journey::Terminate | Journey::TerminateInPool => self.vary(self.delays.shutdown),
+            // EC2 stops it first.
+            Journey::IntoPool | Journey::BackToPool if !runs_on => self.vary(self.delays.shutdown),
+            _ => self.delays.proceed,
+        };
         self.set_timer(delay, Timer::Proceeded { instance: id.to_owned(), journey });
     }
 
@@ -271,83 +300,43 @@ impl World {
         }
         let name = self.instance_ref(id).group.clone();
         self.instance_mut(id).journey = None;
+        if journey == Journey::ReplaceRootVolume {
+            self.renew(id);
+            let state = "RootVolumeReplaced";
+            self.enter(id, state);
+            self.set_timer(self.delays.proceed, Timer::Passed { instance: id.to_owned(), state });
+            return;
+        }
         self.finish_activity(id, "Successful", None);
         if journey.transition() == Transition::Launching {
             self.group_mut(&name).launches_failed = 0;
         }
         match journey {
-            Journey::Launch | Journey::OutOfPool => self.enter(id, "InService"),
             Journey::IntoPool | Journey::BackToPool => {
                 let pool = self.group_mut(&name).warm_pool.as_ref();
                 let rest = pool.map_or("Warmed:Stopped", |pool| pool.state.lifecycle_state());
                 self.enter(id, rest);
             }
-            Journey::Terminate | Journey::TerminateInPool | Journey::Discard => {
+            Journey::Terminate | Journey::TerminateInPool | Journey::Reclaim => {
                 let warmed = self.instance_ref(id).is_warmed();
                 self.enter(id, if warmed { "Warmed:Terminated" } else { "Terminated" });
                 self.autoscaling.instances.remove(id);
             }
+            _ => self.enter(id, "InService"),
         }
         self.reconcile_soon(&name);
     }
 
-    fn enter(&mut self, id: &str, state: &'static str) {
+    pub(super) fn enter(&mut self, id: &str, state: &'static str) {
+        let now = self.now();
         let instance = self.instance_mut(id);
+        instance.was = (instance.state, now);
         instance.state = state;
         let group = instance.group.clone();
         let sight = Sight::State { group: group.clone(), instance: id.to_owned(), state };
-        let now = self.now();
         self.ec2.follow(id, state, now);
         self.send(Effect::Seen(sight));
         self.group_moved(&group);
-    }
-
-    fn update_activity(&mut self, id: &str, update: impl FnOnce(&mut Activity)) {
-        if let Some(index) = self.instance_ref(id).activity {
-            update(&mut self.autoscaling.activities[index]);
-            self.see_activity(index);
-        }
-    }
-
-    pub(super) fn see_activity(&mut self, index: usize) {
-        let activity = self.autoscaling.activities[index].clone();
-        self.send(Effect::Seen(Sight::Activity(activity)));
-    }
-
-    /// Ends the instance's activity.
-    fn finish_activity(&mut self, id: &str, status: &'static str, message: Option<String>) {
-        let now = self.now();
-        let Some(index) = self.instance_ref(id).activity else {
-            return;
-        };
-        self.update_activity(id, |activity| {
-            activity.status = status;
-            activity.progress = 100;
-            activity.end = Some(now);
-            if let Some(message) = &message {
-                activity.description += &format!(".  Status Reason: {message}");
-            }
-            activity.message = message;
-        });
-        self.instance_mut(id).activity = None;
-        self.tell_end(index);
-    }
-
-    /// Sends the event that AWS sends when an activity has ended.
-    pub(super) fn tell_end(&mut self, index: usize) {
-        let activity = self.autoscaling.activities[index].clone();
-        let id = &activity.instance;
-        let what = if activity.description.starts_with("Launching") { "Launch" } else { "Terminate" };
-        let how = if activity.status == "Successful" { "Successful" } else { "Unsuccessful" };
-        let mut resources = vec![self.autoscaling.groups[&activity.group].arn.clone()];
-        if !id.is_empty() {
-            resources.push(format!("arn:aws:ec2:{}:{}:instance/{id}", REGION, ACCOUNT));
-        }
-        let mut detail = activity.to_json();
-        detail["EC2InstanceId"] = json!(id);
-        detail["Details"] = json!({ "Availability Zone": activity.zone });
-        detail["StatusMessage"] = json!(activity.message.unwrap_or_default());
-        self.send_event("aws.autoscaling", &format!("EC2 Instance {what} {how}"), resources, detail);
     }
 
     /// Ids of the group's instances that fit, oldest first.
@@ -380,6 +369,16 @@ impl World {
     pub(super) fn instance_ref(&self, id: &str) -> &Instance {
         self.autoscaling.instances.get(id).expect("the instance exists")
     }
+}
+
+/// What the activity of a termination is called.
+pub(super) fn leaving(id: &str) -> String {
+    format!("Terminating EC2 instance: {id}")
+}
+
+/// What the activity of a termination from the warm pool is called.
+pub(super) fn leaving_pool(id: &str) -> String {
+    format!("Terminating EC2 instance from warm pool: {id}")
 }
 
 /// The message that a hook's target gets when the hook is made.

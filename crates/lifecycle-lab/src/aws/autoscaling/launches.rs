@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::activity::details;
 use super::{Activity, Instance, Journey, Timer};
 use crate::aws::error::ApiError;
 use crate::aws::world::World;
@@ -20,10 +21,12 @@ impl World {
         let owner = &self.autoscaling.groups[group];
         let zone = owner.zones[order as usize % owner.zones.len()].clone();
         let subnet = self.subnet_in(&owner.subnets, &zone);
-        let planned = match self.plan(&owner.launch_source, &zone, subnet) {
+        let planned = match self.plan(owner.source(), &zone, subnet) {
             Ok(planned) => planned,
             Err(error) => {
-                self.launch_refused(group, zone, what, cause, &error);
+                let details = details(&zone, subnet);
+                let activity = self.new_activity(group, what.to_owned(), cause);
+                self.launch_refused(Activity { details, journey: Some(journey), ..activity }, &error);
                 return false;
             }
         };
@@ -38,14 +41,20 @@ impl World {
             waits: BTreeMap::new(),
             launched_from: planned.from,
             order,
+            was: ("", self.now()),
             instance_type: planned.launch.instance_type.clone(),
             image_override: planned.image_override,
             protected,
             superseded: None,
+            finding: None,
             journey: None,
             activity: None,
         };
-        self.instance_launched(&id, group, &instance.zone, planned.launch);
+        let mut launch = planned.launch;
+        let propagated =
+            self.autoscaling.groups[group].tags.iter().filter(|(_, (_, propagates))| *propagates);
+        launch.tags.extend(propagated.map(|(key, (value, _))| (key.clone(), value.clone())));
+        self.instance_launched(&id, group, &instance.zone, launch);
         self.autoscaling.instances.insert(id.clone(), instance);
         self.begin(&id, journey, format!("{what}: {id}"), cause);
         true
@@ -54,30 +63,35 @@ impl World {
     /// EC2 did not accept a launch: there is no instance, but an activity that has failed. A running
     /// instance refresh fails with it; AWS says that launches that fail can do that, but not how many it
     /// takes.
-    fn launch_refused(&mut self, group: &str, zone: String, what: &str, cause: String, error: &ApiError) {
-        let now = self.now();
+    fn launch_refused(&mut self, activity: Activity, error: &ApiError) {
         let message = format!("{}. Launching EC2 instance failed.", error.message.trim_end_matches('.'));
+        let group = activity.group.clone();
         let activity = Activity {
-            id: self.uuid(),
-            group: group.to_owned(),
-            instance: String::new(),
-            description: format!("{what}.  Status Reason: {message}"),
-            cause,
-            start: now,
-            end: Some(now),
+            description: format!("{}.  Status Reason: {message}", activity.description),
+            end: Some(activity.start),
             status: "Failed",
             message: Some(message.clone()),
             progress: 100,
-            zone,
+            ..activity
         };
-        self.autoscaling.activities.push(activity);
-        let index = self.autoscaling.activities.len() - 1;
-        self.see_activity(index);
-        self.tell_end(index);
-        if let Some(refresh) = self.group_mut(group).running_refresh() {
-            (refresh.status, refresh.ended, refresh.reason) = ("Failed", Some(now), Some(message));
-        }
-        self.slow_down(group);
+        self.record(activity.clone());
+        self.tell_end(&activity, false);
+        self.end_refresh(&group, "Failed", Some(message));
+        self.slow_down(&group);
+    }
+
+    /// Gives an instance the root volume that the group's source has now for its type. Where that source can launch
+    /// nothing, the instance keeps what it has.
+    pub(super) fn renew(&mut self, id: &str) {
+        let Instance { group, zone, instance_type, .. } = self.instance_ref(id);
+        let owner = &self.autoscaling.groups[group];
+        let subnet = self.subnet_in(&owner.subnets, zone);
+        let planned = self.plan_for(owner.source(), instance_type.as_deref(), zone, subnet);
+        let Ok(planned) = planned else { return };
+        let image = planned.launch.image;
+        self.ec2.renew_root_volume(id, &image);
+        let instance = self.instance_mut(id);
+        (instance.launched_from, instance.image_override) = (planned.from, Some(image));
     }
 
     /// A launch came to nothing: the group tries again, more slowly each time.

@@ -1,28 +1,33 @@
 //! EC2 Auto Scaling: groups, instances, lifecycle hooks with their clock, scaling activities, warm pools,
-//! instance refreshes. This module holds the state; `capacity` decides what a group wants, `sources` what
-//! it launches from, `launches` launches; `triggers` starts failures, schedules and other events, `engine` moves its instances,
-//! `api` is its actions. The rules are AWS's as documented in the user guide; a comment says where
-//! they are not documented and the lab had to choose.
+//! instance refreshes. This module holds the state; `capacity` decides what a group wants, `pool` what its warm pool
+//! does, `refresh` what its instance refreshes do, `sources` what it launches from, `launches` launches; `triggers`
+//! starts failures, schedules and other events, `engine` moves its instances, `activity` reports what happened, `api`
+//! is its actions. `docs/lab.md` says where each rule comes from.
 
+mod activity;
 mod api;
 mod capacity;
 mod engine;
+mod journey;
 mod launches;
+mod pool;
+mod refresh;
 mod sources;
 mod triggers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+
+pub use activity::Activity;
+use journey::Journey;
 
 pub(crate) use api::{call, like};
 use sources::LaunchSource;
 pub use sources::LaunchedFrom;
 
 pub use crate::aws::throttle::Bucket;
-use crate::aws::world::timestamp;
 
 /// No wait lasts longer than this, whatever its heartbeats.
 const MAX_GLOBAL_TIMEOUT: Duration = Duration::from_secs(48 * 3600);
@@ -39,6 +44,8 @@ pub struct AutoScaling {
     instances: BTreeMap<String, Instance>,
     activities: Vec<Activity>,
     launched: u64,
+    /// Queues and topics that hooks name and that are gone.
+    lost_targets: BTreeSet<String>,
 }
 
 impl AutoScaling {
@@ -78,6 +85,8 @@ pub(crate) enum Timer {
     Proceeded { instance: String, journey: Journey },
     /// A health check finds the instance unhealthy.
     Unhealthy { instance: String, finding: &'static str },
+    /// A state without a hook is over: the instance leaves `Detaching`, `EnteringStandby` or `RootVolumeReplaced`.
+    Passed { instance: String, state: &'static str },
     /// A deleted group's record disappears.
     GroupGone { group: String },
 }
@@ -103,6 +112,12 @@ pub struct Group {
     /// The subnets that it names, one in each zone at most; without them, the default ones.
     subnets: Vec<String>,
     launch_source: LaunchSource,
+    /// Its tags by key: the value, and whether instances get them.
+    tags: BTreeMap<String, (String, bool)>,
+    /// The processes that are suspended, and since when.
+    suspended: BTreeMap<String, DateTime<Utc>>,
+    health_check: (String, u32),
+    cooldown: u32,
     retain_abandoned: bool,
     protect_new: bool,
     warm_pool: Option<WarmPool>,
@@ -117,11 +132,23 @@ pub struct Group {
     /// Launches in a row that came to nothing.
     launches_failed: u32,
     no_launch_before: Option<DateTime<Utc>>,
+    /// Whether an activity says already that only protected instances are left to scale in.
+    stuck: bool,
 }
 
 impl Group {
+    fn is_suspended(&self, process: &str) -> bool {
+        self.suspended.contains_key(process)
+    }
+
     fn running_refresh(&mut self) -> Option<&mut Refresh> {
         self.refreshes.last_mut().filter(|refresh| refresh.status == "InProgress")
+    }
+
+    /// What it launches from now.
+    fn source(&self) -> &LaunchSource {
+        let running = self.refreshes.last().filter(|refresh| refresh.status == "InProgress");
+        running.and_then(|refresh| refresh.desired.as_ref()).unwrap_or(&self.launch_source)
     }
 
     fn hooks_of(&self, transition: Transition) -> Vec<Hook> {
@@ -204,70 +231,6 @@ pub struct Wait {
     accepted_from: DateTime<Utc>,
 }
 
-/// A way that an instance goes, from one resting state to the next, past the hooks of its transition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Journey {
-    Launch,
-    IntoPool,
-    OutOfPool,
-    BackToPool,
-    Terminate,
-    TerminateInPool,
-    /// A launch that was given up, or an instance of a group that is force-deleted: no hooks. Whether
-    /// terminating hooks run after an abandoned launch is not documented.
-    Discard,
-}
-
-/// The states of a journey, in order, as AWS spells them.
-struct Stops {
-    start: &'static str,
-    wait: &'static str,
-    proceed: &'static str,
-}
-
-impl Journey {
-    fn stops(self) -> Stops {
-        let (start, wait, proceed) = match self {
-            Self::Launch | Self::OutOfPool => ("Pending", "Pending:Wait", "Pending:Proceed"),
-            // Instances that return to the pool are documented to pause in this state for the
-            // terminating action; what they show before it is not.
-            Self::IntoPool | Self::BackToPool => {
-                ("Warmed:Pending", "Warmed:Pending:Wait", "Warmed:Pending:Proceed")
-            }
-            Self::Terminate | Self::Discard => ("Terminating", "Terminating:Wait", "Terminating:Proceed"),
-            Self::TerminateInPool => {
-                ("Warmed:Terminating", "Warmed:Terminating:Wait", "Warmed:Terminating:Proceed")
-            }
-        };
-        Stops { start, wait, proceed }
-    }
-
-    fn transition(self) -> Transition {
-        match self {
-            Self::Launch | Self::IntoPool | Self::OutOfPool => Transition::Launching,
-            Self::BackToPool | Self::Terminate | Self::TerminateInPool | Self::Discard => {
-                Transition::Terminating
-            }
-        }
-    }
-
-    fn origin(self) -> &'static str {
-        match self {
-            Self::Launch | Self::IntoPool => "EC2",
-            Self::OutOfPool | Self::TerminateInPool => "WarmPool",
-            Self::BackToPool | Self::Terminate | Self::Discard => "AutoScalingGroup",
-        }
-    }
-
-    fn destination(self) -> &'static str {
-        match self {
-            Self::Launch | Self::OutOfPool => "AutoScalingGroup",
-            Self::IntoPool | Self::BackToPool => "WarmPool",
-            Self::Terminate | Self::TerminateInPool | Self::Discard => "EC2",
-        }
-    }
-}
-
 /// An instance of a group.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -286,10 +249,14 @@ pub struct Instance {
     /// What it was launched from.
     pub launched_from: LaunchedFrom,
     order: u64,
+    /// The state before this one, and when it ended.
+    was: (&'static str, DateTime<Utc>),
     instance_type: Option<String>,
     image_override: Option<String>,
     protected: bool,
     superseded: Option<Superseded>,
+    /// What a health check found, until the instance goes for it.
+    finding: Option<&'static str>,
     journey: Option<Journey>,
     activity: Option<usize>,
 }
@@ -298,7 +265,16 @@ impl Instance {
     /// Whether it counts towards the group's desired capacity.
     fn is_active(&self) -> bool {
         let states = ["Pending", "Pending:Wait", "Pending:Proceed", "InService"];
-        states.contains(&self.state) && self.superseded.is_none()
+        (states.contains(&self.state) || self.is_replacing_root_volume()) && self.superseded.is_none()
+    }
+
+    fn is_replacing_root_volume(&self) -> bool {
+        self.state.starts_with("ReplacingRootVolume") || self.state == "RootVolumeReplaced"
+    }
+
+    /// Whether its termination was abandoned, and the group keeps it.
+    fn is_retained(&self) -> bool {
+        self.state.ends_with(":Retained")
     }
 
     /// Whether it belongs to the warm pool, in whatever state.
@@ -321,7 +297,7 @@ impl Instance {
 
     /// Whether it is on its way out of the group and out of the pool.
     fn is_leaving_for_good(&self) -> bool {
-        matches!(self.journey, Some(Journey::Terminate | Journey::TerminateInPool | Journey::Discard))
+        matches!(self.journey, Some(Journey::Terminate | Journey::TerminateInPool | Journey::Reclaim))
     }
 
     /// Whether it rests in the warm pool and can be taken out.
@@ -345,8 +321,10 @@ struct WarmPool {
     min_size: u32,
     max_prepared: Option<u32>,
     state: PoolState,
-    reuse_on_scale_in: bool,
+    reuse_on_scale_in: Option<bool>,
     deleting: bool,
+    /// Why its size was last changed, until it has that size.
+    change: Option<String>,
 }
 
 /// What the instances of a warm pool rest as.
@@ -375,56 +353,34 @@ impl PoolState {
 #[derive(Debug, Clone)]
 struct Refresh {
     id: String,
+    strategy: Strategy,
     status: &'static str,
     started: DateTime<Utc>,
     ended: Option<DateTime<Utc>>,
     /// Why it failed.
     reason: Option<String>,
+    /// What the group launches from while it runs, and for good when it has succeeded.
+    desired: Option<LaunchSource>,
     skip_matching: bool,
     total: usize,
     to_replace: Vec<String>,
     min_healthy_percentage: u32,
 }
 
-/// A scaling activity.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Activity {
-    /// Its id.
-    pub id: String,
-    /// The group's name.
-    pub group: String,
-    /// The instance; empty when EC2 refused to launch one.
-    pub instance: String,
-    /// `Launching a new EC2 instance: i-…`
-    pub description: String,
-    /// Why, in AWS's words.
-    pub cause: String,
-    /// When it began.
-    pub start: DateTime<Utc>,
-    /// When it ended.
-    pub end: Option<DateTime<Utc>>,
-    /// `InProgress`, `MidLifecycleAction`, `Successful`, `Cancelled` …
-    pub status: &'static str,
-    /// Why it failed.
-    pub message: Option<String>,
-    /// Percent.
-    pub progress: u32,
-    zone: String,
+/// How an instance refresh renews instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strategy {
+    /// It launches others.
+    Rolling,
+    /// They stay, with another root volume.
+    ReplaceRootVolume,
 }
 
-impl Activity {
-    fn to_json(&self) -> Value {
-        json!({
-            "ActivityId": self.id,
-            "AutoScalingGroupName": self.group,
-            "Description": self.description,
-            "Cause": self.cause,
-            "StartTime": timestamp(self.start),
-            "EndTime": self.end.map(timestamp),
-            "StatusCode": self.status,
-            "StatusMessage": self.message,
-            "Progress": self.progress,
-            "Details": json!({ "Availability Zone": self.zone }).to_string(),
-        })
+impl Strategy {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rolling => "Rolling",
+            Self::ReplaceRootVolume => "ReplaceRootVolume",
+        }
     }
 }

@@ -212,6 +212,22 @@ impl World {
         }
     }
 
+    /// What an instance of a type would be launched with now.
+    pub(super) fn plan_for(
+        &self,
+        source: &LaunchSource,
+        instance_type: Option<&str>,
+        zone: &str,
+        subnet: Option<&str>,
+    ) -> Result<Planned, ApiError> {
+        let named =
+            |one: &Override| one.instance_type.as_deref().is_none_or(|name| Some(name) == instance_type);
+        match source.variants().into_iter().find(|(_, one)| one.is_none_or(named)) {
+            Some((template, one)) => self.plan_variant(template, one, zone, subnet),
+            None => self.plan(source, zone, subnet),
+        }
+    }
+
     fn plan_variant(
         &self,
         template: &TemplateSpec,

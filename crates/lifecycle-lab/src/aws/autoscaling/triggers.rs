@@ -1,16 +1,20 @@
 //! Events that no call starts: failures, Spot, schedules, alarms, and AWS's own replacements. Each has its cause in
 //! the scaling activities, in AWS's words if they are public; a comment marks where they are not.
 
-use super::{Group, Instance, Journey, Superseded, Timer};
+use super::engine::leaving;
+use super::{Group, Instance, Journey, Superseded, Timer, Transition};
 use crate::aws::ec2::InstanceState;
 use crate::aws::world::{ACCOUNT, REGION, World, second};
+
+/// What EC2's health check finds of an instance that does not run.
+const STOPPED: &str = "an EC2 health check indicating it has been terminated or stopped";
 
 impl World {
     /// Lets an instance stop under its group: a health check will notice. EC2 can still make an image of it;
     /// after [`World::terminate_in_ec2`] it can't.
     pub fn fail_instance(&mut self, id: &str) {
         self.ec2.set_state(id, InstanceState::Stopped, self.now());
-        self.find_unhealthy(id, "an EC2 health check indicating it has been terminated or stopped");
+        self.find_unhealthy(id, STOPPED);
     }
 
     /// Lets EC2's status checks find an instance impaired. It runs on.
@@ -36,14 +40,28 @@ impl World {
         };
         let group = instance.group.clone();
         if instance.activity.is_some() || instance.is_warmed() {
-            self.discard(id);
+            self.take_back(id);
         } else {
-            let why = "an EC2 health check indicating it has been terminated or stopped";
-            let cause = self.out_of_service(why);
-            self.begin(id, Journey::Discard, format!("Terminating EC2 instance: {id}"), cause);
+            let cause = self.out_of_service(STOPPED);
+            self.begin(id, Journey::Reclaim, leaving(id), cause);
         }
+        self.instance_mut(id).healthy = false;
         self.ec2.set_state(id, InstanceState::ShuttingDown, self.now());
         self.reconcile_soon(&group);
+    }
+
+    /// Turns an instance that is on its way, or in the pool, to its end without hooks.
+    fn take_back(&mut self, id: &str) {
+        let instance = self.instance_mut(id);
+        instance.waits.clear();
+        let journey = instance.journey.replace(Journey::Reclaim);
+        let state = if instance.is_warmed() { "Warmed:Terminating" } else { "Terminating" };
+        if journey.is_some_and(|journey| journey.transition() == Transition::Launching) {
+            self.finish_activity(id, "Cancelled", None);
+        }
+        self.enter(id, state);
+        let delay = self.delays.proceed;
+        self.set_timer(delay, Timer::Arrived { instance: id.to_owned(), journey: Journey::Reclaim });
     }
 
     /// EC2 recommends to replace a Spot instance that it may soon take back, and the group's Capacity
@@ -69,6 +87,9 @@ impl World {
             let here = |other: &Instance| other.is_active() && other.zone == *zone;
             self.members(&group.name, here).len().to_string()
         };
+        if group.is_suspended("AZRebalance") {
+            return;
+        }
         let (zones, counts) = (group.zones.join(" "), group.zones.iter().map(in_zone).collect::<Vec<_>>());
         let launched = format!(
             "At {} instances were launched to balance instances in zones {zones} with other zones resulting in more \
@@ -84,7 +105,7 @@ impl World {
     }
 
     /// The instance no longer counts; when the group is complete without it, it goes.
-    fn supersede(&mut self, id: &str, how: Superseded, launch: String) {
+    pub(super) fn supersede(&mut self, id: &str, how: Superseded, launch: String) {
         let in_service = self.autoscaling.instances.get_mut(id).filter(|one| one.state == "InService");
         if let Some(instance) = in_service {
             instance.superseded = Some(how);
@@ -108,7 +129,8 @@ impl World {
 
     /// A scheduled action of the group sets its desired capacity.
     pub fn run_scheduled_action(&mut self, group: &str, desired: u32) {
-        if let Some(Group { min, max, .. }) = self.autoscaling.group(group) {
+        let active = |group: &&Group| !group.is_suspended("ScheduledActions");
+        if let Some(Group { min, max, .. }) = self.autoscaling.group(group).filter(active) {
             let why = format!(
                 "a scheduled action update of AutoScalingGroup constraints to min: {min}, max: {max}, desired: {desired}"
             );
@@ -118,9 +140,40 @@ impl World {
 
     /// An alarm triggers a scaling policy of the group, which sets its desired capacity.
     pub fn raise_alarm(&mut self, group: &str, alarm: &str, policy: &str, desired: u32) {
-        if self.autoscaling.group(group).is_some() {
+        if self.autoscaling.group(group).is_some_and(|group| !group.is_suspended("AlarmNotification")) {
             let why = format!("a monitor alarm {alarm} in state ALARM triggered policy {policy}");
             self.set_desired(group, desired, &why);
+        }
+    }
+
+    /// The queue or topic of this ARN is deleted: hooks that name it can no longer notify it, and their waits
+    /// end at once with the default result.
+    pub fn lose_notification_target(&mut self, arn: &str) {
+        self.autoscaling.lost_targets.insert(arn.to_owned());
+    }
+
+    /// CloudFormation made the group `new` in place of `old`: it has the same tags of AWS's.
+    pub(crate) fn inherit_stack_tags(&mut self, old: &str, new: &str) {
+        let Some(old) = self.autoscaling.groups.get(old) else { return };
+        let tags = old.tags.clone().into_iter().filter(|(key, _)| key.starts_with("aws:"));
+        let tags: Vec<_> = tags.collect();
+        if let Some(new) = self.autoscaling.groups.get_mut(new) {
+            new.tags.extend(tags);
+        }
+    }
+
+    /// CloudFormation made the group: it gives it its own tags, which no caller can set.
+    pub fn tag_as_stack_resource(&mut self, group: &str, stack: &str, logical_id: &str) {
+        let name = "aws:cloudformation:stack-name";
+        let of_stack = |group: &&Group| group.tags.get(name).is_some_and(|(value, _)| value == stack);
+        let sibling = self.autoscaling.groups.values().find(of_stack);
+        let stack_id = sibling.map(|sibling| sibling.tags["aws:cloudformation:stack-id"].0.clone());
+        let stack_id = stack_id.unwrap_or_else(|| {
+            format!("arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/{}", self.uuid())
+        });
+        let Some(group) = self.autoscaling.groups.get_mut(group) else { return };
+        for (key, value) in [("stack-id", &*stack_id), ("stack-name", stack), ("logical-id", logical_id)] {
+            group.tags.insert(format!("aws:cloudformation:{key}"), (value.to_owned(), true));
         }
     }
 }

@@ -14,8 +14,15 @@ pub(super) struct Filter {
     values: Vec<String>,
 }
 
-/// Refuses a filter that the lab does not play; `tag:KEY` and `tag-key` it always does.
+/// Most values of all filters of one call.
+const MAX_VALUES: usize = 200;
+
+/// Refuses a filter that the lab does not play, and too many values; `tag:KEY` and `tag-key` it always plays.
 pub(super) fn check(filters: &[Filter], known: &[&str]) -> Result<(), ApiError> {
+    if filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MAX_VALUES {
+        let text = "The maximum number of filter values specified on a single call is 200";
+        return Err(ApiError::new("FilterLimitExceeded", text));
+    }
     let unknown = filters.iter().find(|Filter { name, .. }| {
         !name.starts_with("tag:") && name != "tag-key" && !known.contains(&name.as_str())
     });

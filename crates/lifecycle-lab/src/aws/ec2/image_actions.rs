@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::filters::{self, Filter};
 use super::images::{self, Image, Order};
 use super::tags::{self, TagSpecification, tag_set};
-use super::{Answer, InstanceState, instances, invalid, page, well_formed};
+use super::{Answer, InstanceState, instances, invalid, page};
 use crate::aws::error::ApiError;
 use crate::aws::request::Text;
 use crate::aws::world::{World, timestamp};
@@ -40,6 +40,21 @@ pub(super) fn create(world: &mut World, create: CreateImage) -> Answer {
     if let Some(holder) = world.ec2.image_named(&name) {
         let text = format!("AMI name {name} is already in use by AMI {}", holder.id);
         return Err(ApiError::new("InvalidAMIName.Duplicate", text));
+    }
+    if world.ec2.pending_images(&id) >= world.ec2.images_at_once {
+        let (code, text) = if no_reboot.is_some_and(|Text(no_reboot)| no_reboot) {
+            (
+                "ConcurrentCreateImageNoRebootLimitExceeded",
+                "The maximum number of concurrent CreateImage requests for the instance has been reached. Wait for \
+                 the current CreateImage requests to complete, and then retry your request.",
+            )
+        } else {
+            (
+                "ConcurrentSnapshotLimitExceeded",
+                "Maximum allowed in-progress snapshots for a single volume exceeded.",
+            )
+        };
+        return Err(ApiError::new(code, text));
     }
     let image = world.create_image(Order {
         instance: id,
@@ -100,11 +115,20 @@ pub(super) fn describe(world: &mut World, describe: DescribeImages) -> Answer {
     let DescribeImages { ids, owners, filters, include_deprecated, max_results, next_token } = describe;
     filters::check(&filters, &FILTERS)?;
     for id in &ids {
-        well_formed("InvalidAMIID.Malformed", "ami", id)?;
+        images::check_id(id)?;
+    }
+    if !ids.is_empty() && max_results.is_some() {
+        let text = "The parameter imageIdsSet cannot be used with the parameter maxResults";
+        return Err(ApiError::new("InvalidParameterCombination", text));
+    }
+    if let Some(Text(few @ ..5)) = max_results {
+        return Err(invalid(format!(
+            "Invalid value '{few}' for maxResults. Expecting a value greater than 5."
+        )));
     }
     let ec2 = &world.ec2;
-    let shown = |image: &Image| world.shows_image(image);
-    let missing: Vec<_> = ids.iter().filter(|id| !ec2.image(id).is_some_and(shown)).cloned().collect();
+    let known = |image: &Image| world.knows_image(image);
+    let missing: Vec<_> = ids.iter().filter(|id| !ec2.image(id).is_some_and(known)).cloned().collect();
     if !missing.is_empty() {
         return Err(images::unknown(&missing));
     }
@@ -122,7 +146,8 @@ pub(super) fn describe(world: &mut World, describe: DescribeImages) -> Answer {
     let wanted = ec2.images.values().filter(|image| {
         (ids.is_empty() || ids.contains(&image.id))
             && image.is_registered()
-            && shown(image)
+            && image.is_usable()
+            && known(image)
             && of_owner(image)
             && current(image)
             && filters::pass(&filters, &image.tags, |field| values_of(image, field))
@@ -164,13 +189,17 @@ fn image_json(image: &Image) -> Value {
         });
         json!({ "deviceName": device.name, "ebs": ebs })
     });
-    let reason = image.failure.as_ref();
+    let reason = image.failure.as_ref().map(|text| {
+        // Which code AWS gives to which failure is not documented.
+        let code =
+            text.split(':').next().filter(|code| code.starts_with("Server.") || code.starts_with("Client."));
+        json!({ "code": code.unwrap_or("Server.InternalError"), "message": text })
+    });
     json!({
         "imageId": image.id,
         "imageLocation": format!("{}/{}", image.owner, image.name),
         "imageState": image.state.as_str(),
-        // Which code AWS gives to which failure is not documented.
-        "stateReason": reason.map(|text| json!({ "code": "Server.InternalError", "message": text })),
+        "stateReason": reason,
         "imageOwnerId": image.owner,
         "imageOwnerAlias": image.owner_alias,
         "isPublic": image.public,
@@ -185,6 +214,8 @@ fn image_json(image: &Image) -> Value {
         "blockDeviceMapping": devices.collect::<Vec<_>>(),
         "virtualizationType": image.virtualization_type,
         "hypervisor": "xen",
+        "deregistrationProtection": "disabled",
+        "freeTierEligible": false,
         "enaSupport": true,
         "platformDetails": "Linux/UNIX",
         "usageOperation": "RunInstances",
@@ -209,12 +240,12 @@ pub(super) fn deregister(world: &mut World, deregister: Deregister) -> Answer {
     }
     let results = snapshots.into_iter().map(|snapshot| {
         // A snapshot that another image uses as well stays.
-        let code = match world.ec2.user_of(&snapshot, Some(&id)) {
-            Some(_) => "skipped",
-            None => match world.ec2.snapshots.remove(&snapshot) {
-                Some(_) => "success",
-                None => "client-error",
-            },
+        let code = if !world.ec2.users_of(&snapshot).is_empty() {
+            "skipped"
+        } else if world.ec2.snapshots.remove(&snapshot).is_some() {
+            "success"
+        } else {
+            "client-error"
         };
         json!({ "snapshotId": snapshot, "returnCode": code })
     });

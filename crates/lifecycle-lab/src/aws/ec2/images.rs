@@ -31,7 +31,7 @@ pub struct Image {
     pub failure: Option<String>,
     /// When it was created, to the second.
     pub created: DateTime<Utc>,
-    /// Its tags.
+    /// Its tags. Of another account's image AWS shows those that this account gave it, never the owner's (recorded).
     pub tags: Tags,
     /// `x86_64`, `arm64` …
     pub architecture: String,
@@ -138,9 +138,10 @@ impl Image {
 /// How the images of an instance go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageScript {
-    /// How long they are pending.
+    /// How long they are pending; [`Duration::MAX`] is for ever.
     pub pending: Duration,
-    /// Why they fail then; `None` is success.
+    /// Why they fail then; `None` is success. What stands before a colon is the reason's code, if it begins with
+    /// `Server.` or `Client.`, for example `Server.InternalError: the snapshot failed`.
     pub failure: Option<String>,
 }
 
@@ -149,6 +150,26 @@ impl Ec2 {
     /// [`crate::aws::world::Delays::image`] and succeed.
     pub fn set_image_script(&mut self, instance: &str, script: ImageScript) {
         self.scripts.insert(instance.to_owned(), script);
+    }
+
+    /// Lets the next images whose names contain `text` go like these, one each, whatever their instance.
+    pub fn script_images(&mut self, text: &str, scripts: impl IntoIterator<Item = ImageScript>) {
+        self.next_scripts.extend(scripts.into_iter().map(|script| (text.to_owned(), script)));
+    }
+
+    /// How an image of this instance with this name will go, if something was set.
+    fn script_for(&mut self, instance: &str, name: &str) -> Option<ImageScript> {
+        let next = self.next_scripts.iter().position(|(text, _)| name.contains(text.as_str()));
+        let next = next.map(|next| self.next_scripts.remove(next).1);
+        next.or_else(|| self.scripts.get(instance).cloned())
+    }
+
+    /// How many images of this instance are being made.
+    pub(super) fn pending_images(&self, instance: &str) -> usize {
+        let of_instance = |image: &&Image| {
+            image.state == ImageState::Pending && image.source_instance.as_deref() == Some(instance)
+        };
+        self.images.values().filter(of_instance).count()
     }
 
     /// Every image that there ever was, deregistered ones too, the oldest first: the truth, whatever the API
@@ -210,6 +231,13 @@ impl World {
         id
     }
 
+    /// Adds so many images like this one, numbered behind its name.
+    pub fn add_images(&mut self, count: u32, image: &Image) {
+        for n in 0..count {
+            self.add_image(Image { id: String::new(), name: format!("{}-{n}", image.name), ..image.clone() });
+        }
+    }
+
     /// Begins an image; answers its id. The point in time that it shows is now, whatever becomes of the
     /// instance.
     pub(super) fn create_image(&mut self, order: Order) -> String {
@@ -230,7 +258,7 @@ impl World {
             devices.push(Device { name: device, snapshot: snapshot.id.clone(), size });
             self.ec2.snapshots.insert(snapshot.id.clone(), snapshot);
         }
-        let script = self.ec2.scripts.get(&source).cloned();
+        let script = self.ec2.script_for(&source, &name);
         let script = script.unwrap_or(ImageScript { pending: self.delays.image, failure: None });
         let rebooted = self.ec2.instances.get_mut(&source);
         if let Some(instance) = rebooted.filter(|one| !no_reboot && one.state == InstanceState::Running) {
@@ -310,26 +338,50 @@ impl World {
         }
     }
 
-    /// Whether the API shows an image already.
-    pub(super) fn shows_image(&self, image: &Image) -> bool {
+    /// Whether the API knows an image already. It lists no image that is not shared with this account, but does not
+    /// say that there is none either (recorded).
+    pub(super) fn knows_image(&self, image: &Image) -> bool {
         let delay = TimeDelta::from_std(self.delays.image_visible).unwrap_or_default();
-        image.is_usable() && image.created + delay <= self.now()
+        image.created + delay <= self.now()
     }
 }
 
-/// A registered image of this account that the API shows already.
-pub(super) fn find_mut<'a>(world: &'a mut World, id: &str) -> Result<&'a mut Image, ApiError> {
+/// Refuses an id that can't be an image's: EC2 takes no id of one repeated digit either (recorded).
+pub(super) fn check_id(id: &str) -> Result<(), ApiError> {
+    if id.is_empty() {
+        return Err(ApiError::new("MissingParameter", "The request must contain the parameter ImageId"));
+    }
     well_formed("InvalidAMIID.Malformed", "ami", id)?;
+    let mut digits = id.chars().skip("ami-".len());
+    let first = digits.next();
+    if digits.all(|digit| Some(digit) == first) {
+        return Err(ApiError::new("InvalidAMIID.Malformed", format!("Invalid id: \"{id}\"")));
+    }
+    Ok(())
+}
+
+/// A registered image of this account that the API knows already.
+pub(super) fn find_mut<'a>(world: &'a mut World, id: &str) -> Result<&'a mut Image, ApiError> {
+    find_usable_mut(world, id).and_then(|image| {
+        let foreign = || ApiError::new("AuthFailure", format!("Not authorized for image:{id}"));
+        if image.is_own() { Ok(image) } else { Err(foreign()) }
+    })
+}
+
+/// A registered image of this account, or shared with it, that the API knows already. Whoever may use an image may
+/// tag it; nobody else sees these tags.
+pub(super) fn find_usable_mut<'a>(world: &'a mut World, id: &str) -> Result<&'a mut Image, ApiError> {
+    check_id(id)?;
     let missing = || unknown(&[id.to_owned()]);
     let image = world.ec2.images.get(id).ok_or_else(missing)?;
-    if !world.shows_image(image) {
+    if !world.knows_image(image) {
         return Err(missing());
     }
     if !image.is_registered() {
         let text = format!("The image ID '{id}' is no longer available");
         return Err(ApiError::new("InvalidAMIID.Unavailable", text));
     }
-    if !image.is_own() {
+    if !image.is_usable() {
         return Err(ApiError::new("AuthFailure", format!("Not authorized for image:{id}")));
     }
     world.ec2.images.get_mut(id).ok_or_else(missing)

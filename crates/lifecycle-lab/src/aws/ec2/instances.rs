@@ -30,6 +30,8 @@ pub struct Instance {
     pub tags: Tags,
     /// When it was launched.
     pub launched: DateTime<Utc>,
+    /// Since when it runs: its launch, or its last start.
+    pub runs_since: DateTime<Utc>,
     /// Its Availability Zone.
     pub zone: String,
     /// How often it was rebooted for the sake of an image.
@@ -80,6 +82,13 @@ impl InstanceState {
     }
 }
 
+impl Instance {
+    /// Its subnet.
+    pub(crate) fn subnet(&self) -> Option<&str> {
+        self.launch.subnet.as_deref()
+    }
+}
+
 impl Ec2 {
     /// The instance of this id, if EC2 still knows it.
     pub fn instance(&self, id: &str) -> Option<&Instance> {
@@ -90,8 +99,25 @@ impl Ec2 {
     pub(crate) fn set_state(&mut self, id: &str, state: InstanceState, now: DateTime<Utc>) {
         let living = self.instances.get_mut(id).filter(|one| one.state != InstanceState::Terminated);
         if let Some(instance) = living {
+            if instance.state == InstanceState::Stopped && state == InstanceState::Running {
+                instance.runs_since = now;
+            }
             instance.state = state;
             instance.ended = (state == InstanceState::Terminated).then_some(now);
+        }
+    }
+
+    /// Takes a tag from an instance.
+    pub(crate) fn untag(&mut self, id: &str, key: &str) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.tags.remove(key);
+        }
+    }
+
+    /// Gives an instance a root volume of this image. It is rebooted for it.
+    pub(crate) fn renew_root_volume(&mut self, id: &str, image: &str) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.image = image.to_owned();
         }
     }
 
@@ -132,6 +158,7 @@ impl World {
             state: InstanceState::Running,
             tags: mem::take(&mut launch.tags),
             launched: self.now(),
+            runs_since: self.now(),
             zone: zone.to_owned(),
             reboots: 0,
             launch,

@@ -49,12 +49,16 @@ pub struct Ec2 {
     /// The longest page of a list, whatever a request asks for. AWS's own pages can be shorter than that
     /// too.
     pub page_size: usize,
+    /// Most images of one instance that can be made at once: AWS lets five snapshots of a volume be pending.
+    pub images_at_once: usize,
     /// Most versions of one launch template.
     pub versions_per_template: usize,
     instances: BTreeMap<String, Instance>,
     images: BTreeMap<String, Image>,
     snapshots: BTreeMap<String, Snapshot>,
     scripts: BTreeMap<String, ImageScript>,
+    /// What is set for the next images, by a text in their names.
+    next_scripts: Vec<(String, ImageScript)>,
     /// AWS Backup's jobs by the images that they make.
     backups: BTreeMap<String, String>,
     templates: BTreeMap<String, LaunchTemplate>,
@@ -74,7 +78,9 @@ impl Default for Ec2 {
             instances: BTreeMap::new(),
             images: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            images_at_once: 5,
             scripts: BTreeMap::new(),
+            next_scripts: Vec::new(),
             backups: BTreeMap::new(),
             templates: BTreeMap::new(),
             security_groups: networks::default_groups(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::filters::{self, Filter};
 use super::tags::tag_set;
-use super::{Answer, Ec2, Tags, done, page, well_formed};
+use super::{Answer, Ec2, Image, Tags, done, page, well_formed};
 use crate::aws::error::ApiError;
 use crate::aws::request::Text;
 use crate::aws::world::{ACCOUNT, World, timestamp};
@@ -44,12 +44,14 @@ impl Ec2 {
         self.snapshots.values()
     }
 
-    /// The registered image, other than this one, that uses a snapshot.
-    pub(super) fn user_of(&self, snapshot: &str, other_than: Option<&str>) -> Option<&str> {
-        let users = self.images.values().filter(|image| {
+    /// The ids of the registered images that use a snapshot, the newest first.
+    pub(super) fn users_of(&self, snapshot: &str) -> Vec<&str> {
+        let uses = |image: &&Image| {
             image.is_registered() && image.devices.iter().any(|device| device.snapshot == snapshot)
-        });
-        users.map(|image| image.id.as_str()).find(|id| Some(*id) != other_than)
+        };
+        let mut users: Vec<_> = self.images.values().filter(uses).collect();
+        users.sort_by_key(|image| std::cmp::Reverse(image.created));
+        users.into_iter().map(|image| image.id.as_str()).collect()
     }
 }
 
@@ -130,8 +132,9 @@ pub(super) struct DeleteSnapshot {
 pub(super) fn delete(world: &mut World, delete: DeleteSnapshot) -> Answer {
     let id = delete.snapshot_id;
     find_mut(world, &id)?;
-    if let Some(image) = world.ec2.user_of(&id, None) {
-        let text = format!("The snapshot {id} is currently in use by {image}");
+    let users = world.ec2.users_of(&id).join(", ");
+    if !users.is_empty() {
+        let text = format!("The snapshot {id} is currently in use by {users}");
         return Err(ApiError::new("InvalidSnapshot.InUse", text));
     }
     world.ec2.snapshots.remove(&id);

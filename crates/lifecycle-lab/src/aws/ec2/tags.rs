@@ -96,7 +96,7 @@ impl World {
     fn tags_mut(&mut self, id: &str) -> Result<&mut Tags, ApiError> {
         match id.split('-').next() {
             Some("i") => instances::find_mut(self, id).map(|instance| &mut instance.tags),
-            Some("ami") => images::find_mut(self, id).map(|image| &mut image.tags),
+            Some("ami") => images::find_usable_mut(self, id).map(|image| &mut image.tags),
             Some("lt") => templates::find_mut(self, Some(id), None).map(|template| &mut template.tags),
             Some("sg") => networks::find_group_mut(self, id).map(|group| &mut group.tags),
             Some("snap") => snapshots::find_mut(self, id).map(|snapshot| &mut snapshot.tags),
@@ -108,7 +108,7 @@ impl World {
     fn tagged(&self) -> BTreeMap<&str, (&'static str, &Tags)> {
         let ec2 = &self.ec2;
         let instances = ec2.instances.values().map(|one| (one.id.as_str(), ("instance", &one.tags)));
-        let images = ec2.images.values().filter(|image| image.is_own() && image.is_registered());
+        let images = ec2.images.values().filter(|image| image.is_usable() && image.is_registered());
         let images = images.map(|one| (one.id.as_str(), ("image", &one.tags)));
         let snapshots = ec2.snapshots.values().map(|one| (one.id.as_str(), ("snapshot", &one.tags)));
         let templates = ec2.templates.values();

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-/// The account's limit and what is under way. Without a limit everything runs at once.
+/// The account's limit and the runs under way. Without a limit, every run starts at once.
 #[derive(Debug, Default)]
 pub(in crate::host) struct Concurrency {
     pub(in crate::host) limit: Option<u32>,
-    /// By function: so much is always its own, and it never has more.
+    /// By function: the concurrency that it always has, and never exceeds.
     pub(in crate::host) reserved: BTreeMap<String, u32>,
     running: BTreeMap<String, u32>,
 }
@@ -23,6 +23,11 @@ impl Concurrency {
         self.limit.is_none_or(|limit| shared < limit.saturating_sub(self.reserved.values().sum()))
     }
 
+    /// Whether the function is switched off: nothing is reserved for it.
+    pub(in crate::host) fn is_off(&self, function: &str) -> bool {
+        self.reserved.get(function) == Some(&0)
+    }
+
     /// Counts a run of the function in, if there is room for it.
     pub(in crate::host) fn enter(&mut self, function: &str) -> bool {
         let room = self.has_room(function);
@@ -32,7 +37,7 @@ impl Concurrency {
         room
     }
 
-    /// Counts a run of the function out.
+    /// Counts a run that has ended.
     pub(in crate::host) fn leave(&mut self, function: &str) {
         if let Some(count) = self.running.get_mut(function) {
             *count -= 1;

@@ -19,7 +19,7 @@ use crate::host::call::Caller;
 pub type Handler =
     Arc<dyn Fn(Value, Duration) -> BoxFuture<'static, Result<Value, FunctionError>> + Send + Sync>;
 
-/// What a function runs.
+/// The code of a function.
 pub enum Code {
     /// A handler in this process.
     Handler(Handler),
@@ -46,9 +46,9 @@ impl Code {
 pub struct Function {
     /// Its name.
     pub name: String,
-    /// What it runs.
+    /// Its code.
     pub code: Code,
-    /// A run longer than this is killed.
+    /// A longer run is killed.
     pub time_limit: Duration,
 }
 
@@ -62,6 +62,8 @@ pub(in crate::host) struct Functions {
     pub(in crate::host) failures: Vec<Failure>,
     pub(in crate::host) logs: Vec<String>,
     pub(in crate::host) concurrency: Concurrency,
+    /// Of asynchronous invocations, by function: most retries, and the longest age.
+    pub(in crate::host) event_limits: BTreeMap<String, (u32, Duration)>,
 }
 
 impl fmt::Debug for Functions {

@@ -12,21 +12,26 @@ use super::function::Handler;
 use super::run::{Run, RunError};
 
 tokio::task_local! {
-    /// The run whose handler is this task's: the function's name, and how to kill it.
-    static RUN: (String, Arc<Notify>);
+    /// The run whose handler is this task's: the function's name, the request's id, and how to kill it.
+    static RUN: (String, String, Arc<Notify>);
 }
 
-/// How to kill the handler that this task runs, if it runs one.
+/// The signal that kills the run of this task, if the task runs a handler.
 pub(in crate::host) fn current_kill() -> Option<Arc<Notify>> {
-    RUN.try_with(|(_, kill)| kill.clone()).ok()
+    RUN.try_with(|(_, _, kill)| kill.clone()).ok()
 }
 
-/// The function whose handler this task runs, if it runs one: for those who collect logs.
+/// The function whose handler this task runs, if it runs one. Collectors of logs use it.
 pub fn running_function() -> Option<String> {
-    RUN.try_with(|(function, _)| function.clone()).ok()
+    RUN.try_with(|(function, ..)| function.clone()).ok()
 }
 
-/// Runs the handler until it answers, panics, is killed or reaches the time limit.
+/// The request's id of the run whose handler this task runs, if it runs one.
+pub fn running_request() -> Option<String> {
+    RUN.try_with(|(_, request, _)| request.clone()).ok()
+}
+
+/// Runs the handler until it returns, panics, is killed or reaches the time limit.
 pub(in crate::host) async fn handle(
     handler: &Handler,
     run: &Run,
@@ -37,7 +42,7 @@ pub(in crate::host) async fn handle(
     tokio::select! {
         biased;
         () = kill.notified() => Err(RunError::Killed),
-        result = RUN.scope((run.function.clone(), kill.clone()), work) => {
+        result = RUN.scope((run.function.clone(), run.request_id.clone(), kill.clone()), work) => {
             result.map_or_else(|_| Err(RunError::Panicked), |answer| Ok(answer?))
         }
         () = tokio::time::sleep(limit) => Err(RunError::TimedOut(limit)),

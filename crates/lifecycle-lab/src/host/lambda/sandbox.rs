@@ -36,9 +36,9 @@ pub(in crate::host) struct Sandbox {
     kill: Arc<Notify>,
     next: mpsc::UnboundedSender<(Run, Duration)>,
     said: mpsc::UnboundedReceiver<Said>,
-    /// Which environment it was started with.
+    /// The version of the function's environment at its start.
     pub(in crate::host) environment: u64,
-    /// It said that it could not start, or was killed: it takes no other event.
+    /// It failed to start or was killed, so it takes no other event.
     ended: bool,
     runtime_api: AbortHandle,
 }
@@ -49,20 +49,20 @@ impl Drop for Sandbox {
     }
 }
 
-/// What the process said through the Runtime API.
+/// A message of the process to the Runtime API.
 #[derive(Debug)]
 enum Said {
-    /// It took the event: its time begins.
+    /// It took the event. Its time limit begins.
     Taken,
     /// The answer to the run of this request id.
     Answer(String, Result<Value, RunError>),
-    /// It could not start.
+    /// It failed to start.
     InitError(FunctionError),
 }
 
 impl Sandbox {
-    /// Starts the binary with Lambda's environment and these variables. What it writes goes to `log`, line by
-    /// line; `kill` kills it.
+    /// Starts the binary with Lambda's environment and these variables. Its output goes to `log`, line by
+    /// line. `kill` kills it.
     pub(in crate::host) async fn start(
         function: &str,
         path: &Path,
@@ -102,8 +102,8 @@ impl Sandbox {
         Ok(Self { child, kill, next, said, environment, ended: false, runtime_api: serving })
     }
 
-    /// Hands over one event and waits for the answer, the process's end or the time limit, which counts
-    /// from when the process takes the event.
+    /// Passes one event to the process, and waits for the answer, the end of the process or the time limit.
+    /// The time limit begins when the process takes the event.
     pub(in crate::host) async fn run(&mut self, run: &Run, limit: Duration) -> Result<Value, RunError> {
         if self.next.send((run.clone(), limit)).is_err() {
             return Err(RunError::Exited("the Runtime API has ended".to_owned()));
@@ -115,7 +115,7 @@ impl Sandbox {
                 said = self.said.recv() => match said {
                     Some(Said::Taken) => left = limit,
                     Some(Said::Answer(id, result)) if id == run.request_id => return result,
-                    // A late answer to an event that was given up.
+                    // The late answer of an earlier run.
                     Some(Said::Answer(..)) => {}
                     Some(Said::InitError(error)) => {
                         self.ended = true;
@@ -146,7 +146,7 @@ impl Sandbox {
 
     async fn end(&mut self) {
         self.ended = true;
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill().await;
     }
 }
@@ -191,7 +191,7 @@ async fn route(
         (&Method::POST, ["", "init", "error"]) => Said::InitError(read_error()),
         _ => return Ok(status(StatusCode::NOT_FOUND)),
     };
-    // The host may have given this process up.
+    // The host may no longer listen to this process.
     let _ = speak.send(said);
     Ok(status(StatusCode::ACCEPTED))
 }
@@ -200,7 +200,7 @@ async fn next(events: &Events, speak: &mpsc::UnboundedSender<Said>) -> Response<
     let Some((run, limit)) = events.lock().await.recv().await else {
         return status(StatusCode::GONE);
     };
-    // As for the other answers.
+    // As for the answers.
     let _ = speak.send(Said::Taken);
     #[expect(clippy::disallowed_methods, reason = "a process knows no other clock than the machine's")]
     let deadline =

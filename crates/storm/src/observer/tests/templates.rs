@@ -116,7 +116,7 @@ fn who_deletes_the_pinned_version_or_one_of_the_newest_is_accused() {
 }
 
 #[test]
-fn a_launch_that_fails_is_told() {
+fn a_launch_that_fails_is_a_violation() {
     let accused = play(async {
         let stage = Stage::new(Vec::new()).await;
         Backups::new(&stage.lab, 7, Faults::None).await.unwrap();

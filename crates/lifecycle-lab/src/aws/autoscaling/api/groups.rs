@@ -1,4 +1,4 @@
-//! The actions for groups: create, change, delete, describe, and set the desired capacity. Error texts are AWS's
+//! The actions for groups: create, change, delete, and set the desired capacity. Error texts are AWS's
 //! where a public log shows them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -7,15 +7,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::hooks::{HookSpecification, add_hook};
-use super::instances::instance_json;
-use super::pools::pool_json;
-use super::{Answer, find_group, merge, page};
+use super::tags::TagRequest;
+use super::{Answer, find_group, merge};
+use crate::aws::autoscaling::Group;
 use crate::aws::autoscaling::sources::{LaunchSource, MixedRequest, TemplateRequest};
-use crate::aws::autoscaling::{Group, Timer};
 use crate::aws::ec2::find_subnets;
 use crate::aws::error::ApiError;
-use crate::aws::request::Text;
-use crate::aws::world::{ACCOUNT, REGION, World, timestamp};
+use crate::aws::request::{Text, list};
+use crate::aws::world::{ACCOUNT, REGION, World};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -35,13 +34,12 @@ pub(super) struct CreateGroup {
     instance_lifecycle_policy: Option<InstanceLifecyclePolicy>,
     #[serde(default)]
     lifecycle_hook_specification_list: Vec<HookSpecification>,
-    // Nothing that the lab plays depends on these.
-    #[serde(rename = "DefaultCooldown")]
-    _default_cooldown: Option<Text<u32>>,
-    #[serde(rename = "HealthCheckType")]
-    _health_check_type: Option<String>,
-    #[serde(rename = "HealthCheckGracePeriod")]
-    _health_check_grace_period: Option<Text<u32>>,
+    #[serde(default, deserialize_with = "list")]
+    tags: Vec<TagRequest>,
+    // Shown; nothing that the lab plays depends on these.
+    default_cooldown: Option<Text<u32>>,
+    health_check_type: Option<String>,
+    health_check_grace_period: Option<Text<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +102,7 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
     let desired = new.desired_capacity.map_or(min, |Text(desired)| desired);
     check_capacity(min, max, desired)?;
     let hooks = new.lifecycle_hook_specification_list;
+    let tags = new.tags.into_iter().map(TagRequest::read).collect::<Result<_, _>>()?;
     let group = Group {
         arn: format!(
             "arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{}:autoScalingGroupName/{name}",
@@ -118,6 +117,13 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
         zones,
         subnets,
         launch_source,
+        tags,
+        suspended: BTreeMap::new(),
+        health_check: (
+            new.health_check_type.unwrap_or_else(|| "EC2".to_owned()),
+            new.health_check_grace_period.map_or(0, |Text(period)| period),
+        ),
+        cooldown: new.default_cooldown.map_or(300, |Text(cooldown)| cooldown),
         retain_abandoned: new.instance_lifecycle_policy.is_some_and(|policy| policy.retains()),
         protect_new: new.new_instances_protected_from_scale_in.is_some_and(|Text(protect)| protect),
         warm_pool: None,
@@ -128,6 +134,7 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
         replacements: VecDeque::new(),
         launches_failed: 0,
         no_launch_before: None,
+        stuck: false,
     };
     world.autoscaling.groups.insert(name.clone(), group);
     for hook in hooks {
@@ -138,7 +145,7 @@ pub(super) fn create(world: &mut World, new: CreateGroup) -> Answer {
 }
 
 /// The launch source in a request, if it has one.
-fn launch_source(
+pub(super) fn launch_source(
     world: &World,
     template: Option<TemplateRequest>,
     configuration: Option<String>,
@@ -170,8 +177,8 @@ fn zones_of(world: &World, named: Vec<String>, subnets: &[String]) -> Result<Vec
     }
 }
 
-/// The parameters of [`create`] that make a group of this name like another one; its warm pool they
-/// leave out.
+/// The parameters of [`create`] that make a group of this name like another one; its warm pool, and the tags that AWS
+/// gave it, they leave out.
 pub(crate) fn like(group: &Group, name: &str) -> Value {
     let hooks = group.hooks.values().map(|hook| {
         json!({
@@ -193,7 +200,15 @@ pub(crate) fn like(group: &Group, name: &str) -> Value {
         "VPCZoneIdentifier": group.subnets.join(","),
         "NewInstancesProtectedFromScaleIn": group.protect_new.to_string(),
         "LifecycleHookSpecificationList": hooks.collect::<Vec<_>>(),
+        "HealthCheckType": group.health_check.0,
+        "HealthCheckGracePeriod": group.health_check.1.to_string(),
+        "DefaultCooldown": group.cooldown.to_string(),
     });
+    let own = group.tags.iter().filter(|(key, _)| !key.starts_with("aws:"));
+    let tags = own.map(|(key, (value, propagates))| {
+        json!({ "Key": key, "Value": value, "PropagateAtLaunch": propagates.to_string() })
+    });
+    parameters["Tags"] = tags.collect();
     if group.retain_abandoned {
         let retain = json!({ "RetentionTriggers": { "TerminateHookAbandon": "retain" } });
         parameters["InstanceLifecyclePolicy"] = retain;
@@ -218,7 +233,8 @@ pub(super) struct UpdateGroup {
 
 pub(super) fn update(world: &mut World, update: UpdateGroup) -> Answer {
     let name = update.auto_scaling_group_name;
-    let group = find_group(world, &name)?;
+    let not_found = |_| ApiError::validation("AutoScalingGroup name not found - null");
+    let group = find_group(world, &name).map_err(not_found)?;
     let min = update.min_size.map_or(group.min, |Text(min)| min);
     let max = update.max_size.map_or(group.max, |Text(max)| max);
     let desired = match update.desired_capacity {
@@ -281,65 +297,29 @@ pub(super) struct DeleteGroup {
 
 pub(super) fn delete(world: &mut World, delete: DeleteGroup) -> Answer {
     let name = delete.auto_scaling_group_name;
-    if find_group(world, &name)?.deleting {
+    let group = find_group(world, &name)?;
+    if group.deleting {
         return Ok(None);
     }
-    let members = world.members(&name, |_| true);
-    if !members.is_empty() && !delete.force_delete.is_some_and(|Text(force)| force) {
+    let force = delete.force_delete.is_some_and(|Text(force)| force);
+    if force && group.retain_abandoned {
+        return Err(ApiError::validation(
+            "You can't force delete this Auto Scaling group because the TerminateHookAbandon retention trigger is set \
+             to retain. Change the retention trigger to terminate and try again.",
+        ));
+    }
+    let empty = world.members(&name, |_| true).is_empty();
+    if !empty && !force {
         return Err(ApiError::new(
             "ResourceInUse",
             "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) \
              still in the group.",
         ));
     }
-    world.group_mut(&name).deleting = true;
-    let delay = if members.is_empty() { world.delays.group_deletion } else { world.delays.proceed * 3 };
-    for id in members {
-        world.discard(&id);
-    }
-    world.set_timer(delay, Timer::GroupGone { group: name });
+    let group = world.group_mut(&name);
+    (group.deleting, group.min, group.max) = (true, 0, 0);
+    world.set_desired(&name, 0, "a user request force deleted AutoScaling group");
     Ok(None)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(super) struct DescribeGroups {
-    #[serde(default)]
-    auto_scaling_group_names: Vec<String>,
-    max_records: Option<Text<usize>>,
-    next_token: Option<String>,
-}
-
-pub(super) fn describe(world: &mut World, describe: DescribeGroups) -> Answer {
-    let names = describe.auto_scaling_group_names;
-    let groups = world.autoscaling.groups.values();
-    let wanted = groups.filter(|group| names.is_empty() || names.contains(&group.name));
-    let to_json = |group: &Group| {
-        let instances = world.members(&group.name, |instance| !instance.is_warmed());
-        let mut answer = json!({
-            "AutoScalingGroupName": group.name,
-            "AutoScalingGroupARN": group.arn,
-            "MinSize": group.min,
-            "MaxSize": group.max,
-            "DesiredCapacity": group.desired,
-            "DefaultCooldown": 300,
-            "AvailabilityZones": group.zones,
-            "VPCZoneIdentifier": (!group.subnets.is_empty()).then(|| group.subnets.join(",")),
-            "HealthCheckType": "EC2",
-            "HealthCheckGracePeriod": 0,
-            "CreatedTime": timestamp(group.created),
-            "Status": group.deleting.then_some("Delete in progress"),
-            "NewInstancesProtectedFromScaleIn": group.protect_new,
-            "WarmPoolConfiguration": group.warm_pool.as_ref().map(pool_json),
-            "InstanceLifecyclePolicy": group.retain_abandoned.then(
-                || json!({ "RetentionTriggers": { "TerminateHookAbandon": "retain" } })
-            ),
-            "Instances": instances.iter().map(|id| instance_json(world.instance_ref(id))).collect::<Vec<_>>(),
-        });
-        merge(&mut answer, &group.launch_source.to_json());
-        answer
-    };
-    page("AutoScalingGroups", wanted, to_json, 100, describe.max_records, describe.next_token)
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Answer, find_group};
 use crate::aws::autoscaling::{Hook, HookResult, Instance, Transition, Wait, engine};
 use crate::aws::error::ApiError;
-use crate::aws::request::{Text, parameters};
+use crate::aws::request::{Text, list, parameters};
 use crate::aws::world::{Effect, World};
 
 /// Most hooks on one group.
@@ -87,6 +87,15 @@ pub(super) fn add_hook(world: &mut World, group: &str, new: HookSpecification) -
         target: keep(new.target, target),
         role: keep(new.role, role),
     };
+    if let Some(target) =
+        hook.target.as_ref().filter(|target| world.autoscaling.lost_targets.contains(*target))
+    {
+        return Err(ApiError::validation(format!(
+            "Unable to publish test message to notification target {target} using IAM role {}. Please check your target \
+             and role configuration and try to put lifecycle hook again.",
+            hook.role.as_deref().unwrap_or("null")
+        )));
+    }
     let request = world.uuid();
     let now = world.now();
     let owner = world.group_mut(group);
@@ -146,7 +155,7 @@ pub(super) fn delete(world: &mut World, delete: HookName) -> Answer {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct DescribeHooks {
     auto_scaling_group_name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     lifecycle_hook_names: Vec<String>,
 }
 

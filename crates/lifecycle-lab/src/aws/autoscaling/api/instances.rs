@@ -1,20 +1,31 @@
 //! The actions for instances of a group: describe, set the health, terminate, detach, put on standby. `engine` moves
 //! the instances afterwards.
 
+use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, find_group, find_instance, merge, page};
-use crate::aws::autoscaling::{Instance, Journey, LaunchedFrom};
+use crate::aws::autoscaling::activity::zone_id;
+use crate::aws::autoscaling::capacity::USER_HEALTH_CHECK;
+use crate::aws::autoscaling::engine::{leaving, leaving_pool};
+use crate::aws::autoscaling::{Activity, Instance, Journey, LaunchedFrom, Timer};
 use crate::aws::error::ApiError;
-use crate::aws::request::Text;
+use crate::aws::request::{Text, list};
 use crate::aws::world::{World, second};
 
-pub(super) fn instance_json(instance: &Instance) -> Value {
+/// The type of instances whose launch configuration has one that the lab does not know.
+const ANY_TYPE: &str = "t3.micro";
+
+pub(super) fn instance_json(world: &World, instance: &Instance) -> Value {
+    let lag = TimeDelta::from_std(world.delays.state_visible).unwrap_or_default();
+    let (was, until) = instance.was;
+    let state = if !was.is_empty() && until + lag > world.now() { was } else { instance.state };
     let mut answer = json!({
         "InstanceId": instance.id,
         "AvailabilityZone": instance.zone,
-        "LifecycleState": instance.state,
+        "AvailabilityZoneId": zone_id(&instance.zone),
+        "LifecycleState": state,
         "HealthStatus": if instance.healthy { "Healthy" } else { "Unhealthy" },
         "ProtectedFromScaleIn": instance.protected,
     });
@@ -22,10 +33,13 @@ pub(super) fn instance_json(instance: &Instance) -> Value {
     answer
 }
 
-/// Instances that a template launched have a type; the image is shown only where an override named it.
+/// The image is shown only where an override named it, or where it came with another root volume. The lab knows
+/// nothing of a launch configuration but its name, so the type that it shows is any.
 fn launch_json(instance: &Instance) -> Value {
     match &instance.launched_from {
-        LaunchedFrom::Configuration(name) => json!({ "LaunchConfigurationName": name }),
+        LaunchedFrom::Configuration(name) => {
+            json!({ "LaunchConfigurationName": name, "InstanceType": ANY_TYPE })
+        }
         LaunchedFrom::Template { id, name, version } => json!({
             "InstanceType": instance.instance_type,
             "ImageId": instance.image_override,
@@ -41,7 +55,7 @@ fn launch_json(instance: &Instance) -> Value {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct DescribeInstances {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     instance_ids: Vec<String>,
     max_records: Option<Text<usize>>,
     next_token: Option<String>,
@@ -52,7 +66,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstances) -> Answer
     let instances = world.autoscaling.instances();
     let wanted = instances.filter(|instance| ids.is_empty() || ids.contains(&instance.id));
     let to_json = |instance: &Instance| {
-        let mut answer = instance_json(instance);
+        let mut answer = instance_json(world, instance);
         answer["AutoScalingGroupName"] = json!(instance.group);
         // Unlike in DescribeAutoScalingGroups, the health is in capitals here.
         answer["HealthStatus"] = json!(if instance.healthy { "HEALTHY" } else { "UNHEALTHY" });
@@ -72,15 +86,47 @@ pub(super) struct SetHealth {
 
 pub(super) fn set_health(world: &mut World, set: SetHealth) -> Answer {
     let instance = find_instance(world, &set.instance_id)?;
+    let serves = instance.state == "InService";
+    let id = set.instance_id;
     match set.health_status.as_str() {
-        "Healthy" => {}
-        "Unhealthy" if instance.state == "InService" => {
-            world.replace(&set.instance_id, "a user health-check")
+        "Healthy" if serves => {
+            let instance = world.instance_mut(&id);
+            (instance.healthy, instance.finding) = (true, None);
         }
-        "Unhealthy" => {}
+        "Unhealthy" if serves => {
+            let instance = world.instance_mut(&id);
+            (instance.healthy, instance.finding) = (false, Some(USER_HEALTH_CHECK));
+            let delay = world.delays.user_health_check;
+            world.set_timer(delay, Timer::Unhealthy { instance: id, finding: USER_HEALTH_CHECK });
+        }
+        "Healthy" | "Unhealthy" => {}
         other => return Err(ApiError::validation(format!("Invalid health status: {other}"))),
     }
     Ok(None)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct SetProtection {
+    auto_scaling_group_name: String,
+    instance_ids: Vec<String>,
+    protected_from_scale_in: Text<bool>,
+}
+
+pub(super) fn set_protection(world: &mut World, set: SetProtection) -> Answer {
+    find_group(world, &set.auto_scaling_group_name)?;
+    for id in &set.instance_ids {
+        let state = find_instance(world, id)?.state;
+        if !["InService", "EnteringStandby", "Standby"].contains(&state) {
+            let text = format!("The instance {id} is not in InService or EnteringStandby or Standby.");
+            return Err(ApiError::validation(text));
+        }
+    }
+    for id in &set.instance_ids {
+        world.instance_mut(id).protected = set.protected_from_scale_in.0;
+    }
+    world.reconcile_soon(&set.auto_scaling_group_name);
+    Ok(Some(json!({})))
 }
 
 #[derive(Deserialize)]
@@ -94,30 +140,38 @@ pub(super) fn terminate(world: &mut World, terminate: TerminateInstance) -> Answ
     let id = terminate.instance_id;
     let instance = find_instance(world, &id)?;
     let name = instance.group.clone();
-    let retained = instance.state.ends_with(":Retained");
+    let (retained, warmed) = (instance.is_retained(), instance.is_warmed());
+    let decrements = terminate.should_decrement_desired_capacity.0;
     // What a second termination answers is not documented: here, the activity that runs already.
-    if retained || instance.is_leaving_for_good() {
-        let running = instance.activity.map(|index| world.autoscaling.activities[index].to_json());
-        if retained {
-            world.discard(&id);
-        }
+    if instance.is_leaving_for_good() {
+        let running =
+            instance.activity.map(|index| world.activity_json(&world.autoscaling.activities[index]));
         return Ok(Some(json!({ "Activity": running })));
     }
-    if instance.is_warmed() {
+    if retained && decrements {
+        return Err(ApiError::validation(format!(
+            "The instance {id} is in a Retained state and can't be terminated while decreasing desired capacity. To \
+             terminate these instances, retry without decreasing the Auto Scaling group's desired capacity."
+        )));
+    }
+    if warmed && !retained {
         return Err(ApiError::validation(format!("The instance {id} is in a warm pool.")));
     }
     let mut why = format!(
         "At {} instance {id} was taken out of service in response to a user request",
         second(world.now())
     );
-    if terminate.should_decrement_desired_capacity.0 {
+    if decrements {
         let shrinking = decrement(world, &name, 1)?;
         why += &shrinking;
     }
-    let journey = Journey::Terminate;
-    let index = world.begin(&id, journey, format!("Terminating EC2 instance: {id}"), why + ".");
+    let (journey, what) = match warmed {
+        true => (Journey::TerminateInPool, leaving_pool(&id)),
+        false => (Journey::Terminate, leaving(&id)),
+    };
+    let activity = world.begin(&id, journey, what, why + ".");
     world.reconcile_soon(&name);
-    Ok(Some(json!({ "Activity": world.autoscaling.activities[index].to_json() })))
+    Ok(Some(json!({ "Activity": world.activity_json(&activity) })))
 }
 
 /// Lowers the desired capacity; answers the words that AWS adds to the cause.
@@ -144,20 +198,23 @@ pub(super) struct MoveOut {
 }
 
 pub(super) fn detach(world: &mut World, detach: MoveOut) -> Answer {
-    move_out(world, &detach, "Detaching EC2 instance", "detached", "Detached")
+    move_out(world, &detach, "Detaching EC2 instance", "detached", "Detaching")
 }
 
 pub(super) fn enter_standby(world: &mut World, standby: MoveOut) -> Answer {
-    move_out(world, &standby, "Moving EC2 instance to Standby", "moved to standby", "Standby")
+    move_out(world, &standby, "Moving EC2 instance to Standby", "moved to standby", "EnteringStandby")
 }
 
-/// Detach and standby: the instance leaves the group's capacity, and no hook runs.
+/// Detach and standby: the instance leaves the group's capacity, and no hook runs. A retained instance, which is outside
+/// the capacity already, can be detached.
 fn move_out(world: &mut World, request: &MoveOut, what: &str, verb: &str, state: &'static str) -> Answer {
     let name = &request.auto_scaling_group_name;
     find_group(world, name)?;
     for id in &request.instance_ids {
         let instance = find_instance(world, id)?;
-        if instance.group != *name || instance.state != "InService" {
+        let retained = state == "Detaching" && instance.state == "Terminating:Retained";
+        let out = retained && !request.should_decrement_desired_capacity.0;
+        if instance.group != *name || instance.state != "InService" && !out {
             return Err(ApiError::validation(format!("The instance {id} is not in InService.")));
         }
     }
@@ -169,7 +226,8 @@ fn move_out(world: &mut World, request: &MoveOut, what: &str, verb: &str, state:
     for id in &request.instance_ids {
         let at = second(world.now());
         let cause = format!("At {at} instance {id} was {verb} in response to a user request{shrinking}.");
-        activities.push(world.rest(id, state, format!("{what}: {id}"), cause).to_json());
+        let activity = world.leave(id, state, format!("{what}: {id}"), cause);
+        activities.push(world.activity_json(&activity));
     }
     world.reconcile_soon(name);
     Ok(Some(json!({ "Activities": activities })))
@@ -184,7 +242,11 @@ pub(super) struct ExitStandby {
 
 pub(super) fn exit_standby(world: &mut World, exit: ExitStandby) -> Answer {
     let name = exit.auto_scaling_group_name;
-    find_group(world, &name)?;
+    if find_group(world, &name)?.is_suspended("Launch") {
+        return Err(ApiError::validation(format!(
+            "Cannot move instances out of Standby for AutoScalingGroup {name} while the Launch process is suspended"
+        )));
+    }
     let mut activities = Vec::new();
     for id in &exit.instance_ids {
         let instance = find_instance(world, id)?;
@@ -201,7 +263,12 @@ pub(super) fn exit_standby(world: &mut World, exit: ExitStandby) -> Answer {
             group.desired
         );
         let what = format!("Moving EC2 instance out of Standby: {id}");
-        activities.push(world.rest(id, "InService", what, cause).to_json());
+        let activity = world.new_activity_of(id, what, cause);
+        let (end, status) = (Some(activity.start), "Successful");
+        let activity = Activity { end, status, progress: 100, ..activity };
+        activities.push(world.activity_json(&activity));
+        world.record(activity);
+        world.enter(id, "InService");
     }
     Ok(Some(json!({ "Activities": activities })))
 }

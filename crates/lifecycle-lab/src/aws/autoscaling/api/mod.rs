@@ -3,11 +3,14 @@
 //! actions and has look-ups and pages.
 
 mod activities;
+mod group_list;
 mod groups;
 mod hooks;
 mod instances;
 mod pools;
+mod processes;
 mod refreshes;
+mod tags;
 
 pub(crate) use groups::like;
 use serde::Deserialize;
@@ -36,8 +39,13 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
         "CreateAutoScalingGroup" => run(world, request, groups::create),
         "UpdateAutoScalingGroup" => run(world, request, groups::update),
         "DeleteAutoScalingGroup" => run(world, request, groups::delete),
-        "DescribeAutoScalingGroups" => run(world, request, groups::describe),
+        "DescribeAutoScalingGroups" => run(world, request, group_list::describe),
         "DescribeAutoScalingInstances" => run(world, request, instances::describe),
+        "CreateOrUpdateTags" => run(world, request, tags::create),
+        "DeleteTags" => run(world, request, tags::delete),
+        "SuspendProcesses" => run(world, request, processes::suspend),
+        "ResumeProcesses" => run(world, request, processes::resume),
+        "SetInstanceProtection" => run(world, request, instances::set_protection),
         "SetDesiredCapacity" => run(world, request, groups::set_desired_capacity),
         "SetInstanceHealth" => run(world, request, instances::set_health),
         "TerminateInstanceInAutoScalingGroup" => run(world, request, instances::terminate),
@@ -71,7 +79,7 @@ struct DescribeOfGroup {
 
 fn find_group<'a>(world: &'a World, name: &str) -> Result<&'a Group, ApiError> {
     world.autoscaling.group(name).ok_or_else(|| {
-        ApiError::validation(format!("AutoScalingGroup name not found - AutoScalingGroup {name} not found"))
+        ApiError::validation(format!("AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"))
     })
 }
 

@@ -44,13 +44,13 @@ pub(super) fn put(world: &mut World, put: PutWarmPool) -> Answer {
         },
         state,
         reuse_on_scale_in: match put.instance_reuse_policy {
-            Some(policy) => policy.reuse_on_scale_in.0,
-            None => old.is_some_and(|pool| pool.reuse_on_scale_in),
+            Some(policy) => Some(policy.reuse_on_scale_in.0),
+            None => old.and_then(|pool| pool.reuse_on_scale_in),
         },
         deleting: false,
+        change: None,
     };
-    world.group_mut(&name).warm_pool = Some(pool);
-    world.reconcile_soon(&name);
+    world.set_warm_pool(&name, pool);
     Ok(Some(json!({})))
 }
 
@@ -60,7 +60,7 @@ pub(super) fn pool_json(pool: &WarmPool) -> Value {
         "MaxGroupPreparedCapacity": pool.max_prepared,
         "PoolState": pool.state.as_str(),
         "Status": pool.deleting.then_some("PendingDelete"),
-        "InstanceReusePolicy": { "ReuseOnScaleIn": pool.reuse_on_scale_in },
+        "InstanceReusePolicy": pool.reuse_on_scale_in.map(|reuse| json!({ "ReuseOnScaleIn": reuse })),
     })
 }
 
@@ -68,7 +68,11 @@ pub(super) fn describe(world: &mut World, describe: DescribeOfGroup) -> Answer {
     let group = find_group(world, &describe.auto_scaling_group_name)?;
     let configuration = group.warm_pool.as_ref().map(pool_json);
     let pooled = world.members(&group.name, Instance::is_warmed);
-    let to_json = |id: String| instance_json(world.instance_ref(&id));
+    let to_json = |id: String| {
+        let mut instance = instance_json(world, world.instance_ref(&id));
+        instance["ProtectedFromScaleIn"] = Value::Null;
+        instance
+    };
     let mut answer = page("Instances", pooled, to_json, 50, describe.max_records, describe.next_token)?
         .unwrap_or_default();
     answer["WarmPoolConfiguration"] = json!(configuration);
@@ -89,8 +93,8 @@ pub(super) fn delete(world: &mut World, delete: DeleteWarmPool) -> Answer {
         pool.deleting = true;
     }
     if delete.force_delete.is_some_and(|Text(force)| force) {
-        for id in world.members(&name, Instance::is_warmed) {
-            world.discard(&id);
+        for id in world.members(&name, |one| one.is_warmed() && !one.is_leaving_for_good()) {
+            world.delete_from_pool(&id);
         }
     }
     world.reconcile_soon(&name);
