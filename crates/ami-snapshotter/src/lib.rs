@@ -48,7 +48,7 @@ use plan::{FROM_POOL, Observed, ROOT_VOLUME, TO_POOL};
 use retention::Retention;
 use work::{Case, Work};
 
-/// How long EC2 may not show the image of an event. An older event is about an image of somebody else, who removed it.
+/// Maximum age of an event whose image EC2 does not show yet. After this, the image was somebody else's, and is gone.
 const MAX_UNKNOWN_IMAGE_AGE: TimeDelta = TimeDelta::minutes(1);
 
 /// The function's state, which lives as long as the process.

@@ -32,7 +32,7 @@ pub(crate) struct Removed {
     images: Vec<String>,
     snapshots: usize,
     in_use: Vec<String>,
-    /// What is told.
+    /// The failures that the sweep reports.
     pub(crate) failed: Vec<Warning>,
 }
 

@@ -187,7 +187,7 @@ impl Work {
         let (wait, invocation) = (&order.wait, &case.invocation);
         let listed = case.observed.images.as_deref().unwrap_or_default();
         let most = self.config.max_images_per_hour;
-        let taken = match self.limit.reserve(&wait.group, listed, most, invocation).await? {
+        let taken = match self.limit.reserve(wait, listed, most, invocation).await? {
             Err(count) => Taken::Full(count),
             Ok(place) => {
                 let taken = self.images.take(order, invocation).await?;

@@ -261,6 +261,19 @@ async fn ten_deaths_in_one_batch_keep_the_limit_exactly() {
     assert!(scene.calls().contains(&"CreateImage: RequestLimitExceeded".to_owned()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_event_that_comes_twice_at_once_gets_its_image_although_it_is_the_last_of_the_hour() {
+    let setting = Setting { rules: false, ..Setting::default() }.with("MAX_IMAGES_PER_HOUR", "1");
+    let scene = setting.scene().await;
+    let event = scene.termination().await;
+    let (first, second) = tokio::join!(scene.invoke(event.clone()), scene.invoke(event));
+    let mut outcomes = [first.unwrap()["outcome"].clone(), second.unwrap()["outcome"].clone()];
+    outcomes.sort_by_key(Value::to_string);
+    assert_eq!(outcomes, ["image-pending", "image-requested"]);
+    assert_eq!(scene.lab.world(|world| world.ec2.images().len()), 1);
+    assert_eq!((scene.completions(), scene.failures()), (vec![], vec![]));
+}
+
 /// Tags of the function's on images that it did not make.
 fn forged(scene: &Scene) -> Image {
     let mut image = Image::new("forged", scene.lab.now());

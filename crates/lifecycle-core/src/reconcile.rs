@@ -73,7 +73,7 @@ pub enum Did {
 pub struct Handled {
     /// What it did.
     pub did: Did,
-    /// What is told.
+    /// The failure to report.
     pub warning: Option<Warning>,
 }
 
@@ -343,7 +343,12 @@ impl Round {
                 if clock.time_left() < MIN_WAIT_TIME {
                     return (about, Ok(Did::Left.into()));
                 }
-                (about, handle(item, clock.at_most(WAIT_TIMEOUT)).await.map(Into::into))
+                // A call that hangs until the run is cut off would take the results of all waits with it.
+                let work = handle(item, clock.at_most(WAIT_TIMEOUT));
+                let handled = tokio::time::timeout(clock.time_left(), work).await.unwrap_or_else(|_| {
+                    Err(Error::Timeout("the time of the run was over before AWS answered".to_owned()))
+                });
+                (about, handled.map(Into::into))
             })
             .buffer_unordered(MAX_CONCURRENT_WAITS)
             .collect()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lambda_kit::{Error, Invocation};
+use lifecycle_core::Wait;
 
 use crate::image::{Image, Standing};
 
@@ -24,6 +25,9 @@ pub(crate) struct Limit(Mutex<HashMap<String, Vec<Place>>>);
 struct Place {
     number: u64,
     since: DateTime<Utc>,
+    /// The hook and the instance of the image's wait.
+    hook: String,
+    instance: String,
     /// The image, after EC2 has accepted it.
     image: Option<String>,
 }
@@ -37,26 +41,28 @@ pub(crate) struct Reserved<'a> {
 }
 
 impl Limit {
-    /// Reserves a place for an image of `group`, of which EC2 lists these images, or returns how many images fill all of
-    /// the places. Waits while another run may yet leave the last place.
+    /// Reserves a place for an image of `wait`, of whose group EC2 lists these images, or returns how many images fill
+    /// all of the places. Waits while another run may yet leave the last place. An image of the same wait, which a
+    /// second delivery of its event has just taken, fills no place: the name leads this run to it.
     ///
     /// # Errors
     /// [`Error::Timeout`]: the run was over before.
     pub(crate) async fn reserve<'a>(
         &'a self,
-        group: &'a str,
+        wait: &'a Wait,
         listed: &[Image],
         most: usize,
         invocation: &Invocation,
     ) -> Result<Result<Reserved<'a>, usize>, Error> {
         loop {
             let now = invocation.now();
-            match self.try_reserve(group, listed, most, now) {
-                Ok(Some(number)) => return Ok(Ok(Reserved { limit: self, group, number })),
+            match self.try_reserve(wait, listed, most, now) {
+                Ok(Some(number)) => return Ok(Ok(Reserved { limit: self, group: &wait.group, number })),
                 Err(full) => return Ok(Err(full)),
                 Ok(None) if invocation.time_left() < POLL_INTERVAL => {
                     return Err(Error::Timeout(format!(
-                        "other images of {group} were requested all the time"
+                        "other images of {} were requested all the time",
+                        wait.group
                     )));
                 }
                 Ok(None) => tokio::time::sleep(POLL_INTERVAL).await,
@@ -67,7 +73,7 @@ impl Limit {
     /// The number of a new place; nothing if attempts fill the last one; or how many images there are.
     fn try_reserve(
         &self,
-        group: &str,
+        wait: &Wait,
         listed: &[Image],
         most: usize,
         now: DateTime<Utc>,
@@ -77,9 +83,11 @@ impl Limit {
             places.retain(|place| place.since > now - COUNT_PERIOD);
             !places.is_empty()
         });
-        let places = groups.entry(group.to_owned()).or_default();
+        let places = groups.entry(wait.group.clone()).or_default();
         let is_listed = |id: &String| listed.iter().any(|image| image.id == *id);
+        let of_others = |place: &&Place| (&place.hook, &place.instance) != (&wait.hook, &wait.instance);
         let unlisted = places.iter().filter(|place| place.image.as_ref().is_some_and(|id| !is_listed(id)));
+        let unlisted = unlisted.filter(of_others);
         let count = counted(listed, now) + unlisted.count();
         let attempts = places.iter().filter(|place| place.image.is_none()).count();
         if count >= most {
@@ -89,7 +97,8 @@ impl Limit {
             return Ok(None);
         }
         let number = places.iter().map(|place| place.number + 1).max().unwrap_or_default();
-        places.push(Place { number, since: now, image: None });
+        let (hook, instance) = (wait.hook.clone(), wait.instance.clone());
+        places.push(Place { number, since: now, hook, instance, image: None });
         Ok(Some(number))
     }
 

@@ -147,12 +147,12 @@ impl Scene {
         })
     }
 
-    /// The failures that the function told, in order.
+    /// The words of the reported failures, in order.
     pub(crate) fn failures(&self) -> Vec<String> {
         let lines = self.lab.logs();
         let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let told = lines.filter(|line| line["level"] == "WARN" && line["Failures"] == 1);
-        told.filter_map(|line| line["failure"].as_str().map(str::to_owned)).collect()
+        let warnings = lines.filter(|line| line["level"] == "WARN" && line["Failures"] == 1);
+        warnings.filter_map(|line| line["failure"].as_str().map(str::to_owned)).collect()
     }
 
     /// How many heartbeats the function sent.

@@ -1,3 +1,5 @@
+//! The decisions as tables: each row is what was observed, and the next step.
+
 use chrono::TimeDelta;
 use lambda_kit::error::AwsFailure;
 use lambda_kit::{Configuration, Failure};
