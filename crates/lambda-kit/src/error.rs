@@ -106,6 +106,12 @@ impl Error {
     /// The message and all its causes, joined by colons; at most 4 KB.
     pub fn chain(&self) -> String {
         let mut text = chain(self);
+        if let Self::InvalidConfig(lines) = self
+            && text.len() > MAX_CHAIN_BYTES
+        {
+            // One long value does not hide the other variables.
+            text = lines.iter().map(|line| cut_middle(line)).collect::<Vec<_>>().join("; ");
+        }
         if text.len() > MAX_CHAIN_BYTES {
             text.truncate(text.floor_char_boundary(MAX_CHAIN_BYTES - CUT_MARK.len()));
             text.push_str(CUT_MARK);
@@ -166,6 +172,17 @@ fn cut_to(max: usize, text: &str) -> String {
     }
 }
 
+/// A text with its beginning and its end, at most [`MAX_FOREIGN_CHARS`] characters and one that shows the cut: an
+/// error about a long value names it first, and says last what is wrong.
+fn cut_middle(text: &str) -> String {
+    let half = |at: usize| text.char_indices().nth(at).map(|(start, _)| start);
+    let count = text.chars().count();
+    match (half(MAX_FOREIGN_CHARS / 2), half(count.saturating_sub(MAX_FOREIGN_CHARS / 2))) {
+        (Some(end), Some(start)) if end < start => format!("{}{CUT_MARK}{}", &text[..end], &text[start..]),
+        _ => text.to_owned(),
+    }
+}
+
 /// The first eight characters of a secret id: enough to find it in a log, too few to use it.
 pub fn shortened(token: &str) -> &str {
     token.char_indices().nth(8).map_or(token, |(end, _)| &token[..end])
@@ -203,6 +220,17 @@ mod tests {
             "{}",
             message.len()
         );
+    }
+
+    #[test]
+    fn a_long_value_hides_no_other_variable() {
+        assert_eq!(cut_middle(&"ü".repeat(200)), "ü".repeat(200));
+        let long = format!("GROUPS: {}z is wrong", "ü".repeat(2_100));
+        let text = Error::InvalidConfig(vec![long, "ACTION: is wrong".to_owned()]).chain();
+        assert_eq!(text.chars().count(), 201 + "; ACTION: is wrong".len(), "{text}");
+        assert!(text.starts_with("GROUPS: ü") && text.ends_with("üz is wrong; ACTION: is wrong"), "{text}");
+        let text = Error::InvalidConfig(vec!["GROUPS: is wrong".repeat(20)]).chain();
+        assert_eq!(text.chars().count(), 320, "a text that fits stays whole");
     }
 
     #[test]

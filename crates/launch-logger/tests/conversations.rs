@@ -362,7 +362,7 @@ async fn a_completion_whose_answer_was_lost_has_happened() {
           => ValidationError
           => ValidationError
           => ValidationError
-        answer: {"action.id":"b934252f","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"already-finished"}
+        answer: {"action.id":"b934252f","action.result":"CONTINUE","asg.name":"web","hook.name":"record-launch","instance.id":"i-045c261ad9e6221b6","outcome":"completed"}
         after 3.0s
     "#]]).await;
 }

@@ -173,8 +173,8 @@ impl Actions {
 
     /// Completes the action of `wait` with `result`. Throttles, contention, 5xx and broken connections are retried
     /// with jitter while `invocation` has time. `announced` is the time of the action's event, if there is one. A
-    /// young event can arrive before its action is active, so a "not found" is retried. Without an event, a "not found"
-    /// after an attempt whose answer was lost means that this attempt completed the action.
+    /// young event can arrive before its action is active, so a "not found" is retried. After an attempt whose answer was
+    /// lost, a lasting "not found" means that this attempt completed the action.
     ///
     /// # Errors
     /// [`Error::AwsError`] if AWS refused, or still failed when the time was over. [`Error::Timeout`] if AWS did not
@@ -202,18 +202,14 @@ impl Actions {
         let ask_again_until =
             invocation.elapsed() + if young { NOT_ACTIVE_RETRY_TIMEOUT } else { Duration::ZERO };
         let mut pause = NOT_ACTIVE_RETRY_INTERVAL;
+        let (call, no_answer) = (&complete, &AtomicBool::new(false));
         loop {
-            let (call, no_answer) = (&complete, &AtomicBool::new(false));
             let attempt = |limit| async move {
                 let result = call(limit).await;
                 no_answer.fetch_or(result.as_ref().is_err_and(has_no_answer), Ordering::Relaxed);
                 result
             };
             let completion = answer("CompleteLifecycleAction", wait, invocation, attempt).await?;
-            let is_ours = announced.is_none() && no_answer.load(Ordering::Relaxed);
-            if completion == Completion::AlreadyFinished && is_ours {
-                return Ok(Completion::Completed);
-            }
             let may_wait = ask_again_until
                 .saturating_sub(invocation.elapsed())
                 .min(invocation.time_left().saturating_sub(MIN_ATTEMPT_TIME));
@@ -223,6 +219,8 @@ impl Actions {
                 pause *= 2;
                 continue;
             }
+            let is_ours = no_answer.load(Ordering::Relaxed);
+            let completion = if is_ours { Completion::Completed } else { completion };
             match completion {
                 Completion::Completed => debug!(
                     asg.name = wait.group,

@@ -166,18 +166,19 @@ fn is_batch(payload: &Value) -> bool {
 }
 
 fn read_batch(payload: Value) -> Result<Payload<Message>, Error> {
-    let batch = match payload.is_array() {
-        true => Batch { records: strict(payload)? },
-        false => strict(payload)?,
-    };
-    if batch.records.len() > MAX_BATCH_MESSAGES {
+    let Batch { records } = batch(payload)?;
+    if records.len() > MAX_BATCH_MESSAGES {
         return Err(invalid(".", format!("a batch of more than {MAX_BATCH_MESSAGES} messages")));
     }
-    let messages = batch.records.into_iter().map(|record| {
+    let messages = records.into_iter().map(|record| {
         let content = within("body", nested(&record.body));
         (record.message_id, received(content))
     });
     Ok(Payload::Batch(messages.collect()))
+}
+
+fn batch(payload: Value) -> Result<Batch, Error> {
+    if payload.is_array() { Ok(Batch { records: strict(payload)? }) } else { strict(payload) }
 }
 
 /// A batch of SQS.
@@ -228,12 +229,22 @@ fn received(content: Result<Content, Error>) -> Received<Message> {
     Received { time: message.as_ref().ok().and_then(Message::time), origin, message, about }
 }
 
-/// Opens the envelopes around one event or hook notification: SNS (alone, as Lambda delivers it, or in a queue) and the
-/// record of a failure queue.
+/// Opens the envelopes around one event or hook notification: SNS (alone, as Lambda delivers it, or in a queue), the
+/// record of a failure queue, and in that a batch of one message.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
 fn open(value: Value) -> Result<Content, Error> {
     if let Some(failed) = failed_payload(&value) {
         return within("requestPayload", open(failed));
+    }
+    if is_batch(&value) {
+        let Batch { records } = batch(value)?;
+        let [record] = records.as_slice() else {
+            return Err(invalid(
+                ".",
+                "a batch of several messages in an envelope; invoke the function with it",
+            ));
+        };
+        return within("body", nested(&record.body));
     }
     if let Some(records) = value.get("Records").and_then(Value::as_array) {
         let [record] = records.as_slice() else {

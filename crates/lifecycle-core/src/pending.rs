@@ -259,8 +259,8 @@ impl Asgs {
         Ok(waits)
     }
 
-    /// The instances of a group that an `ABANDON` once retained. Their termination is `Cancelled`. The filter keeps the
-    /// answer short; what it lets through is checked again.
+    /// The instances of a group that an `ABANDON` once retained. Their termination is `Cancelled`, and its message, if it
+    /// has one, says that an action was abandoned. The filter keeps the answer short; what it lets through is checked again.
     ///
     /// # Errors
     /// `DescribeScalingActivities` failed in a way that passes. Where it is refused for good, nothing counts as
@@ -280,7 +280,9 @@ impl Asgs {
                 }
             };
             let is_cancelled = activity.status_code() == Some(&ScalingActivityStatusCode::Cancelled);
-            if is_cancelled && read(&activity).transition == Some(Transition::Terminating) {
+            let is_abandoned = activity.status_message().is_none_or(|text| text.contains("abandoned"));
+            let transition = read(&activity).transition;
+            if is_cancelled && is_abandoned && transition == Some(Transition::Terminating) {
                 retained.0.push(activity);
             }
         }

@@ -4,9 +4,10 @@
 //!
 //! AWS calls: those of `pending`, and `autoscaling:RecordLifecycleActionHeartbeat`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,13 @@ const MAX_FAILED_IN_ANSWER: usize = 10;
 
 /// The time until the next sweep, as long as a process has run only one.
 const DEFAULT_SWEEP_INTERVAL: Duration = Duration::from_secs(300);
+
+/// A sweep that follows sooner is not the schedule's, which has whole minutes.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How many times between sweeps a process remembers. The longest counts, so that a run by hand between two scheduled
+/// ones does not make the next sweep look near.
+const MAX_GAPS: usize = 3;
 
 /// How much later than planned the next sweep may deal with a wait.
 const SWEEP_JITTER: TimeDelta = TimeDelta::seconds(10);
@@ -110,12 +118,42 @@ struct Memory {
     warned: BTreeSet<(String, String)>,
     /// The start of the last sweep.
     began: Option<DateTime<Utc>>,
-    /// The time between the last two sweeps.
-    interval: Option<Duration>,
+    /// The times between the last sweeps.
+    gaps: VecDeque<Duration>,
+    /// Whether the last sweep came after more than twice the known interval.
+    was_long: bool,
     /// The start of the last sweep that handled every wait.
     last: Option<DateTime<Utc>>,
     /// When this process sent the last heartbeat of each present wait.
     heartbeats: HashMap<Wait, DateTime<Utc>>,
+}
+
+impl Memory {
+    /// The time between two sweeps, if it is known.
+    fn interval(&self) -> Option<Duration> {
+        self.gaps.iter().max().copied()
+    }
+
+    /// Learns from the start of a sweep. A long time without one counts only if it repeats: other processes may have
+    /// run the sweeps between.
+    fn sweep(&mut self, began: DateTime<Utc>) {
+        let gap = self.began.and_then(|last| (began - last).to_std().ok());
+        if gap.is_some_and(|gap| gap < MIN_SWEEP_INTERVAL) {
+            return;
+        }
+        self.began = Some(began);
+        let Some(gap) = gap else { return };
+        let is_long = self.interval().is_some_and(|known| gap > known * 2);
+        if is_long {
+            if !mem::replace(&mut self.was_long, true) {
+                return;
+            }
+            self.gaps.clear();
+        }
+        self.was_long = false;
+        self.gaps.truncate(MAX_GAPS - 1);
+        self.gaps.push_front(gap);
+    }
 }
 
 /// One run: the waits that it found and the results.
@@ -177,8 +215,7 @@ impl Reconciler {
             round.groups.push(group);
         }
         let mut memory = self.memory();
-        memory.interval = memory.began.and_then(|last| (began - last).to_std().ok());
-        memory.began = Some(began);
+        memory.sweep(began);
         let present: HashSet<&Wait> = round.waits.iter().map(|found| &found.wait).collect();
         memory.heartbeats.retain(|wait, _| present.contains(wait));
         drop(memory);
@@ -194,7 +231,7 @@ impl Reconciler {
         let Wait { group, hook, .. } = &found.wait;
         let heartbeat = found.timers.heartbeat;
         let mut memory = self.memory();
-        let Some(interval) = memory.interval else { return };
+        let Some(interval) = memory.interval() else { return };
         let interval = Duration::from_secs((interval.as_secs() + 30) / 60 * 60);
         let needed = interval * 2 + self.patience;
         if heartbeat < needed && memory.warned.insert((group.clone(), hook.clone())) {
@@ -228,7 +265,7 @@ impl Reconciler {
 
     /// Whether `timeout` after `since` is before the next sweep.
     fn is_before_next(&self, since: DateTime<Utc>, timeout: Duration, now: DateTime<Utc>) -> bool {
-        let interval = self.memory().interval.unwrap_or(DEFAULT_SWEEP_INTERVAL);
+        let interval = self.memory().interval().unwrap_or(DEFAULT_SWEEP_INTERVAL);
         let span = |time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
         since + span(timeout) <= now + span(interval) + SWEEP_JITTER
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_autoscaling::Client;
 use lambda_kit::Invocation;
 use lifecycle_core::{ActionResult, Actions, Completion, LifecycleAction, Message, Transition};
-use lifecycle_lab::faults::CallFault::{Hang, Throttle};
+use lifecycle_lab::faults::CallFault::{CutAfter, CutBefore, Hang, Throttle};
 use lifecycle_lab::{Lab, What};
 
 /// A lab in which an instance has just begun to wait in a hook of 60 seconds, and its action.
@@ -105,6 +105,21 @@ async fn a_token_of_an_earlier_wait_does_not_end_this_one() {
     assert_eq!(completion, Completion::AlreadyFinished);
     let state = lab.world(|world| world.autoscaling.instance(&action.wait.instance).unwrap().state);
     assert_eq!(state, "Pending:Wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_whose_answer_was_lost_is_a_completion() {
+    for fault in [CutAfter, CutBefore] {
+        let (lab, actions, action) = waiting().await;
+        lab.faults().script("CompleteLifecycleAction", [fault]);
+        let complete = || async {
+            let run = run(&lab, 20);
+            let (wait, time) = (&action.wait, Some(action.time));
+            actions.complete(wait, ActionResult::Continue, time, &run).await.unwrap()
+        };
+        assert_eq!(complete().await, Completion::Completed, "{fault:?}");
+        assert_eq!(complete().await, Completion::AlreadyFinished, "a second delivery after {fault:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

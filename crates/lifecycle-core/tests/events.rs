@@ -312,14 +312,22 @@ fn the_same_event_is_read_through_every_envelope() {
         assert_eq!(received.message.unwrap(), action, "{alone}");
         assert_eq!(received.origin.account.as_deref(), Some("123456789012"), "{alone}");
     }
-    let batch = [in_sqs(&event), in_sqs(&notification), in_sqs(&failed(&event)), in_sqs(&failed(&sns))];
+    let failed_batch = failed(&json!({ "Records": [in_sqs(&event)] }));
+    let failed_pipe = failed(&json!([in_sqs(&notification)]));
+    let several = failed(&json!([in_sqs(&event), in_sqs(&event)]));
+    let batch = [event.clone(), notification, failed(&event), failed(&sns), failed_batch, failed_pipe];
+    let batch = batch.each_ref().map(in_sqs);
     for payload in [json!({ "Records": batch }), json!(batch)] {
         let Payload::Batch(messages) = read(payload).unwrap() else { panic!("no batch") };
-        assert_eq!(messages.len(), 4);
+        assert_eq!(messages.len(), 6);
         for (id, received) in messages {
             assert_eq!((id.as_str(), received.message.unwrap()), ("m", action.clone()));
         }
     }
+    // One message of a queue is one result.
+    let Payload::Batch(mut messages) = read(json!([in_sqs(&several)])).unwrap() else { panic!("no batch") };
+    let error = messages.remove(0).1.message.unwrap_err().to_string();
+    assert!(error.starts_with("body.requestPayload: a batch of several messages"), "{error}");
 }
 
 #[test]

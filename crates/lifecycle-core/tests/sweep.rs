@@ -271,6 +271,15 @@ async fn an_earlier_cancelled_termination_shows_that_the_instance_was_retained()
         let (waits, _) = found(&world("Terminating:Wait", &activities)).await;
         assert_eq!(waits[0].was_retained, was_retained, "{earlier}");
     }
+    for (message, was_retained) in
+        [("The action with token … was abandoned: …", true), ("Cancelled by AWS", false)]
+    {
+        let cancelled = activity("Terminating EC2 instance: i-1", 900, true);
+        let message = format!("<StatusMessage>{message}</StatusMessage><StatusCode>");
+        let activities = running.clone() + &cancelled.replace("<StatusCode>", &message);
+        let (waits, _) = found(&world("Terminating:Wait", &activities)).await;
+        assert_eq!(waits[0].was_retained, was_retained, "{activities}");
+    }
     let later = activity("Terminating EC2 instance: i-1", 30, true);
     let (waits, _) = found(&world("Terminating:Wait", &(later + &running))).await;
     assert!(!waits[0].was_retained, "an activity that began after this wait is not an earlier one");
@@ -377,7 +386,16 @@ async fn a_wait_that_would_end_before_the_next_sweep_is_known() {
         (&[60, 0], 0, 70, 7_000, true, false),
         (&[60, 0], 0, 71, 7_100, false, false),
         (&[900, 0], 0, 910, 91_000, true, false),
-        (&[900, 300, 0], 0, 311, 31_100, false, false),
+        // The longest of the last three counts.
+        (&[900, 300, 0], 0, 610, 61_000, true, false),
+        (&[1_500, 900, 600, 300, 0], 0, 311, 31_100, false, false),
+        // Runs by hand do not make the next sweep look near.
+        (&[700, 400, 300, 0], 0, 310, 31_000, true, false),
+        (&[310, 10, 0], 0, 310, 31_000, true, false),
+        // A long time without a sweep counts only the second time.
+        (&[3_660, 3_600, 0], 0, 71, 7_100, false, false),
+        (&[3_660, 3_600, 60, 0], 0, 71, 7_100, false, false),
+        (&[1_260, 1_200, 600, 0], 0, 610, 61_000, true, false),
         (&[0], 172_490, 7_200, 172_800, true, true),
         (&[0], 100, 3_600, 411, false, false),
         (&[0], 101, 3_600, 411, true, true),

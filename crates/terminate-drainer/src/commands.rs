@@ -42,6 +42,9 @@ const MEMORY: Duration = Duration::from_secs(300);
 const CANCELLATION_PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_millis(1_500), Duration::from_secs(2)];
 
+/// The pauses after which a command is looked at whose status event has arrived. The list is about a second behind.
+const STATUS_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3)];
+
 /// The result of starting a drain.
 #[derive(Debug)]
 pub(crate) enum Started {
@@ -282,6 +285,29 @@ impl Commands {
             ))),
             [invocation, ..] => Ok(self.read(invocation)),
         }
+    }
+
+    /// A command that has ended by its status event. As [`Commands::find`], but asks again for some seconds while the
+    /// list does not show the command or its end.
+    pub(crate) async fn find_ended(
+        &self,
+        command: &str,
+        instance: &str,
+        invocation: &Invocation,
+    ) -> Result<Option<Drain>, Error> {
+        for pause in STATUS_PAUSES {
+            let found = self.find(command, instance).await;
+            let is_behind = match &found {
+                Ok(Some(drain)) => drain.command.end().is_none(),
+                Ok(None) => false,
+                Err(error) => error.is_transient(),
+            };
+            if !is_behind || invocation.time_left() < pause * 2 {
+                return found;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.find(command, instance).await
     }
 
     /// The present status of a command. If it is not listed yet, and after a transient error, this returns the known

@@ -49,7 +49,8 @@ impl Context {
         }
 
         // Observe.
-        let Some(drain) = self.commands.find(&change.command_id, &change.instance_id).await? else {
+        let (command, instance) = (&change.command_id, &change.instance_id);
+        let Some(drain) = self.commands.find_ended(command, instance, invocation).await? else {
             return foreign(&change.command_id);
         };
         let Some(wait) = self.wait_of(&drain).await? else {
