@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,9 +48,9 @@ const DEFAULT_SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 /// A sweep that follows sooner is not the schedule's, which has whole minutes.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How many times between sweeps a process remembers. The longest counts, so that a run by hand between two scheduled
-/// ones does not make the next sweep look near.
-const MAX_GAPS: usize = 3;
+/// How many times between sweeps a process remembers. The second longest counts: one may be longer because a run came
+/// late or in another process, and some shorter because of retries and runs by hand.
+const MAX_GAPS: usize = 5;
 
 /// How much later than planned the next sweep may deal with a wait.
 const SWEEP_JITTER: TimeDelta = TimeDelta::seconds(10);
@@ -120,8 +119,6 @@ struct Memory {
     began: Option<DateTime<Utc>>,
     /// The times between the last sweeps.
     gaps: VecDeque<Duration>,
-    /// Whether the last sweep came after more than twice the known interval.
-    was_long: bool,
     /// The start of the last sweep that handled every wait.
     last: Option<DateTime<Utc>>,
     /// When this process sent the last heartbeat of each present wait.
@@ -131,28 +128,22 @@ struct Memory {
 impl Memory {
     /// The time between two sweeps, if it is known.
     fn interval(&self) -> Option<Duration> {
-        self.gaps.iter().max().copied()
+        let mut gaps: Vec<_> = self.gaps.iter().copied().collect();
+        gaps.sort_unstable();
+        gaps.iter().rev().nth(1).or(gaps.first()).copied()
     }
 
-    /// Learns from the start of a sweep. A long time without one counts only if it repeats: other processes may have
-    /// run the sweeps between.
+    /// Learns from the start of a sweep.
     fn sweep(&mut self, began: DateTime<Utc>) {
         let gap = self.began.and_then(|last| (began - last).to_std().ok());
         if gap.is_some_and(|gap| gap < MIN_SWEEP_INTERVAL) {
             return;
         }
         self.began = Some(began);
-        let Some(gap) = gap else { return };
-        let is_long = self.interval().is_some_and(|known| gap > known * 2);
-        if is_long {
-            if !mem::replace(&mut self.was_long, true) {
-                return;
-            }
-            self.gaps.clear();
-        }
-        self.was_long = false;
         self.gaps.truncate(MAX_GAPS - 1);
-        self.gaps.push_front(gap);
+        if let Some(gap) = gap {
+            self.gaps.push_front(gap);
+        }
     }
 }
 

@@ -386,13 +386,13 @@ async fn a_wait_that_would_end_before_the_next_sweep_is_known() {
         (&[60, 0], 0, 70, 7_000, true, false),
         (&[60, 0], 0, 71, 7_100, false, false),
         (&[900, 0], 0, 910, 91_000, true, false),
-        // The longest of the last three counts.
-        (&[900, 300, 0], 0, 610, 61_000, true, false),
+        // The second longest of the last five counts.
+        (&[900, 300, 0], 0, 311, 31_100, false, false),
         (&[1_500, 900, 600, 300, 0], 0, 311, 31_100, false, false),
         // Runs by hand do not make the next sweep look near.
         (&[700, 400, 300, 0], 0, 310, 31_000, true, false),
         (&[310, 10, 0], 0, 310, 31_000, true, false),
-        // A long time without a sweep counts only the second time.
+        // Nor does a long time without one make it look far.
         (&[3_660, 3_600, 0], 0, 71, 7_100, false, false),
         (&[3_660, 3_600, 60, 0], 0, 71, 7_100, false, false),
         (&[1_260, 1_200, 600, 0], 0, 610, 61_000, true, false),
