@@ -18,6 +18,7 @@ use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::create_image::CreateImageError;
+use aws_sdk_ec2::operation::describe_images::builders::DescribeImagesFluentBuilder;
 use aws_sdk_ec2::types::{Filter, Image as Ec2Image, ImageState, ResourceType, TagSpecification};
 use chrono::{DateTime, Utc};
 use lambda_kit::aws::literal;
@@ -121,7 +122,7 @@ impl Images {
         let limit = FRESH_IMAGE_TIMEOUT.min(invocation.time_left() / 4);
         let until = invocation.elapsed() + if is_young { limit } else { Duration::ZERO };
         loop {
-            let error = match self.client.describe_images().owners("self").image_ids(id).send().await {
+            let error = match self.owned().image_ids(id).send().await {
                 Ok(answer) => {
                     let own = answer.images().first().and_then(|image| self.read(image));
                     return Ok(own.map_or(Lookup::Foreign, Lookup::Own));
@@ -146,13 +147,17 @@ impl Images {
     }
 
     async fn described(&self, filters: Vec<Filter>) -> Result<Vec<Ec2Image>, Error> {
-        let request = self.client.describe_images().owners("self").set_filters(Some(filters));
-        let mut pages = request.into_paginator().items().send();
+        let mut pages = self.owned().set_filters(Some(filters)).into_paginator().items().send();
         let mut images = Vec::new();
         while let Some(image) = pages.next().await {
             images.push(image.map_err(|error| Error::aws("DescribeImages", &error))?);
         }
         Ok(images)
+    }
+
+    /// The images of this account. A disabled one still has its name.
+    fn owned(&self) -> DescribeImagesFluentBuilder {
+        self.client.describe_images().owners("self").include_disabled(true)
     }
 
     /// Takes the image of a wait. The caller has already looked for an earlier one. `CreateImage` has no client token,
@@ -171,7 +176,7 @@ impl Images {
             }
             if error.code() == Some("InvalidAMIName.Duplicate") {
                 let refusal = error.message().unwrap_or_default();
-                match (self.named(&name, refusal, order, invocation).await?, names.next()) {
+                match (self.named(&name, refusal, order, invocation.now()).await?, names.next()) {
                     (Some(first), _) => return Ok(Taken::Before(first)),
                     (None, Some(next)) => name = next,
                     (None, None) => return Ok(Taken::Refused(Error::aws("CreateImage", &error))),
@@ -241,24 +246,25 @@ impl Images {
     }
 
     /// The image that already has the name, if it is this wait's. If it is not visible yet, it is, and EC2's refusal has
-    /// its id.
+    /// its id. Its time is not known, so `IMAGE_TIMEOUT` counts from the latest time before it.
     async fn named(
         &self,
         name: &str,
         refusal: &str,
         order: &Order,
-        invocation: &Invocation,
+        now: DateTime<Utc>,
     ) -> Result<Option<Image>, Error> {
         let named = self.described(vec![filter("name", [literal(name)])]).await?.into_iter().next();
         let Some(named) = named else {
             // A group's name, and so the image's, can contain what looks like an id. The id is the last word.
             let last = refusal.split_whitespace().last().unwrap_or_default();
             let id = if last.starts_with("ami-") { last } else { "" };
+            let began = order.termination.activity.as_ref().map(|activity| activity.began);
             return Ok(Some(Image {
                 id: id.to_owned(),
                 standing: Standing::Pending,
                 reason: None,
-                created: invocation.now(),
+                created: order.failed.last().map(|failed| failed.created).or(began).unwrap_or(now),
                 wait: order.wait.clone(),
             }));
         };

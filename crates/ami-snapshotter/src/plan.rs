@@ -11,6 +11,7 @@ use lambda_kit::error::cut;
 use lambda_kit::{Error, Failure, Outcome};
 use lifecycle_core::outcome::SWEEP_INCOMPLETE;
 use lifecycle_core::pending::Activity;
+use lifecycle_core::reconcile::DEFAULT_DEREGISTRATION_DELAY;
 use lifecycle_core::{ActionResult, Transition, Wait};
 
 use crate::cause::{Cause, Termination};
@@ -363,7 +364,25 @@ fn first(observed: &Observed, config: &Config, now: DateTime<Utc>) -> Step {
     if observed.retained.is_none() {
         return Step::Look(Look::Retained);
     }
+    if was_prolonged(termination, observed, config, now) {
+        let why =
+            "no image: the wait was prolonged for one that is gone, and IMAGE_TIMEOUT is over".to_owned();
+        return End::failed(Ending::Complete(config.on_failure), IMAGE_FAILED, why, observed, config).step();
+    }
     take(termination, Vec::new(), observed, config, now)
+}
+
+/// Whether the wait lasts longer than its hook's timeout and `IMAGE_TIMEOUT`: an image of it was under way, and somebody
+/// has deregistered it.
+fn was_prolonged(
+    termination: &Termination,
+    observed: &Observed,
+    config: &Config,
+    now: DateTime<Utc>,
+) -> bool {
+    let (Some(hook), Some(activity)) = (observed.hook, &termination.activity) else { return false };
+    let age = (now - activity.began).to_std().unwrap_or_default();
+    age > hook.heartbeat + DEFAULT_DEREGISTRATION_DELAY && age > config.image_timeout
 }
 
 /// A wait whose first image has failed.

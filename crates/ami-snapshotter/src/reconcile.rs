@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use aws_sdk_autoscaling::types::AutoScalingGroup;
-use lambda_kit::{Answer, Error, Invocation};
+use lambda_kit::{Answer, Error, Invocation, Warning};
 use lifecycle_core::Transition;
+use lifecycle_core::outcome::SWEEP_INCOMPLETE;
 use lifecycle_core::pending::Found;
-use lifecycle_core::reconcile::{Handled, turn};
+use lifecycle_core::reconcile::{Did, Handled, turn};
+use serde_json::Map;
 use tracing::{debug, warn};
 
 use crate::cause::Termination;
@@ -27,8 +29,13 @@ pub(crate) async fn reconcile(
     invocation: &Invocation,
 ) -> Result<Answer, Error> {
     // Observe.
-    let stored = work.current.stored().await?;
     let named = work.config.groups.clone();
+    let (stored, unread) = match work.current.stored().await {
+        Ok(stored) => (stored, None),
+        // Then the cause of each termination decides.
+        Err(error) if !named.is_empty() => (Vec::new(), Some(error)),
+        Err(error) => return Err(error),
+    };
     let names = stored.iter().fold(named, |names, stored| names.and(Some(stored.clone())));
     if names.is_empty() {
         warn!(
@@ -36,6 +43,10 @@ pub(crate) async fn reconcile(
         );
     }
     let mut round = work.reconciler.look(&names, invocation).await?;
+    if let Some(error) = unread {
+        let text = format!("the stored groups can't be read: {}", error.chain());
+        round.warn(Warning { failure: SWEEP_INCOMPLETE, text, about: Map::new() });
+    }
     let waits = std::mem::take(&mut round.waits);
     let groups: Arc<[AutoScalingGroup]> = round.groups.clone().into();
     let images = images(work, &waits).await;
@@ -134,5 +145,7 @@ async fn handle_case(work: &Work, case: Case) -> Result<Handled, Error> {
         );
     }
     let did = done.did;
-    Ok(Handled { did, warning: done.answer().warnings.pop() })
+    // Whoever ended the action told what had failed.
+    let warning = done.answer().warnings.pop().filter(|_| did != Did::AlreadyFinished);
+    Ok(Handled { did, warning })
 }

@@ -121,7 +121,18 @@ impl Work {
             Look::EarlierImages => {
                 observed.earlier_images = Some(self.images.of_instances(&[&wait.instance]).await?);
             }
-            Look::Stored => observed.stored = Some(self.current.stored().await?),
+            Look::Stored => {
+                let read = || self.current.stored();
+                let stored = patient(invocation, "GetFunctionConfiguration", wait, read).await;
+                observed.stored = Some(match stored {
+                    // The cause decides without them.
+                    Err(error) if error.is_transient() => {
+                        warn!(asg.name = wait.group, "the stored groups can't be read: {}", error.chain());
+                        Vec::new()
+                    }
+                    stored => stored?,
+                });
+            }
             Look::Groups => {
                 let stored = observed.stored.as_deref().unwrap_or_default();
                 let read = || self.current.groups(&wait.group, stored);
@@ -274,14 +285,24 @@ impl Done {
     }
 }
 
-/// The result of a call that the work can do without. Transient errors are retried, for a quarter of the time that is
-/// left.
+/// The result of a call that the work can do without.
 async fn optional<T, F: Future<Output = Result<T, Error>>>(
     invocation: &Invocation,
     call: &str,
     wait: &Wait,
     read: impl Fn() -> F,
 ) -> Option<T> {
+    let read = patient(invocation, call, wait, read).await;
+    read.map_err(|error| warn!(asg.name = wait.group, "{call} failed: {}", error.chain())).ok()
+}
+
+/// Retries a call while its error is transient, for a quarter of the time that is left.
+async fn patient<T, F: Future<Output = Result<T, Error>>>(
+    invocation: &Invocation,
+    call: &str,
+    wait: &Wait,
+    read: impl Fn() -> F,
+) -> Result<T, Error> {
     let ask = async {
         loop {
             match read().await {
@@ -293,8 +314,7 @@ async fn optional<T, F: Future<Output = Result<T, Error>>>(
             }
         }
     };
-    let read = in_time(invocation, call, ask).await;
-    read.map_err(|error| warn!(asg.name = wait.group, "{call} failed: {}", error.chain())).ok()
+    in_time(invocation, call, ask).await
 }
 
 /// Limits a call that the work can do without to a quarter of the time that is left.

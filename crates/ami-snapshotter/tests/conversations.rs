@@ -55,6 +55,7 @@ async fn an_unplanned_termination() {
           Filter.2.Value.1=2026-11-21T*
           Filter.3.Name=tag:lifecycle/function
           Filter.3.Value.1=ami-snapshotter
+          IncludeDisabled=true
           Owner.1=self
           => ok
         POST autoscaling DescribeAutoScalingInstances
@@ -287,6 +288,7 @@ async fn somebody_elses_image() {
         expect![[r#"
             POST ec2 DescribeImages
               ImageId.1=ami-0123456789abcdef0
+              IncludeDisabled=true
               Owner.1=self
               => InvalidAMIID.NotFound
             {"image.id":"ami-0123456789abcdef0","outcome":"ignored","reason":"EC2 does not know the image"}

@@ -456,3 +456,96 @@ async fn a_group_that_can_not_be_dealt_with_is_told_although_others_are() {
     assert!(scene.released(HOUR).await.unwrap() < 900);
     assert_eq!(scene.images().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_death_whose_stored_groups_can_not_be_read_goes_by_its_cause() {
+    for fault in [Throttle, AccessDenied] {
+        for rules in [true, false] {
+            let setting = Setting { rules, ..Setting::default() }.with("AUTO_SCALING_GROUPS", "web");
+            // An event fails where the role may not read them, and the sweep takes over.
+            let swept = !rules || fault == AccessDenied;
+            let scene = if swept { setting.swept() } else { setting }.scene().await;
+            scene.lab.faults().always("GetFunctionConfiguration", Some(fault.clone()));
+            scene.fail();
+            assert!(scene.released(HOUR).await.unwrap() < 1_200, "{:#?}", scene.calls());
+            assert_eq!((scene.images().len(), scene.completions()), (1, vec!["CONTINUE".to_owned()]));
+            scene.lab.sleep(MINUTE).await;
+            let told = scene.failures();
+            assert!(told.iter().all(|failure| failure == "sweep-incomplete"), "{told:?}");
+            assert_eq!(told.is_empty(), !swept);
+            assert!(swept || scene.lab.failures().is_empty());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_was_disabled_is_ready_and_one_of_somebody_else_takes_no_place() {
+    for is_own in [true, false] {
+        let scene = Setting { rules: false, ..Setting::default() }.scene().await;
+        let event = scene.termination().await;
+        scene.invoke(event.clone()).await.unwrap();
+        let [first] = &scene.images()[..] else { panic!("{:#?}", scene.calls()) };
+        let source_instance = first.source_instance.clone().filter(|_| is_own);
+        let disabled = Image { state: ImageState::Disabled, source_instance, ..first.clone() };
+        scene.lab.world(|world| world.add_image(disabled));
+        scene.lab.sleep(Duration::from_secs(2)).await;
+        let again = scene.invoke(event).await.unwrap();
+        let outcome = if is_own { "completed" } else { "image-requested" };
+        assert_eq!(again["outcome"], outcome, "{again}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_prolonged_for_images_that_somebody_deregisters() {
+    for (most, limit, failure) in [("1000", 6 * HOUR, "image-failed"), ("10", HOUR, "image-skipped")] {
+        let scene = Setting::default().swept().with("MAX_IMAGES_PER_HOUR", most).scene().await;
+        scene.script(1_000_000, None);
+        scene.fail();
+        scene.waits().await;
+        let began = scene.lab.now();
+        while scene.state().ends_with(":Wait") {
+            scene.lab.sleep(5 * MINUTE).await;
+            for image in scene.images().iter().filter(|image| image.state == ImageState::Pending) {
+                scene.ec2().deregister_image().image_id(&image.id).send().await.unwrap();
+            }
+        }
+        let held = (scene.lab.now() - began).to_std().unwrap();
+        assert!(held < limit + 10 * MINUTE, "{held:?}");
+        assert_eq!(scene.failures(), [failure]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_is_not_told_again_while_another_hook_holds_the_instance() {
+    let setting = Setting { rules: false, ..Setting::default() }.swept();
+    let scene = setting.with("LIFECYCLE_HOOKS", "dying").scene().await;
+    let ours = json!({ "source": ["aws.autoscaling"], "detail": { "LifecycleHookName": ["dying"] } });
+    scene.lab.add_rule(&ours, NAME).unwrap();
+    let drain =
+        scene.operator.put_lifecycle_hook().auto_scaling_group_name("web").lifecycle_hook_name("drain");
+    let drain = drain.lifecycle_transition("autoscaling:EC2_INSTANCE_TERMINATING").heartbeat_timeout(7_200);
+    drain.default_result("CONTINUE").send().await.unwrap();
+    scene.lab.faults().always("CreateImage", Some(AccessDenied));
+    scene.fail();
+    scene.waits().await;
+    scene.lab.sleep(100 * MINUTE).await;
+    assert!(scene.state().ends_with(":Wait"), "the other hook holds it: {}", scene.state());
+    assert_eq!(scene.failures().iter().filter(|failure| *failure == "image-refused").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_process_knows_that_a_long_wait_was_prolonged() {
+    let setting = Setting::default().swept().with("ON_FAILURE", "ABANDON");
+    let variables = setting.variables.clone();
+    let scene = setting.scene().await;
+    scene.script(2 * 3_600, None);
+    scene.fail();
+    scene.waits().await;
+    scene.lab.sleep(40 * MINUTE).await;
+    common::deploy(&scene.lab, &variables, Duration::from_secs(30));
+    scene.lab.faults().always("DescribeImages", Some(Throttle));
+    scene.lab.sleep(6 * MINUTE).await;
+    scene.lab.faults().always("DescribeImages", None);
+    assert!(scene.released(3 * HOUR).await.is_some());
+    assert_eq!((scene.images().len(), scene.completions()), (1, vec!["CONTINUE".to_owned()]));
+}

@@ -9,13 +9,14 @@ use std::time::Duration;
 use ami_snapshotter::NAME;
 use aws_sdk_autoscaling::types::InstanceReusePolicy;
 use chrono::TimeDelta;
-use common::{IMAGE_EVENT, LAUNCH_EVENT, OTHER_VARIABLE, Setting, TERMINATION_EVENT, create_group};
+use common::{IMAGE_EVENT, LAUNCH_EVENT, OTHER_VARIABLE, Scene, Setting, TERMINATION_EVENT, create_group};
 use lifecycle_lab::World;
 use lifecycle_lab::ec2::{Image, ImageState};
 use lifecycle_lab::faults::CallFault::{AccessDenied, CutAfter, ServerError, Throttle};
 use lifecycle_lab::faults::EventFault;
 use serde_json::{Value, json};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 type Way = fn(&mut World, &str);
@@ -431,6 +432,56 @@ async fn old_images_go_with_their_snapshots_unless_somebody_uses_them() {
     );
     let snapshot = taken[2].devices[0].snapshot.clone();
     assert!(lab.world(|world| world.ec2.snapshot(&snapshot).is_none()));
+}
+
+/// A scene with `count` old images of its instance that the function took.
+async fn with_old_images(count: usize) -> Scene {
+    let setting = Setting { rules: false, time_limit: MINUTE, ..Setting::default() };
+    let scene = setting.with("IMAGE_RETENTION", "30d").scene().await;
+    let event = scene.termination().await;
+    scene.invoke(event).await.unwrap();
+    let own = scene.images()[0].clone();
+    let created = scene.lab.now() - TimeDelta::days(90);
+    scene.lab.world(|world| {
+        for n in 0..count {
+            let id = format!("ami-{n:017x}");
+            world.add_image(Image { id, created, state: ImageState::Available, ..own.clone() });
+        }
+    });
+    scene
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retention_that_fails_for_many_images_is_told_for_a_few() {
+    let scene = with_old_images(300).await;
+    scene.lab.faults().deny("DeregisterImage");
+    let answer = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
+    assert_eq!(answer["failures"], json!({ "retention-failed": 10 }), "{answer}");
+    assert!(answer.to_string().len() < 10_000, "{answer}");
+    // Each sweep begins with another image.
+    scene.lab.sleep(7 * MINUTE).await;
+    let again = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
+    assert_ne!(again["retention_failed"], answer["retention_failed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_image_in_use_is_looked_for_in_many_templates_once_an_hour() {
+    for (templates, sweeps) in [(40, 3), (60, 2)] {
+        let scene = with_old_images(1).await;
+        let data = aws_sdk_ec2::types::RequestLaunchTemplateData::builder();
+        let data = data.image_id(format!("ami-{:017x}", 0)).build();
+        for n in 0..templates {
+            let template = scene.ec2().create_launch_template().launch_template_name(format!("other-{n}"));
+            template.launch_template_data(data.clone()).send().await.unwrap();
+        }
+        for minutes in [0, 50, 20] {
+            scene.lab.sleep(minutes * MINUTE).await;
+            let answer = scene.invoke(json!({ "action": "reconcile" })).await.unwrap();
+            assert_eq!(answer["images_in_use"], json!([format!("ami-{:017x}", 0)]), "{answer}");
+        }
+        let looks = scene.calls().iter().filter(|call| *call == "DescribeLaunchTemplates: ok").count();
+        assert_eq!(looks, sweeps, "{templates} templates");
+    }
 }
 
 #[tokio::test(start_paused = true)]

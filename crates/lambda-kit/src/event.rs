@@ -1,9 +1,9 @@
 //! EventBridge's envelope and strict JSON. Fields that decisions depend on are required, so a wrong payload fails
 //! with the path of the field.
 
-use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use chrono::{DateTime, Datelike, Utc};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::Error;
@@ -18,6 +18,7 @@ pub struct Event {
     /// The `detail-type`.
     pub detail_type: String,
     /// When AWS sent it.
+    #[serde(deserialize_with = "plausible_time")]
     pub time: DateTime<Utc>,
     /// The event's id.
     pub id: Option<String>,
@@ -64,6 +65,18 @@ impl std::fmt::Display for Event {
 pub fn time(payload: &Value) -> Option<DateTime<Utc>> {
     payload.get("detail-type")?;
     payload.get("time")?.as_str()?.parse().ok()
+}
+
+/// Reads a time that an event can have. A far one would overflow the range of times when it is reckoned with.
+///
+/// # Errors
+/// Not an RFC 3339 time of the years 1970 to 9999.
+pub fn plausible_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+    let time = DateTime::deserialize(deserializer)?;
+    match time.year() {
+        1970..=9_999 => Ok(time),
+        year => Err(D::Error::custom(format!("{year} is no year of an event"))),
+    }
 }
 
 /// Deserializes with the path of the field in the error. The error does not quote a misplaced text, because it may

@@ -380,6 +380,7 @@ fn notification(value: Value) -> Result<Message, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Envelope {
+        #[serde(deserialize_with = "lambda_kit::event::plausible_time")]
         time: DateTime<Utc>,
         request_id: Option<String>,
         account_id: Option<String>,

@@ -56,7 +56,7 @@ const MAX_GAPS: usize = 5;
 const SWEEP_JITTER: TimeDelta = TimeDelta::seconds(10);
 
 /// The load balancer's default deregistration delay: the time from the start of a scaling activity to its wait.
-const DEFAULT_DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
+pub const DEFAULT_DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
 
 /// What the run did for a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -241,11 +241,18 @@ impl Reconciler {
         }
     }
 
-    /// Whether the wait ends before the next sweep, if nothing prolongs it. Then its policy has to decide now.
+    /// Whether the wait ends before the next sweep, if nothing prolongs it. Then its policy has to decide now. One that
+    /// lasts longer than its hook's timeout was prolonged by another process, and its end is not known.
     pub fn ends_before_next(&self, found: &Found, now: DateTime<Utc>) -> bool {
         let Some(activity) = &found.activity else { return false };
-        let last = self.memory().heartbeats.get(&found.wait).copied().unwrap_or(activity.began);
-        self.is_before_next(last, found.timers.heartbeat, now) || self.ends_for_good(found, now)
+        let timeout = found.timers.heartbeat;
+        let age = (now - activity.began).to_std().unwrap_or_default();
+        let last = self.memory().heartbeats.get(&found.wait).copied();
+        let ends = match last {
+            None if age > timeout + DEFAULT_DEREGISTRATION_DELAY => false,
+            last => self.is_before_next(last.unwrap_or(activity.began), timeout, now),
+        };
+        ends || self.ends_for_good(found, now)
     }
 
     /// Whether the wait ends before the next sweep, because its global timeout ends, which no heartbeat prolongs.

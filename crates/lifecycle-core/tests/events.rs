@@ -368,3 +368,18 @@ fn only_a_replaced_root_volume_lets_the_instance_live_on() {
 fn sample() -> Value {
     serde_json::from_str(include_str!("../../../events/launch-logger/launch.json")).unwrap()
 }
+
+#[test]
+fn a_time_that_no_event_can_have_is_refused() {
+    for (time, is_read) in [
+        ("1970-01-01T00:00:00Z", true),
+        ("9999-12-31T23:59:59Z", true),
+        ("0001-01-01T00:00:00Z", false),
+        ("-262143-01-01T00:00:00Z", false),
+        ("+262142-12-31T23:59:59Z", false),
+    ] {
+        let event =
+            json!({ "source": "aws.ec2", "detail-type": "EC2 AMI State Change", "time": time, "detail": {} });
+        assert_eq!(message(event).is_ok(), is_read, "{time}");
+    }
+}

@@ -14,6 +14,9 @@ use crate::image::{Image, Standing};
 /// The period of the limit.
 pub(crate) const COUNT_PERIOD: TimeDelta = TimeDelta::hours(1);
 
+/// How long EC2's list may not show an image of this process. One that it does not show later was deregistered.
+const LIST_LAG: TimeDelta = TimeDelta::minutes(1);
+
 /// The pause before a run looks again whether another run's attempt has filled the last place.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -43,7 +46,8 @@ pub(crate) struct Reserved<'a> {
 impl Limit {
     /// Reserves a place for an image of `wait`, of whose group EC2 lists these images, or returns how many images fill
     /// all of the places. Waits while another run may yet leave the last place. An image of the same wait, which a
-    /// second delivery of its event has just taken, fills no place: the name leads this run to it.
+    /// second delivery of its event has just taken, fills no place: the name leads this run to it. One that was
+    /// deregistered since does.
     ///
     /// # Errors
     /// [`Error::Timeout`]: the run was over before.
@@ -85,7 +89,9 @@ impl Limit {
         });
         let places = groups.entry(wait.group.clone()).or_default();
         let is_listed = |id: &String| listed.iter().any(|image| image.id == *id);
-        let of_others = |place: &&Place| (&place.hook, &place.instance) != (&wait.hook, &wait.instance);
+        let of_others = |place: &&Place| {
+            (&place.hook, &place.instance) != (&wait.hook, &wait.instance) || place.since < now - LIST_LAG
+        };
         let unlisted = places.iter().filter(|place| place.image.as_ref().is_some_and(|id| !is_listed(id)));
         let unlisted = unlisted.filter(of_others);
         let count = counted(listed, now) + unlisted.count();

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::filters::{self, Filter};
-use super::images::{self, Image, Order};
+use super::images::{self, Image, ImageState, Order};
 use super::tags::{self, TagSpecification, tag_set};
 use super::{Answer, InstanceState, instances, invalid, page};
 use crate::aws::error::ApiError;
@@ -88,6 +88,7 @@ pub(super) struct DescribeImages {
     #[serde(rename = "Filter", default)]
     filters: Vec<Filter>,
     include_deprecated: Option<Text<bool>>,
+    include_disabled: Option<Text<bool>>,
     max_results: Option<Text<usize>>,
     next_token: Option<String>,
 }
@@ -112,7 +113,15 @@ const FILTERS: [&str; 16] = [
 ];
 
 pub(super) fn describe(world: &mut World, describe: DescribeImages) -> Answer {
-    let DescribeImages { ids, owners, filters, include_deprecated, max_results, next_token } = describe;
+    let DescribeImages {
+        ids,
+        owners,
+        filters,
+        include_deprecated,
+        include_disabled,
+        max_results,
+        next_token,
+    } = describe;
     filters::check(&filters, &FILTERS)?;
     for id in &ids {
         images::check_id(id)?;
@@ -133,6 +142,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeImages) -> Answer {
         return Err(images::unknown(&missing));
     }
     let deprecated_too = include_deprecated.is_some_and(|Text(deprecated)| deprecated);
+    let disabled_too = include_disabled.is_some_and(|Text(disabled)| disabled);
     let of_owner = |image: &Image| {
         let is = |owner: &String| match owner.as_str() {
             "self" => image.is_own(),
@@ -150,6 +160,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeImages) -> Answer {
             && known(image)
             && of_owner(image)
             && current(image)
+            && (disabled_too || image.state != ImageState::Disabled)
             && filters::pass(&filters, &image.tags, |field| values_of(image, field))
     });
     let items = wanted.map(|image| (&image.id, image));

@@ -74,6 +74,9 @@ pub enum ImageState {
     /// It could not be made. It keeps its name until it is deregistered: AWS does not say so, nor the
     /// contrary.
     Failed,
+    /// Nothing can be launched from it, and it keeps its name. A list shows it only to those who ask for disabled images.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/disable-an-ami.html>
+    Disabled,
     /// It is no more. AWS still answers a request for it, with an empty list.
     Deregistered,
 }
@@ -85,6 +88,7 @@ impl ImageState {
             Self::Pending => "pending",
             Self::Available => "available",
             Self::Failed => "failed",
+            Self::Disabled => "disabled",
             Self::Deregistered => "deregistered",
         }
     }
