@@ -62,6 +62,11 @@ JSON = {
             for service in ["web", "api"]
         ]
     },
+    "ListTagsForResource": {"Tags": {}},
+    # ECS: so are their tasks.
+    "DescribeServices": {
+        "services": [{"serviceName": service, "status": "ACTIVE", "desiredCount": 1} for service in ["web", "api"]]
+    },
 }
 
 AUTOSCALING = {

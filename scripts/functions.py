@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "[package.metadata.lambda.deploy]"
 
 # A value for each parameter without a default.
-REQUIRED = {"AutoScalingGroups": "web,api-*", "ResourceIds": "service/shop/web,service/shop/api"}
+REQUIRED = {"AutoScalingGroups": "web,api-*"}
 
 
 def functions():

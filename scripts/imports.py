@@ -17,7 +17,10 @@ PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
 FUNCTIONS = set(functions())
 
 # Services in the roles' policies that no function calls: AWS checks these permissions when it acts for the caller.
-ON_BEHALF = {"ecs", "iam"}
+ON_BEHALF = {"iam"}
+
+# The SDK crates whose names differ from those of their service's permissions.
+CRATES = {"tag": "resourcegroupstagging"}
 
 
 def called(function):
@@ -27,7 +30,7 @@ def called(function):
     policy = "".join(re.findall(r"PolicyName: function\n(.*?)PolicyName: runtime", text, re.DOTALL))
     # A condition key is in quotes, so it does not match.
     actions = re.findall(r'(?<![\w:/"-])([a-z0-9-]+):[A-Z]\w+', re.sub(r"#.*", "", policy))
-    return {service.replace("-", "") for service in actions} - ON_BEHALF
+    return {CRATES.get(service, service.replace("-", "")) for service in set(actions) - ON_BEHALF}
 
 
 # The SDK crates that each crate may use. A crate without a row may use any.

@@ -49,6 +49,10 @@ PARAMETERS = {name: required(name) for name in functions()} | {
 }
 
 
+# More ids than a function's variables have room for.
+MANY_SERVICES = [f"service/a-cluster-with-a-long-name/a-service-with-a-long-name-{n:03}" for n in range(75)]
+
+
 # --- The emulator, the lab and their clients. ---------------------------------------------------------------
 
 
@@ -490,7 +494,7 @@ class Deployments(unittest.TestCase):
         self.assertLessEqual(by_itself, resources(function).keys())
         output = stage.deploy(function, "--", "Ec2InstanceName=")
         self.assertIn("Neither schedule nor rule was created", output)
-        self.assertIn("only payloads that name the instance are handled", output)
+        self.assertIn("only payloads that say it are handled", output)
         self.assertTrue(by_itself.isdisjoint(resources(function)))
         self.assertEqual(invoke(function, sample(function, "backup-running"))["outcome"], "ignored")
 
@@ -510,6 +514,11 @@ class Deployments(unittest.TestCase):
             ("there is no file ../x", ["bash", "-c", "cd events; ../scripts/deploy launch-logger --binary ../x"]),
             ("HookGroup=api is not in AutoScalingGroups (shop,web-*)",
              ["scripts/deploy", "launch-logger", "--", "AutoScalingGroups=shop,web-*", "HookGroup=api"]),
+            ("a function can have 4096",
+             ["scripts/deploy", "ecs-scheduler", "--dry-run", "--", "ResourceIds=" + ",".join(MANY_SERVICES)]),
+            ("both name services",
+             ["scripts/deploy", "ecs-scheduler", "--dry-run", "--", "ResourceIds=service/shop/*", "DiscoverTag=hours"]),
+            ("no services are named", ["scripts/deploy", "ecs-scheduler"]),
             ("wait=poll is not NAME=value", ["scripts/invoke", "terminate-drainer", "reconcile", "wait=poll"]),
         ]
         for said, command in refusals:

@@ -26,12 +26,20 @@ TIMEOUT = 60
 
 TOPIC = "AlarmTopic=arn:aws:sns:us-east-1:000000000000:alarms"
 
+SERVICES = "ResourceIds=service/shop/web,service/office/*"
+
 # Templates with parameters besides the required ones, and the conditions that are then true besides HasTriggers.
 VARIANTS = [
     ("terminate-drainer", ["HookGroup=web", "Wait=poll", "SsmDocument=Drain"], ["HasHook"]),
     ("ami-snapshotter", ["HookGroup=web", "ImageRetention=30d"], ["HasHook"]),
     ("lt-ami-refresher", ["Ec2InstanceName=web"], []),
-    ("lt-ami-refresher", ["Ec2InstanceName=web", "LaunchTemplateName=web"], ["RunsByItself"]),
+    ("lt-ami-refresher", ["SourceInstanceId=i-1", "LaunchTemplateName=web"], ["RunsByItself", "RunsAfterBackups"]),
+    (
+        "lt-ami-refresher",
+        ["ImageSource=tagged", "ImageTags=Role=web", "LaunchTemplateName=web"],
+        ["RunsByItself", "RunsAfterBackups"],
+    ),
+    ("lt-ami-refresher", ["ImageSource=ssm:/aws/service/golden", "LaunchTemplateName=web"], ["RunsByItself"]),
     (
         "lt-ami-refresher",
         [
@@ -42,14 +50,16 @@ VARIANTS = [
             "InstanceRole=arn:aws:iam::000000000000:role/web",
             "ScalingGroup=web",
         ],
-        ["RunsByItself", "HasScalingGroup"],
+        ["RunsByItself", "RunsAfterBackups", "HasScalingGroup"],
     ),
-    ("ecs-scheduler", ["WorkingHours=MON-FRI 09:00-18:00", "Timezone=Europe/Berlin"], ["Converges"]),
+    ("ecs-scheduler", [SERVICES, "WorkingHours=MON-FRI 09:00-18:00", "Timezone=Europe/Berlin"], ["Converges"]),
+    ("ecs-scheduler", ["DiscoverTag=office-hours", "SleepCapacity=1/2"], ["Converges"]),
+    ("ecs-scheduler", [SERVICES, "StartSchedule="], ["Stops"]),
     ("dashboard", [], []),
 ]
 
 # Conditions that are true with the required parameters alone.
-BY_DEFAULT = {"ecs-scheduler": ["StartsAndStops"]}
+BY_DEFAULT = {"ecs-scheduler": ["Starts", "Stops"]}
 
 
 class Template(yaml.SafeLoader):

@@ -465,7 +465,7 @@ async fn a_death_whose_stored_groups_can_not_be_read_goes_by_its_cause() {
             // An event fails where the role may not read them, and the sweep takes over.
             let swept = !rules || fault == AccessDenied;
             let scene = if swept { setting.swept() } else { setting }.scene().await;
-            scene.lab.faults().always("GetFunctionConfiguration", Some(fault.clone()));
+            scene.lab.faults().always("GetFunctionConfiguration", Some(fault));
             scene.fail();
             assert!(scene.released(HOUR).await.unwrap() < 1_200, "{:#?}", scene.calls());
             assert_eq!((scene.images().len(), scene.completions()), (1, vec!["CONTINUE".to_owned()]));

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use lambda_kit::Configuration;
 use lambda_kit::config::{Parser, digits, list, truth};
+use lambda_kit::error::cut;
 
 use crate::action::Action;
 use crate::hours::{self, WorkingHours};
@@ -13,8 +16,10 @@ use crate::plan::Capacity;
 /// The name of the crate, the binary and the template.
 pub const NAME: &str = "ecs-scheduler";
 
-/// Variable: the services, `service/CLUSTER/SERVICE`, separated by commas.
+/// Variable: the services, `service/CLUSTER/SERVICE` or `service/CLUSTER/*`, separated by commas.
 pub const RESOURCE_IDS: &str = "RESOURCE_IDS";
+/// Variable: the key of a tag on the services, in place of [`RESOURCE_IDS`]. Its value has the service's hours.
+pub const DISCOVER_TAG: &str = "DISCOVER_TAG";
 /// Variable: Application Auto Scaling's namespace of the resources.
 pub const SERVICE_NAMESPACE: &str = "SERVICE_NAMESPACE";
 /// Variable: the scalable dimension.
@@ -25,6 +30,8 @@ pub const ROLEARN: &str = "ROLEARN";
 pub const MIN_CAPACITY: &str = "MIN_CAPACITY";
 /// Variable: maximum when on, without a remembered capacity.
 pub const MAX_CAPACITY: &str = "MAX_CAPACITY";
+/// Variable: the capacity of a stopped service.
+pub const SLEEP_CAPACITY: &str = "SLEEP_CAPACITY";
 /// Variable: whether a stop remembers the capacity.
 pub const REMEMBER_CAPACITY: &str = "REMEMBER_CAPACITY";
 /// Variable: the action of a payload that names none.
@@ -36,13 +43,18 @@ pub const TIMEZONE: &str = "TIMEZONE";
 /// Variable: dates on which no window begins.
 pub const HOLIDAYS: &str = "HOLIDAYS";
 
+/// Maximum of characters of a tag's key.
+const MAX_TAG_KEY_CHARS: usize = 128;
+
 /// The function's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The deployed name of the function, for the metric.
     pub function: String,
-    /// The resources, each once.
+    /// The resources, each once. `service/CLUSTER/*` stands for all of a cluster. Empty with `discover`.
     pub resources: Vec<String>,
+    /// The key of the tag that the services carry.
+    pub discover: Option<String>,
     /// The namespace of the resources.
     pub namespace: ServiceNamespace,
     /// The scalable dimension.
@@ -51,12 +63,31 @@ pub struct Config {
     pub role: Option<String>,
     /// The capacity of a started target without a remembered capacity.
     pub capacity: Capacity,
+    /// The capacity of a stopped target.
+    pub sleep: Capacity,
     /// Whether a stop remembers the capacity.
     pub remember: bool,
     /// The action of a payload that names none.
     pub action: Action,
-    /// When services should be on. Always set if `action` is `converge`.
+    /// When services should be on. Always set if `action` is `converge`, unless each service's tag says it.
     pub hours: Option<WorkingHours>,
+    /// The time zone of hours that name none.
+    pub zone: TimeZone,
+    /// Dates on which no window begins.
+    pub holidays: BTreeSet<Date>,
+}
+
+impl Config {
+    /// Whether the targets are those of ECS services.
+    pub fn is_ecs(&self) -> bool {
+        self.namespace == ServiceNamespace::Ecs
+    }
+
+    /// Whether this id is one that the variables name: itself, or as a part of `service/CLUSTER/*`.
+    pub fn names(&self, id: &str) -> bool {
+        let all = id.rsplit_once('/').map(|(cluster, _)| format!("{cluster}/*"));
+        self.resources.iter().any(|known| known == id || self.is_ecs() && Some(known) == all.as_ref())
+    }
 }
 
 impl Configuration for Config {
@@ -73,6 +104,7 @@ impl Configuration for Config {
             Ok::<_, String>(each_once(ids))
         });
         let resources = resources.unwrap_or_default();
+        let discover = parser.optional(DISCOVER_TAG, tag_key);
         let min = parser.get(MIN_CAPACITY, "1", capacity);
         let max = parser.get(MAX_CAPACITY, "3", capacity);
         let windows = parser.optional(WORKING_HOURS, hours::windows);
@@ -81,18 +113,39 @@ impl Configuration for Config {
         let config = Self {
             function: parser.function(NAME),
             resources,
+            discover,
             role: parser.optional(ROLEARN, role),
             capacity: Capacity { min, max },
+            sleep: parser.get(SLEEP_CAPACITY, "0/0", sleep),
             remember: parser.get(REMEMBER_CAPACITY, "true", truth),
             action: parser.get(ACTION, "toggle", str::parse),
-            hours: windows.map(|windows| WorkingHours { windows, zone, holidays }),
+            hours: windows.map(|windows| WorkingHours {
+                windows,
+                zone: zone.clone(),
+                holidays: holidays.clone(),
+            }),
+            zone,
+            holidays,
             namespace,
             dimension,
         };
 
         // Conflicts between variables.
-        if !parser.is_set(RESOURCE_IDS) {
-            parser.refuse(RESOURCE_IDS, "not set; set it to the services, as service/CLUSTER/SERVICE");
+        match (parser.is_set(RESOURCE_IDS), parser.is_set(DISCOVER_TAG)) {
+            (false, false) => parser.refuse(
+                RESOURCE_IDS,
+                format!(
+                    "not set; set it to the services, as service/CLUSTER/SERVICE, or {DISCOVER_TAG} to the key of their tag"
+                ),
+            ),
+            (true, true) => parser.refuse(RESOURCE_IDS, format!("set beside {DISCOVER_TAG}; set one of them")),
+            _ => {}
+        }
+        if parser.is_set(DISCOVER_TAG) && !config.is_ecs() {
+            parser.refuse(
+                DISCOVER_TAG,
+                format!("{SERVICE_NAMESPACE} {} has no ECS services", config.namespace),
+            );
         }
         if !config.dimension.as_str().starts_with(&format!("{}:", config.namespace)) {
             let why = format!(
@@ -106,8 +159,15 @@ impl Configuration for Config {
         }
         if config.capacity == Capacity::OFF {
             parser.refuse(MAX_CAPACITY, "0 is off, so no service would ever start");
+        } else if config.capacity == config.sleep {
+            let why = format!(
+                "{} is {MIN_CAPACITY} and {MAX_CAPACITY}, so no service would ever start",
+                config.sleep
+            );
+            parser.refuse(SLEEP_CAPACITY, why);
         }
-        if config.action == Action::Converge && !parser.is_set(WORKING_HOURS) {
+        let has_hours = parser.is_set(WORKING_HOURS) || parser.is_set(DISCOVER_TAG);
+        if config.action == Action::Converge && !has_hours {
             parser.refuse(WORKING_HOURS, format!("not set, and {ACTION} is converge"));
         }
         config
@@ -131,11 +191,13 @@ pub(crate) fn check_resource(namespace: &ServiceNamespace, id: &str) -> Result<(
         !name.is_empty() && name.chars().all(fits)
     };
     let is_service = || match id.split('/').collect::<Vec<_>>()[..] {
-        ["service", cluster, service] => is_name(cluster) && is_name(service),
+        ["service", cluster, service] => is_name(cluster) && (is_name(service) || service == "*"),
         _ => false,
     };
     match namespace {
-        ServiceNamespace::Ecs if !is_service() => Err(format!("{id:?} is not service/CLUSTER/SERVICE")),
+        ServiceNamespace::Ecs if !is_service() => {
+            Err(format!("{:?} is not service/CLUSTER/SERVICE", cut(id)))
+        }
         _ if id.is_empty() => Err("an id is empty".to_owned()),
         _ => Ok(()),
     }
@@ -143,6 +205,24 @@ pub(crate) fn check_resource(namespace: &ServiceNamespace, id: &str) -> Result<(
 
 fn capacity(text: &str) -> Result<i32, String> {
     digits(text).ok_or_else(|| format!("{text:?} is not a number of tasks"))
+}
+
+/// A capacity as `min/max`.
+fn sleep(text: &str) -> Result<Capacity, String> {
+    let wrong = || format!("{text:?} is not a minimum and a maximum of tasks, such as 0/0 or 1/2");
+    let (min, max) = text.split_once('/').ok_or_else(wrong)?;
+    let capacity = Capacity { min: digits(min).ok_or_else(wrong)?, max: digits(max).ok_or_else(wrong)? };
+    if capacity.min > capacity.max {
+        return Err(format!("the minimum of {text:?} is more than its maximum"));
+    }
+    Ok(capacity)
+}
+
+fn tag_key(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        1..=MAX_TAG_KEY_CHARS => Ok(text.to_owned()),
+        _ => Err(format!("{:?} is not the key of a tag, 1 to {MAX_TAG_KEY_CHARS} characters", cut(text))),
+    }
 }
 
 fn role(text: &str) -> Result<String, String> {

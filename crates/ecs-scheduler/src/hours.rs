@@ -13,6 +13,8 @@ use chrono::{DateTime, Utc};
 use jiff::Timestamp;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
+use lambda_kit::config::digits;
+use lambda_kit::error::cut;
 
 const DAYS: [(&str, Weekday); 7] = [
     ("MON", Weekday::Monday),
@@ -26,6 +28,9 @@ const DAYS: [(&str, Weekday); 7] = [
 
 /// `24:00`, valid only as the end of a window.
 const MIDNIGHT: u16 = 24 * 60;
+
+/// Minutes of a week.
+const WEEK: usize = 7 * MIDNIGHT as usize;
 
 /// When services should be on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +64,67 @@ impl WorkingHours {
     }
 }
 
-/// Hours on some days: `MON-FRI 09:00-18:00`, `SAT 10:00-12:00`. Days can continue over Sunday (`FRI-MON`), hours
-/// over midnight (`22:00-02:00`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Hours on some days: `MON-FRI 09:00-18:00`, `MON,WED,SAT#1 10:00-12:00`. Days can continue over Sunday (`FRI-MON`),
+/// hours over midnight (`22:00-02:00`).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    first: Weekday,
-    last: Weekday,
+    days: Vec<Days>,
     /// Minutes after midnight, less than `MIDNIGHT`.
     start: u16,
     /// Minutes after midnight, at most `MIDNIGHT` and never equal to `start`. A value below `start` is on the next
     /// day.
     end: u16,
+}
+
+/// Days on which a window begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Days {
+    /// From one weekday to another, both included.
+    Range(Weekday, Weekday),
+    /// The n-th such weekday of a month: 1 to 5.
+    Nth(Weekday, i8),
+}
+
+impl Days {
+    fn contain(self, day: Date) -> bool {
+        match self {
+            Self::Range(..) => self.contain_weekday(day.weekday()),
+            Self::Nth(weekday, nth) => day.weekday() == weekday && (day.day() - 1) / 7 + 1 == nth,
+        }
+    }
+
+    fn contain_weekday(self, day: Weekday) -> bool {
+        match self {
+            Self::Range(first, last) => first.until(day) <= first.until(last),
+            Self::Nth(weekday, _) => day == weekday,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let day = |name: &str| {
+            let found = DAYS.iter().find(|(known, _)| *known == name).map(|(_, day)| *day);
+            found.ok_or_else(|| format!("{name:?} is not one of MON, TUE, WED, THU, FRI, SAT, SUN"))
+        };
+        if let Some((name, nth)) = text.split_once(['#', '=']) {
+            let number = digits(nth).filter(|nth| (1..=5).contains(nth));
+            let number = number.ok_or_else(|| format!("{nth:?} is not the number of a weekday, 1 to 5"))?;
+            return Ok(Self::Nth(day(name)?, number));
+        }
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Ok(Self::Range(day(first)?, day(last)?))
+    }
+}
+
+/// The spelling in the variable.
+impl fmt::Display for Days {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |day: Weekday| DAYS[day.to_monday_zero_offset() as usize].0;
+        match *self {
+            Self::Range(first, last) if first == last => f.write_str(name(first)),
+            Self::Range(first, last) => write!(f, "{}-{}", name(first), name(last)),
+            Self::Nth(day, nth) => write!(f, "{}#{nth}", name(day)),
+        }
+    }
 }
 
 impl Window {
@@ -81,8 +136,7 @@ impl Window {
             true => minute >= self.start || minute < self.end,
             false => (self.start..self.end).contains(&minute),
         };
-        let days = self.first.until(self.last);
-        (open && self.first.until(day.weekday()) <= days).then_some(day)
+        (open && self.days.iter().any(|days| days.contain(day))).then_some(day)
     }
 }
 
@@ -90,19 +144,15 @@ impl FromStr for Window {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?} is not a window such as MON-FRI 09:00-18:00: {why}");
+        let wrong = |why: &str| format!("{:?} is not a window such as MON-FRI 09:00-18:00: {why}", cut(text));
         let (days, hours) = text.split_once(' ').ok_or_else(|| wrong("it needs days, a space and hours"))?;
-        let (first, last) = days.split_once('-').unwrap_or((days, days));
+        let days = days.split([',', '.']).map(Days::parse).collect::<Result<_, _>>();
         let (start, end) =
             hours.trim().split_once('-').ok_or_else(|| wrong("its hours need a - between start and end"))?;
-        let day = |name: &str| {
-            let found = DAYS.iter().find(|(known, _)| *known == name).map(|(_, day)| *day);
-            found.ok_or_else(|| wrong(&format!("{name:?} is not one of MON, TUE, WED, THU, FRI, SAT, SUN")))
-        };
         let time = |time: &str| {
             of_time(time).ok_or_else(|| wrong(&format!("{time:?} is not a time of day from 00:00 to 24:00")))
         };
-        let window = Self { first: day(first)?, last: day(last)?, start: time(start)?, end: time(end)? };
+        let window = Self { days: days.map_err(|why| wrong(&why))?, start: time(start)?, end: time(end)? };
         if window.start == MIDNIGHT {
             return Err(wrong("24:00 can only be the end"));
         }
@@ -116,13 +166,9 @@ impl FromStr for Window {
 /// The spelling in the variable.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |day: Weekday| DAYS[day.to_monday_zero_offset() as usize].0;
-        f.write_str(name(self.first))?;
-        if self.first != self.last {
-            write!(f, "-{}", name(self.last))?;
-        }
+        let days: Vec<_> = self.days.iter().map(ToString::to_string).collect();
         let [start, end] = [self.start, self.end].map(|time| format!("{:02}:{:02}", time / 60, time % 60));
-        write!(f, " {start}-{end}")
+        write!(f, "{} {start}-{end}", days.join(","))
     }
 }
 
@@ -141,12 +187,55 @@ fn minutes(hour: u16, minute: u16) -> u16 {
     hour * 60 + minute
 }
 
-/// Parses windows separated by `;`.
+/// Parses windows separated by `;` or `+`.
 ///
 /// # Errors
 /// A part of the text is invalid.
 pub fn windows(text: &str) -> Result<Vec<Window>, String> {
-    text.split(';').map(|window| window.trim().parse()).collect()
+    text.split([';', '+']).map(|window| window.trim().parse()).collect()
+}
+
+/// The moments of a week at which services would be off for one minute between two windows: `MON 23:59`. Whoever
+/// wrote such windows meant `24:00`.
+pub fn gaps(windows: &[Window]) -> Vec<String> {
+    let on = |day: usize, minute: u16| {
+        let before = (day + 6) % 7;
+        windows.iter().any(|window| {
+            let begins = |day: usize| window.days.iter().any(|days| days.contain_weekday(DAYS[day].1));
+            match window.end < window.start {
+                true => minute >= window.start && begins(day) || minute < window.end && begins(before),
+                false => (window.start..window.end).contains(&minute) && begins(day),
+            }
+        })
+    };
+    let at = |minute: usize| {
+        let minute = minute % WEEK;
+        on(minute / MIDNIGHT as usize, (minute % MIDNIGHT as usize) as u16)
+    };
+    let gap = |minute: &usize| !at(*minute) && at(minute + WEEK - 1) && at(minute + 1);
+    let name = |minute: usize| {
+        let (day, minute) = (minute / MIDNIGHT as usize, minute % MIDNIGHT as usize);
+        format!("{} {:02}:{:02}", DAYS[day].0, minute / 60, minute % 60)
+    };
+    (0..WEEK).filter(gap).map(name).collect()
+}
+
+/// The warning about one of [`gaps`].
+pub fn gap_text(gap: &str) -> String {
+    format!(
+        "{gap} is outside the working hours for one minute: a window ends before 24:00, or before the next one begins"
+    )
+}
+
+/// Parses the value of a service's tag: windows, and after an `@` their time zone.
+///
+/// # Errors
+/// A part of the text is invalid.
+pub fn tag(text: &str, default: &TimeZone) -> Result<(Vec<Window>, TimeZone), String> {
+    match text.split_once('@') {
+        Some((hours, name)) => Ok((windows(hours)?, zone(name.trim())?)),
+        None => Ok((windows(text)?, default.clone())),
+    }
 }
 
 /// Parses the name of an IANA time zone. Upper and lower case matter.
@@ -156,7 +245,7 @@ pub fn windows(text: &str) -> Result<Vec<Window>, String> {
 pub fn zone(name: &str) -> Result<TimeZone, String> {
     // jiff has a zone for "unknown" and ignores upper and lower case.
     let known = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown() && zone.iana_name() == Some(name));
-    known.ok_or_else(|| format!("{name:?} is not an IANA time zone such as Europe/Berlin"))
+    known.ok_or_else(|| format!("{:?} is not an IANA time zone such as Europe/Berlin", cut(name)))
 }
 
 /// Parses dates separated by commas.

@@ -1,10 +1,10 @@
 //! ecs-scheduler: scales ECS services to zero outside working hours, and back to their own size.
 //!
-//! It registers a service's scalable target as 0/0, and remembers the bounds from before in a tag of the target. A run handles
-//! all its targets at the same time, and a failed target does not stop the others.
+//! It registers a service's scalable target as 0/0, and remembers the bounds from before in a tag of the target. A run
+//! handles all its targets at the same time, and a failed target does not stop the others.
 //!
-//! This module is a run from the payload to the answer. `order` reads the payload, `hours` the clock, `plan` decides about one
-//! target, `targets` makes the AWS calls.
+//! This module is a run from the payload to the answer. `order` reads the payload, `scope` finds the services, `hours`
+//! reads the clock, `plan` decides about one target, `targets` and `services` make the AWS calls.
 //!
 //! ```
 //! use ecs_scheduler::hours::{self, WorkingHours};
@@ -21,12 +21,19 @@
 //! ```
 
 pub mod action;
+mod call;
 pub mod config;
 pub mod hours;
+pub mod keep;
+pub mod memory;
 pub mod order;
 pub mod plan;
+mod scope;
+mod services;
 mod targets;
+pub mod toggle;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::slice;
 use std::time::Duration;
@@ -34,28 +41,26 @@ use std::time::Duration;
 use aws_types::SdkConfig;
 use futures::StreamExt;
 use futures::stream;
-use lambda_kit::calls::CountCalls;
 use lambda_kit::runtime::with_timeouts_and_retries;
-use lambda_kit::{Answer, Error, Function, Invocation, Outcome, Output, Payload, Received};
+use lambda_kit::{Answer, Error, Failure, Function, Invocation, Outcome, Output, Payload, Received, Warning};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
 pub use config::{Config, NAME};
 
 use action::Action;
+use call::MAX_CONCURRENT_TARGETS;
 use order::Order;
-use plan::{Capacity, Rules, Tags, Verdict, Wanted};
-use targets::{Target, Targets};
+use plan::{Capacity, Found, Observed, Plan, Rules, Service, Tags, Verdict, Wanted};
+use scope::{Item, SIDE_SHARE, Scope};
+use services::Services;
+use targets::{Registered, Targets};
+use toggle::TOGGLE;
 
 /// Minimum time for each target: a call that hangs and a second one. After all targets, those with transient errors
 /// share the rest of the run.
 const MIN_TARGET_TIME: Duration = Duration::from_secs(2);
-
-/// Maximum of targets that are handled concurrently, each with one call at a time. AWS publishes no rate for these
-/// calls, and public reports show throttles at a handful of concurrent calls. More would turn into retries, fewer
-/// would take longer.
-const MAX_CONCURRENT_TARGETS: usize = 5;
 
 /// Every target is in its wanted state. The word is part of the contract.
 const SCHEDULED: Outcome = Outcome::completing("scheduled");
@@ -90,8 +95,12 @@ impl fmt::Display for TargetsFailed {
 
 impl From<TargetsFailed> for Error {
     fn from(error: TargetsFailed) -> Self {
-        Self::Own { name: "TargetsFailed", message: error.to_string() }
+        own(error.to_string())
     }
+}
+
+fn own(message: String) -> Error {
+    Error::Own { name: "TargetsFailed", message }
 }
 
 /// The function's state, which lives as long as the process.
@@ -99,6 +108,20 @@ impl From<TargetsFailed> for Error {
 pub struct Context {
     config: Config,
     targets: Targets,
+    services: Services,
+}
+
+/// The work on one target.
+#[derive(Debug, Clone)]
+struct Task {
+    resource: String,
+    registered: Option<Registered>,
+    service: Service,
+    /// The tags, if they are read already.
+    tags: Option<Tags>,
+    named: bool,
+    lost: bool,
+    wanted: Wanted,
 }
 
 /// The result of one target, for the answer.
@@ -109,9 +132,14 @@ struct TargetResult {
     result: Verdict,
     /// `null` if the target was not registered.
     before: Option<Capacity>,
+    /// `null` if the target is not registered any more.
     after: Option<Capacity>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'static str>,
+    #[serde(skip)]
+    failures: Vec<(Failure, String)>,
 }
 
 impl Function for Context {
@@ -121,10 +149,11 @@ impl Function for Context {
     type Message = Order;
 
     fn new(config: Config, sdk: &SdkConfig, _: Output) -> Self {
-        let settings = aws_sdk_applicationautoscaling::config::Builder::from(&with_timeouts_and_retries(sdk));
-        let client =
-            aws_sdk_applicationautoscaling::Client::from_conf(settings.interceptor(CountCalls).build());
-        Self { targets: Targets::new(client, &config), config }
+        for gap in config.hours.iter().flat_map(|hours| hours::gaps(&hours.windows)) {
+            warn!("{}: {}", config::WORKING_HOURS, hours::gap_text(&gap));
+        }
+        let sdk = with_timeouts_and_retries(sdk);
+        Self { targets: Targets::new(&sdk, &config), services: Services::new(&sdk), config }
     }
 
     fn read(&self, payload: Value) -> Result<Payload<Order>, Error> {
@@ -134,65 +163,266 @@ impl Function for Context {
     async fn handle(&self, order: Order, invocation: &Invocation) -> Result<Answer, Error> {
         // Accept.
         debug!("accepted: {order}");
+        let Scope { items, mut failed, tagged } =
+            Scope::of(&order, &self.config, &self.services, invocation).await?;
+        let skipped = failed.len();
+        let rules = self.rules(&order, invocation);
 
-        // Observe: the targets. Decide: their wanted state.
-        let targets = self.targets.find(&order.resources, invocation).await?;
-        let (wanted, reason) = self.wanted(&order, &targets, invocation);
-        let rules = Rules {
-            wanted,
-            capacity: self.config.capacity,
-            remember: self.config.remember,
-            now: invocation.now(),
+        // Observe: the targets, and the services. Without the services, targets are handled all the same.
+        let everywhere = self.config.discover.is_some() && order.resources.is_none();
+        let resources: Vec<String> = items.iter().map(|item| item.resource.clone()).collect();
+        let registered = match everywhere {
+            true => self.targets.all(invocation).await?,
+            false => self.targets.find(&resources, invocation).await?,
         };
+        let (mut seen, mut unseen) = self.describe(&resources, invocation).await;
+        let mut tasks = Vec::new();
+        for Item { resource, named, hours } in items {
+            let service = seen.remove(&resource).unwrap_or_default();
+            // Between the list and the look, its owner deleted it.
+            if !named && service == Service::Missing {
+                continue;
+            }
+            let on = hours.is_none_or(|hours| hours.at(invocation.now()).0);
+            tasks.push(Task {
+                registered: registered.get(&resource).cloned(),
+                wanted: if on { Wanted::On } else { Wanted::Off },
+                resource,
+                service,
+                tags: None,
+                named,
+                lost: false,
+            });
+        }
 
-        // Carry out. A toggle changes its first target last, because that target decides the direction. So a retry
-        // after a kill has the same direction.
-        let (first, others) = targets.split_at(usize::from(order.action == Action::Toggle));
+        // Decide: the wanted state of each.
+        let (wanted, reason) = self.wanted(&order, &mut tasks, &rules, &unseen, invocation).await?;
+        for task in &mut tasks {
+            task.wanted = wanted.unwrap_or(task.wanted);
+        }
+        if everywhere && wanted != Some(Wanted::Off) {
+            let others: Vec<_> =
+                registered.into_iter().filter(|(resource, _)| !tagged.contains(resource)).collect();
+            let (lost, errors, error) = self.lost(others, &rules, invocation).await;
+            tasks.extend(lost);
+            failed.extend(errors);
+            unseen = unseen.or(error);
+        }
+
+        // Carry out. A toggle changes its first target last: where no target can keep the direction in a tag, a
+        // retry after a kill looks at the first target and has the same direction.
+        let all = tasks.len() + failed.len();
+        let (first, others) = tasks.split_at(usize::from(order.action == Action::Toggle).min(tasks.len()));
         let others = self.handle_all(others, &rules, &order, invocation).await;
         let mut handled = self.handle_all(first, &rules, &order, invocation).await;
         handled.extend(others);
 
         // Report.
-        let all = handled.len();
-        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        let mut done = Vec::new();
         for result in handled {
             match result {
                 Ok(result) => done.push(result),
                 Err(error) => failed.push(error),
             }
         }
-        if !failed.is_empty() {
-            return Err(TargetsFailed { all, failed }.into());
+        // First those that were handled, in their order.
+        failed.rotate_left(skipped);
+        let warnings = done.iter().flat_map(warnings).collect();
+        let error = match (failed.is_empty(), unseen) {
+            (true, None) => None,
+            (true, Some(unseen)) => Some(unseen),
+            (false, None) => Some(TargetsFailed { all, failed }.into()),
+            (false, Some(unseen)) => {
+                Some(own(format!("{}; {}", TargetsFailed { all, failed }, unseen.chain())))
+            }
+        };
+        if let Some(error) = error {
+            return Err(Error::Partial { failed: Box::new(error), warnings });
         }
-        let mut answer =
-            Answer::new(SCHEDULED).with("action", order.action.as_str()).with("wanted", wanted.as_str());
+        let mut answer = Answer::new(SCHEDULED).with("action", order.action.as_str());
+        if let Some(wanted) = wanted {
+            answer = answer.with("wanted", wanted.as_str());
+        }
         if order.dry_run {
             answer = answer.with("dryRun", true);
         }
-        Ok(answer.with("reason", format!("{reason}: {}", summary(&done))).with("targets", json!(done)))
+        let answer = answer.with("reason", format!("{reason}: {}", summary(&done)));
+        // A run without work, every five minutes, has a short line.
+        let changed: Vec<_> = done.iter().filter(|target| target.result != Verdict::Unchanged).collect();
+        let answer = answer.with("targets", json!(done)).logged("targets", json!(changed));
+        Ok(answer.failures(warnings))
     }
 }
 
 impl Context {
-    /// The wanted state of the targets, and the reason.
-    fn wanted(&self, order: &Order, targets: &[Target], invocation: &Invocation) -> (Wanted, String) {
+    fn rules(&self, order: &Order, invocation: &Invocation) -> Rules {
+        Rules {
+            converge: order.action == Action::Converge,
+            capacity: self.config.capacity,
+            sleep: self.config.sleep,
+            remember: self.config.remember,
+            function: self.config.discover.as_ref().map(|_| self.config.function.clone()),
+            now: invocation.now(),
+        }
+    }
+
+    /// The services of these resources, and the error of the first call that failed. It has a part of the run's time
+    /// only, because the targets can be handled without.
+    async fn describe(
+        &self,
+        resources: &[String],
+        invocation: &Invocation,
+    ) -> (BTreeMap<String, Service>, Option<Error>) {
+        if !self.config.is_ecs() {
+            return Default::default();
+        }
+        let limited = invocation.at_most(invocation.time_left() / SIDE_SHARE);
+        self.services.describe(resources, self.config.discover.as_deref(), &limited).await
+    }
+
+    /// The wanted state of all targets, and the reason. `None` if each has its own.
+    async fn wanted(
+        &self,
+        order: &Order,
+        tasks: &mut [Task],
+        rules: &Rules,
+        unseen: &Option<Error>,
+        invocation: &Invocation,
+    ) -> Result<(Option<Wanted>, String), Error> {
         match (order.action, &self.config.hours) {
-            (Action::Start, _) => (Wanted::On, "asked to start".to_owned()),
-            (Action::Stop, _) => (Wanted::Off, "asked to stop".to_owned()),
-            (Action::Converge, Some(hours)) => {
-                let (on, why) = hours.at(invocation.now());
-                (if on { Wanted::On } else { Wanted::Off }, why)
+            (Action::Start, _) => Ok((Some(Wanted::On), "asked to start".to_owned())),
+            (Action::Stop, _) => Ok((Some(Wanted::Off), "asked to stop".to_owned())),
+            (Action::Toggle, _) => {
+                let (wanted, why) = self.direction(order, tasks, rules, unseen, invocation).await?;
+                Ok((Some(wanted), why))
             }
-            // An order to converge always has hours.
-            (Action::Toggle | Action::Converge, _) => {
-                let first = targets.first();
-                let name = first.map(|target| target.resource.as_str()).unwrap_or_default();
-                match first.and_then(Target::capacity).filter(|capacity| *capacity != Capacity::OFF) {
-                    Some(capacity) => (Wanted::Off, format!("{name} was on, at {capacity}")),
-                    None => (Wanted::On, format!("{name} was off")),
-                }
+            (Action::Converge, Some(hours)) if self.config.discover.is_none() => {
+                let (on, why) = hours.at(invocation.now());
+                Ok((Some(if on { Wanted::On } else { Wanted::Off }), why))
+            }
+            (Action::Converge, _) => Ok((None, "by the hours in their tags".to_owned())),
+        }
+    }
+
+    /// The direction of a toggle: the opposite of the first target's state. A repeat of the same run finds the
+    /// direction of the first attempt in a tag, which is written before anything else changes.
+    async fn direction(
+        &self,
+        order: &Order,
+        tasks: &mut [Task],
+        rules: &Rules,
+        unseen: &Option<Error>,
+        invocation: &Invocation,
+    ) -> Result<(Wanted, String), Error> {
+        let arns = tasks.iter().map(|task| task.arn().map(str::to_owned)).collect();
+        let mut carrier = None;
+        for (index, read) in self.all_tags(arns, invocation).await.into_iter().enumerate() {
+            let read = read.transpose();
+            if let Ok(tags) = &read {
+                tasks[index].tags = tags.clone();
+            }
+            // A stop made this target, and the start removes it.
+            let made =
+                |tags: &Tags| tags.memory().is_some_and(|memory| matches!(memory.found, Found::Desired(_)));
+            let carries = match &read {
+                Ok(Some(tags)) => !made(tags),
+                Ok(None) => false,
+                Err(_) => true,
+            };
+            if carries && carrier.is_none() {
+                carrier = Some(read.map(|_| index));
             }
         }
+        let id = order.event.as_deref().or(invocation.request_id());
+        let earlier = |id| {
+            let toggles = tasks.iter().filter_map(|task| task.tags.as_ref()?.toggle.as_deref());
+            toggles.filter_map(|tag| toggle::direction(tag, id)).next()
+        };
+        if let Some(wanted) = id.and_then(earlier) {
+            return Ok((wanted, format!("a repeat of a toggle that goes {}", wanted.as_str())));
+        }
+        let carrier = carrier.transpose()?;
+        let Some(first) = tasks.first() else {
+            return Ok((Wanted::On, "there is nothing to toggle".to_owned()));
+        };
+        let seen = first.seen(first.tags.clone().unwrap_or_default());
+        let name = &first.resource;
+        let (wanted, why) = match (rules.is_off(&seen), seen.target) {
+            (Some(true), _) => (Wanted::On, format!("{name} was off")),
+            (Some(false), Some(capacity)) => (Wanted::Off, format!("{name} was on, at {capacity}")),
+            (Some(false), None) => (Wanted::Off, format!("{name} was on")),
+            (None, _) => {
+                let why = unseen.as_ref().map(Error::chain).unwrap_or_default();
+                return Err(own(format!(
+                    "{name} decides the direction of the toggle, and can't be read: {why}"
+                )));
+            }
+        };
+        if let (Some(id), Some(arn), false) =
+            (id, carrier.and_then(|index| tasks[index].arn()), order.dry_run)
+        {
+            self.targets.tag(arn, &[(TOGGLE, toggle::value(id, wanted))], invocation).await?;
+        }
+        Ok((wanted, why))
+    }
+
+    /// The tags of these targets: `None` for one without an ARN, and one that is gone.
+    async fn all_tags(
+        &self,
+        arns: Vec<Option<String>>,
+        invocation: &Invocation,
+    ) -> Vec<Option<Result<Tags, Error>>> {
+        let read = |arn: Option<String>| async move {
+            match arn {
+                Some(arn) => self.targets.tags(&arn, invocation).await.transpose(),
+                None => None,
+            }
+        };
+        let reads: Vec<_> = arns.into_iter().map(read).collect();
+        stream::iter(reads).buffered(MAX_CONCURRENT_TARGETS).collect().await
+    }
+
+    /// The targets that this function put to sleep and whose service exists but has lost the tag that names it. Also
+    /// what could not be read, and the error of ECS.
+    async fn lost(
+        &self,
+        others: Vec<(String, Registered)>,
+        rules: &Rules,
+        invocation: &Invocation,
+    ) -> (Vec<Task>, Vec<String>, Option<Error>) {
+        let limited = invocation.at_most(invocation.time_left() / SIDE_SHARE);
+        // What sleeps has a sleeping minimum, also if only its maximum was registered since.
+        let may_sleep = |found: &Registered| [0, rules.sleep.min].contains(&found.capacity.min);
+        let others: Vec<_> = others.into_iter().filter(|(_, found)| may_sleep(found)).collect();
+        let arns = others.iter().map(|(_, found)| found.arn.clone()).collect();
+        let (mut asleep, mut errors) = (Vec::new(), Vec::new());
+        for ((resource, registered), tags) in others.into_iter().zip(self.all_tags(arns, &limited).await) {
+            match tags {
+                Some(Ok(tags)) if tags.function == rules.function => {
+                    asleep.push((resource, registered, tags))
+                }
+                Some(Err(error)) => errors.push(format!("{resource}: {}", error.chain())),
+                _ => {}
+            }
+        }
+        if asleep.is_empty() {
+            return (Vec::new(), errors, None);
+        }
+        let resources: Vec<_> = asleep.iter().map(|(resource, ..)| resource.clone()).collect();
+        let (mut seen, error) = self.describe(&resources, invocation).await;
+        let lost = asleep.into_iter().filter_map(|(resource, registered, tags)| {
+            let service = seen.remove(&resource)?;
+            matches!(service, Service::Active { discovered: false, .. }).then(|| Task {
+                resource,
+                registered: Some(registered),
+                service,
+                tags: Some(tags),
+                named: false,
+                lost: true,
+                wanted: Wanted::On,
+            })
+        });
+        (lost.collect(), errors, error)
     }
 
     /// Handles these targets concurrently and returns the results in order. Each target has a share of the run, so
@@ -200,7 +430,7 @@ impl Context {
     /// run.
     async fn handle_all(
         &self,
-        targets: &[Target],
+        tasks: &[Task],
         rules: &Rules,
         order: &Order,
         invocation: &Invocation,
@@ -209,12 +439,12 @@ impl Context {
             let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
             (invocation.time_left() / rounds).max(MIN_TARGET_TIME)
         };
-        let rounds = targets.len().div_ceil(MAX_CONCURRENT_TARGETS);
-        let mut handled = self.tend_each(targets, rules, order, invocation, share(rounds + 1)).await;
+        let rounds = tasks.len().div_ceil(MAX_CONCURRENT_TARGETS);
+        let mut handled = self.tend_each(tasks, rules, order, invocation, share(rounds + 1)).await;
 
         let passing = |result: &Result<_, Error>| result.as_ref().is_err_and(Error::is_transient);
         let again: Vec<usize> = (0..handled.len()).filter(|index| passing(&handled[*index])).collect();
-        let failed: Vec<Target> = again.iter().map(|index| targets[*index].clone()).collect();
+        let failed: Vec<Task> = again.iter().map(|index| tasks[*index].clone()).collect();
         if !failed.is_empty() {
             let rounds = failed.len().div_ceil(MAX_CONCURRENT_TARGETS);
             let retried = self.tend_each(&failed, rules, order, invocation, share(rounds)).await;
@@ -224,25 +454,28 @@ impl Context {
                 handled[index] = result;
             }
         }
-        let named = |(target, result): (&Target, Result<_, Error>)| {
-            result.map_err(|error| format!("{}: {}", target.resource, error.chain()))
+        let named = |(task, result): (&Task, Result<_, Error>)| {
+            result.map_err(|error| format!("{}: {}", task.resource, error.chain()))
         };
-        targets.iter().zip(handled).map(named).collect()
+        tasks.iter().zip(handled).map(named).collect()
     }
 
     async fn tend_each(
         &self,
-        targets: &[Target],
+        tasks: &[Task],
         rules: &Rules,
         order: &Order,
         invocation: &Invocation,
         share: Duration,
     ) -> Vec<Result<TargetResult, Error>> {
-        let tend = |(index, target)| async move {
-            let limited = invocation.at_most(share);
-            (index, invocation.guard(self.tend(target, rules, order, &limited)).await)
+        let tend = |(index, task): (usize, &Task)| {
+            let task = task.clone();
+            async move {
+                let limited = invocation.at_most(share);
+                (index, invocation.guard(self.tend(task, rules, order, &limited)).await)
+            }
         };
-        let work: Vec<_> = targets.iter().enumerate().map(tend).collect();
+        let work: Vec<_> = tasks.iter().enumerate().map(tend).collect();
         let mut handled: Vec<_> = stream::iter(work).buffer_unordered(MAX_CONCURRENT_TARGETS).collect().await;
         handled.sort_by_key(|(index, _)| *index);
         handled.into_iter().map(|(_, result)| result).collect()
@@ -250,40 +483,128 @@ impl Context {
 
     async fn tend(
         &self,
-        target: &Target,
+        mut task: Task,
         rules: &Rules,
         order: &Order,
         invocation: &Invocation,
     ) -> Result<TargetResult, Error> {
-        let mut target = target.clone();
-        let tags = match &target.registered {
-            Some(registered) if rules.need_tags(target.capacity()) => {
-                self.targets.tags(registered, invocation).await?
-            }
-            _ => Tags::default(),
-        };
-        if rules.may_be_outrun(target.capacity(), &tags) {
-            let again = self.targets.find(slice::from_ref(&target.resource), invocation).await?;
-            target = again.into_iter().next().unwrap_or(target);
+        let mut seen = self.observe(&mut task, invocation).await?;
+        if rules.may_be_outrun(task.wanted, &seen) {
+            self.look_again(&mut task, invocation).await?;
+            seen = task.seen(seen.tags);
         }
-        let before = target.capacity();
-        let plan = rules.plan(before, &tags);
-        if plan.odd {
-            let reason = plan.reason.as_deref().unwrap_or_default();
-            warn!(resource.id = target.resource, "{}: {reason}", target.resource);
-        }
+        let mut plan = rules.plan(task.wanted, &seen).map_err(own)?;
         match order.dry_run {
-            true => debug!(resource.id = target.resource, "{}: a dry run, so not changed", target.resource),
-            false => self.targets.carry_out(&plan, &target, invocation).await?,
+            true => debug!(resource.id = task.resource, "{}: a dry run, so not changed", task.resource),
+            false => {
+                let done = self.carry_out(&plan, &task, invocation).await;
+                if let Err(error) = done {
+                    // Another run may have registered the target meanwhile. Its tags tell what to do now.
+                    if task.registered.is_some() {
+                        return Err(error);
+                    }
+                    self.look_again(&mut task, invocation).await?;
+                    if task.registered.is_none() {
+                        return Err(error);
+                    }
+                    seen = self.observe(&mut task, invocation).await?;
+                    plan = rules.plan(task.wanted, &seen).map_err(own)?;
+                    self.carry_out(&plan, &task, invocation).await?;
+                }
+            }
         }
         Ok(TargetResult {
-            resource_id: target.resource,
+            resource_id: task.resource,
             result: plan.verdict,
-            before,
-            after: plan.register.or(before),
+            before: seen.target,
+            after: plan.register.or(seen.target).filter(|_| plan.restore.is_none()),
             reason: plan.reason,
+            failure: plan.failures.first().map(|(failure, _)| failure.as_str()),
+            failures: plan.failures,
         })
     }
+
+    /// The task's target with its tags. If the target is gone, it is looked at again.
+    async fn observe(&self, task: &mut Task, invocation: &Invocation) -> Result<Observed, Error> {
+        if let Some(tags) = task.tags.take() {
+            return Ok(task.seen(tags));
+        }
+        let Some(arn) = task.arn() else {
+            return Ok(task.seen(Tags::default()));
+        };
+        if let Some(tags) = self.targets.tags(arn, invocation).await? {
+            return Ok(task.seen(tags));
+        }
+        self.look_again(task, invocation).await?;
+        let tags = match task.arn() {
+            Some(arn) => self.targets.tags(arn, invocation).await?,
+            None => None,
+        };
+        Ok(task.seen(tags.unwrap_or_default()))
+    }
+
+    /// Reads the target and its service again.
+    async fn look_again(&self, task: &mut Task, invocation: &Invocation) -> Result<(), Error> {
+        let resource = slice::from_ref(&task.resource);
+        let registered = self.targets.find(resource, invocation).await?.remove(&task.resource);
+        let (mut services, _) = self.describe(resource, invocation).await;
+        task.service = services.remove(&task.resource).unwrap_or_default();
+        task.registered = registered;
+        Ok(())
+    }
+
+    /// Carries out the plan and stops at the first call that fails.
+    async fn carry_out(&self, plan: &Plan, task: &Task, invocation: &Invocation) -> Result<(), Error> {
+        let resource = &task.resource;
+        let is_new = task.registered.is_none();
+        // Only targets with an ARN have a plan for their tags.
+        let arn = task.arn().unwrap_or_default();
+        if !plan.tags.is_empty() && !is_new {
+            self.targets.tag(arn, &plan.tags, invocation).await?;
+        }
+        if let Some(capacity) = plan.register {
+            let tags = if is_new { plan.tags.as_slice() } else { &[] };
+            self.targets.register(resource, capacity, tags, invocation).await?;
+        }
+        if let Some(count) = plan.restore {
+            // A count above the remembered one is the operator's.
+            if task.service.count().is_none_or(|now| now < count) {
+                self.services.set_count(resource, count, invocation).await?;
+            }
+            self.targets.deregister(resource, invocation).await?;
+        }
+        if !plan.forget.is_empty() && !is_new {
+            self.targets.untag(arn, &plan.forget, invocation).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Task {
+    fn arn(&self) -> Option<&str> {
+        self.registered.as_ref()?.arn.as_deref()
+    }
+
+    fn seen(&self, tags: Tags) -> Observed {
+        Observed {
+            target: self.registered.as_ref().map(|registered| registered.capacity),
+            has_arn: self.arn().is_some(),
+            tags,
+            service: self.service.clone(),
+            named: self.named,
+            lost: self.lost,
+        }
+    }
+}
+
+/// The failures of a target, as the run tells them.
+fn warnings(result: &TargetResult) -> impl Iterator<Item = Warning> {
+    let resource = &result.resource_id;
+    result.failures.iter().map(move |(failure, why)| Warning {
+        failure: *failure,
+        text: format!("{resource}: {why}"),
+        about: Map::from_iter([("resourceId".to_owned(), resource.as_str().into())]),
+    })
 }
 
 /// The number of targets per result: `2 stopped, 1 unchanged`.

@@ -1,48 +1,35 @@
-//! The calls to Application Auto Scaling: finds targets, reads their tags, carries out a plan. Transient errors are
-//! retried while the run has time.
+//! The calls to Application Auto Scaling: finds targets, reads and writes their tags, registers and removes them.
 //!
 //! AWS calls: `application-autoscaling:DescribeScalableTargets`, `application-autoscaling:ListTagsForResource`,
 //! `application-autoscaling:TagResource`, `application-autoscaling:RegisterScalableTarget`,
-//! `application-autoscaling:UntagResource`.
+//! `application-autoscaling:UntagResource`, `application-autoscaling:DeregisterScalableTarget`.
 
-use std::collections::BTreeMap;
-use std::future::Future;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_applicationautoscaling::Client;
-use aws_sdk_applicationautoscaling::config::http::HttpResponse;
-use aws_sdk_applicationautoscaling::config::retry::RetryConfig;
-use aws_sdk_applicationautoscaling::config::timeout::TimeoutConfig;
-use aws_sdk_applicationautoscaling::config::{Builder, Config as SdkConfig};
-use aws_sdk_applicationautoscaling::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_applicationautoscaling::error::ProvideErrorMetadata;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace};
+use aws_types::SdkConfig;
+use lambda_kit::calls::CountCalls;
 use lambda_kit::retry::retry_until_deadline;
 use lambda_kit::{Error, Invocation};
 use tracing::debug;
 
+use crate::call::{call, limits};
 use crate::config::Config;
-use crate::plan::{Capacity, KEEP_AWAKE_UNTIL, Plan, REMEMBERED, Tags};
+use crate::keep::{KEEP_ASLEEP_UNTIL, KEEP_AWAKE_UNTIL, Keep};
+use crate::plan::{Capacity, FUNCTION, NOT_IN_EFFECT, REMEMBERED, Tags};
+use crate::toggle::TOGGLE;
 
 /// Maximum of resource ids in one `DescribeScalableTargets`.
 const MAX_IDS_PER_CALL: usize = 50;
 
-/// A resource and its target, if it is registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) resource: String,
-    pub(crate) registered: Option<Registered>,
-}
-
 /// A registered target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registered {
-    arn: String,
+    /// Targets that were registered before March 2023 may have none.
+    pub(crate) arn: Option<String>,
     pub(crate) capacity: Capacity,
-}
-
-impl Target {
-    pub(crate) fn capacity(&self) -> Option<Capacity> {
-        self.registered.as_ref().map(|registered| registered.capacity)
-    }
 }
 
 /// The calls to Application Auto Scaling, for one namespace and dimension.
@@ -55,132 +42,168 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    pub(crate) fn new(client: Client, config: &Config) -> Self {
+    pub(crate) fn new(sdk: &SdkConfig, config: &Config) -> Self {
+        let settings = aws_sdk_applicationautoscaling::config::Builder::from(sdk).interceptor(CountCalls);
         Self {
-            client,
+            client: Client::from_conf(settings.build()),
             namespace: config.namespace.clone(),
             dimension: config.dimension.clone(),
             role: config.role.clone(),
         }
     }
 
-    /// The targets of these resources, in order: one call per fifty.
+    /// The targets of these resources, by resource: one call per fifty.
     pub(crate) async fn find(
         &self,
         resources: &[String],
         invocation: &Invocation,
-    ) -> Result<Vec<Target>, Error> {
+    ) -> Result<BTreeMap<String, Registered>, Error> {
         let mut found = BTreeMap::new();
         for resources in resources.chunks(MAX_IDS_PER_CALL) {
-            let mut page = None;
-            loop {
-                let describe = |limits| {
-                    let describe = self.client.describe_scalable_targets();
-                    let describe = describe.service_namespace(self.namespace.clone());
-                    let describe = describe.scalable_dimension(self.dimension.clone());
-                    let describe = describe.set_resource_ids(Some(resources.to_vec()));
-                    describe.set_next_token(page.clone()).customize().config_override(limits).send()
-                };
-                let answer = call("DescribeScalableTargets", invocation, describe).await?;
-                let targets = answer.scalable_targets.unwrap_or_default();
-                found.extend(targets.into_iter().map(|target| (target.resource_id.clone(), target)));
-                page = answer.next_token;
-                if page.is_none() {
-                    break;
-                }
+            found.extend(self.pages(Some(resources), invocation).await?);
+        }
+        Ok(found)
+    }
+
+    /// All targets of the account, by resource: one call per fifty.
+    pub(crate) async fn all(&self, invocation: &Invocation) -> Result<BTreeMap<String, Registered>, Error> {
+        self.pages(None, invocation).await
+    }
+
+    async fn pages(
+        &self,
+        resources: Option<&[String]>,
+        invocation: &Invocation,
+    ) -> Result<BTreeMap<String, Registered>, Error> {
+        let mut found = BTreeMap::new();
+        let mut page = None;
+        loop {
+            let describe = |limit| {
+                let describe =
+                    self.client.describe_scalable_targets().service_namespace(self.namespace.clone());
+                // AWS takes a dimension only with resources.
+                let dimension = resources.map(|_| self.dimension.clone());
+                let describe = describe.set_scalable_dimension(dimension);
+                let describe = describe.set_resource_ids(resources.map(<[String]>::to_vec));
+                let describe = describe.set_next_token(page.clone()).customize();
+                describe.config_override(limits!(aws_sdk_applicationautoscaling, limit)).send()
+            };
+            let answer = call("DescribeScalableTargets", invocation, describe).await?;
+            let targets = answer.scalable_targets.unwrap_or_default().into_iter();
+            let targets = targets.filter(|target| target.scalable_dimension == self.dimension);
+            found.extend(targets.map(|target| (target.resource_id.clone(), Registered::from(target))));
+            page = answer.next_token;
+            if page.is_none() {
+                return Ok(found);
             }
         }
-        let target = |resource: &String| Target {
-            resource: resource.clone(),
-            registered: found.remove(resource).map(Registered::from),
-        };
-        Ok(resources.iter().map(target).collect())
     }
 
-    /// The tags of a target that decide.
-    pub(crate) async fn tags(&self, target: &Registered, invocation: &Invocation) -> Result<Tags, Error> {
-        let list = |limits| {
-            let list = self.client.list_tags_for_resource().resource_arn(&target.arn);
-            list.customize().config_override(limits).send()
+    /// The tags of a target that decide. `None` if there is no target of this ARN any more.
+    pub(crate) async fn tags(&self, arn: &str, invocation: &Invocation) -> Result<Option<Tags>, Error> {
+        let name = "ListTagsForResource";
+        let list = |limit| {
+            let list = self.client.list_tags_for_resource().resource_arn(arn).customize();
+            list.config_override(limits!(aws_sdk_applicationautoscaling, limit)).send()
         };
-        let mut tags = call("ListTagsForResource", invocation, list).await?.tags.unwrap_or_default();
-        Ok(Tags { remembered: tags.remove(REMEMBERED), keep_awake_until: tags.remove(KEEP_AWAKE_UNTIL) })
+        let mut tags = match retry_until_deadline(name, invocation, list).await {
+            Ok(answer) => answer.tags.unwrap_or_default(),
+            Err(error) if error.code() == Some("ResourceNotFoundException") => return Ok(None),
+            Err(error) => return Err(Error::aws(name, &error)),
+        };
+        Ok(Some(Tags {
+            remembered: tags.remove(REMEMBERED),
+            not_in_effect: tags.remove(NOT_IN_EFFECT),
+            function: tags.remove(FUNCTION),
+            toggle: tags.remove(TOGGLE),
+            keep: Keep {
+                awake_until: tags.remove(KEEP_AWAKE_UNTIL),
+                asleep_until: tags.remove(KEEP_ASLEEP_UNTIL),
+            },
+        }))
     }
 
-    /// Carries out the plan and stops at the first call that fails.
-    pub(crate) async fn carry_out(
+    /// Writes tags of a target.
+    pub(crate) async fn tag(
         &self,
-        plan: &Plan,
-        target: &Target,
+        arn: &str,
+        tags: &[(&'static str, String)],
         invocation: &Invocation,
     ) -> Result<(), Error> {
-        let resource = &target.resource;
-        // No plan changes the tags of a target that is not registered.
-        let arn = target.registered.as_ref().map(|registered| registered.arn.as_str()).unwrap_or_default();
-        if let Some(memory) = &plan.remember {
-            let tag = |limits| {
-                let tag = self.client.tag_resource().resource_arn(arn).tags(REMEMBERED, memory);
-                tag.customize().config_override(limits).send()
-            };
-            call("TagResource", invocation, tag).await?;
-            debug!(resource.id = resource, "{resource}: remembered {memory}");
-        }
-        if let Some(capacity) = plan.register {
-            let register = |limits| {
-                let register = self.client.register_scalable_target().resource_id(resource);
-                let register = register.service_namespace(self.namespace.clone());
-                let register = register.scalable_dimension(self.dimension.clone());
-                let register = register.min_capacity(capacity.min).max_capacity(capacity.max);
-                register.set_role_arn(self.role.clone()).customize().config_override(limits).send()
-            };
-            call("RegisterScalableTarget", invocation, register).await?;
-            let before = target.capacity().map_or_else(|| "not registered".to_owned(), |was| was.to_string());
-            debug!(
-                resource.id = resource,
-                capacity.min = capacity.min,
-                capacity.max = capacity.max,
-                "{resource}: {} as {capacity}, was {before}",
-                plan.verdict.as_str()
-            );
-        }
-        if !plan.forget.is_empty() {
-            let untag = |limits| {
-                let untag = self.client.untag_resource().resource_arn(arn);
-                let untag = untag.set_tag_keys(Some(plan.forget.iter().map(ToString::to_string).collect()));
-                untag.customize().config_override(limits).send()
-            };
-            call("UntagResource", invocation, untag).await?;
-            debug!(resource.id = resource, "{resource}: removed {}", plan.forget.join(" and "));
-        }
+        let tag = |limit| {
+            let tag = self.client.tag_resource().resource_arn(arn).set_tags(Some(map(tags))).customize();
+            tag.config_override(limits!(aws_sdk_applicationautoscaling, limit)).send()
+        };
+        call("TagResource", invocation, tag).await.map(drop)
+    }
+
+    /// Removes tags of a target.
+    pub(crate) async fn untag(
+        &self,
+        arn: &str,
+        keys: &[&'static str],
+        invocation: &Invocation,
+    ) -> Result<(), Error> {
+        let untag = |limit| {
+            let keys = keys.iter().map(ToString::to_string).collect();
+            let untag = self.client.untag_resource().resource_arn(arn).set_tag_keys(Some(keys)).customize();
+            untag.config_override(limits!(aws_sdk_applicationautoscaling, limit)).send()
+        };
+        call("UntagResource", invocation, untag).await.map(drop)
+    }
+
+    /// Registers a target with this capacity, or updates it. Only a new one takes tags.
+    pub(crate) async fn register(
+        &self,
+        resource: &str,
+        capacity: Capacity,
+        tags: &[(&'static str, String)],
+        invocation: &Invocation,
+    ) -> Result<(), Error> {
+        let register = |limit| {
+            let register = self.client.register_scalable_target().resource_id(resource);
+            let register = register.service_namespace(self.namespace.clone());
+            let register = register.scalable_dimension(self.dimension.clone());
+            let register = register.min_capacity(capacity.min).max_capacity(capacity.max);
+            let register = register.set_tags((!tags.is_empty()).then(|| map(tags)));
+            let register = register.set_role_arn(self.role.clone()).customize();
+            register.config_override(limits!(aws_sdk_applicationautoscaling, limit)).send()
+        };
+        call("RegisterScalableTarget", invocation, register).await?;
+        debug!(
+            resource.id = resource,
+            capacity.min = capacity.min,
+            capacity.max = capacity.max,
+            "{resource}: registered as {capacity}"
+        );
         Ok(())
     }
+
+    /// Removes a target, with its tags. One that is gone is a success.
+    pub(crate) async fn deregister(&self, resource: &str, invocation: &Invocation) -> Result<(), Error> {
+        let name = "DeregisterScalableTarget";
+        let deregister = |limit| {
+            let deregister = self.client.deregister_scalable_target().resource_id(resource);
+            let deregister = deregister.service_namespace(self.namespace.clone());
+            let deregister = deregister.scalable_dimension(self.dimension.clone()).customize();
+            deregister.config_override(limits!(aws_sdk_applicationautoscaling, limit)).send()
+        };
+        match retry_until_deadline(name, invocation, deregister).await {
+            Err(error) if error.code() != Some("ObjectNotFoundException") => Err(Error::aws(name, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn map(tags: &[(&'static str, String)]) -> HashMap<String, String> {
+    tags.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
 }
 
 impl From<ScalableTarget> for Registered {
     fn from(target: ScalableTarget) -> Self {
         Self {
-            // Targets that were registered before AWS introduced their ARNs have none and can't have tags.
-            arn: target.scalable_target_arn.unwrap_or_default(),
+            arn: target.scalable_target_arn.filter(|arn| !arn.is_empty()),
             capacity: Capacity { min: target.min_capacity, max: target.max_capacity },
         }
     }
-}
-
-/// One call. Transient errors are retried while the run has time. A concurrent update of the target, by a deployment
-/// or a scaling policy, ends within moments.
-async fn call<T, E, F>(
-    name: &'static str,
-    invocation: &Invocation,
-    send: impl Fn(Builder) -> F,
-) -> Result<T, Error>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-{
-    let answer = retry_until_deadline(name, invocation, |limit| {
-        let limits = TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit);
-        let builder = SdkConfig::builder().retry_config(RetryConfig::disabled());
-        send(builder.timeout_config(limits.build()))
-    });
-    answer.await.map_err(|error| Error::aws(name, &error))
 }

@@ -28,14 +28,14 @@ fn only_the_resources_are_required() {
     assert_eq!(config.resources, ["service/shop/web"]);
     assert_eq!(config.namespace.as_str(), "ecs");
     assert_eq!(config.dimension.as_str(), "ecs:service:DesiredCount");
-    assert_eq!(config.capacity, Capacity { min: 1, max: 3 });
+    assert_eq!((config.capacity, config.sleep), (Capacity { min: 1, max: 3 }, Capacity::OFF));
     assert_eq!((config.remember, config.action), (true, Action::Toggle));
     assert_eq!((config.role, config.hours), (None, None));
     check_wrong(
         &[],
         expect![[r#"
             RESOURCE_IDS: not set
-            set it to the services, as service/CLUSTER/SERVICE
+            set it to the services, as service/CLUSTER/SERVICE, or DISCOVER_TAG to the key of their tag
         "#]],
     );
 }
@@ -43,12 +43,13 @@ fn only_the_resources_are_required() {
 #[test]
 fn every_variable_is_read() {
     let config = parse(&[
-        ("RESOURCE_IDS", "service/shop/web, service/shop/api,service/shop/web"),
+        ("RESOURCE_IDS", "service/shop/web, service/shop/api,service/shop/web,service/office/*"),
         ("SERVICE_NAMESPACE", "ecs"),
         ("SCALABLE_DIMENSION", "ecs:service:DesiredCount"),
         ("ROLEARN", "arn:aws-cn:iam::123456789012:role/path/scaling"),
         ("MIN_CAPACITY", "0"),
         ("MAX_CAPACITY", "12"),
+        ("SLEEP_CAPACITY", "0/1"),
         ("REMEMBER_CAPACITY", "false"),
         ("ACTION", "converge"),
         ("WORKING_HOURS", "MON-FRI 09:00-18:00;SAT 10:00-12:00"),
@@ -57,9 +58,9 @@ fn every_variable_is_read() {
         ("AWS_LAMBDA_FUNCTION_NAME", "night-watch"),
     ])
     .unwrap();
-    assert_eq!(config.resources, ["service/shop/web", "service/shop/api"], "each once");
+    assert_eq!(config.resources, ["service/shop/web", "service/shop/api", "service/office/*"], "each once");
     assert_eq!(config.role.as_deref(), Some("arn:aws-cn:iam::123456789012:role/path/scaling"));
-    assert_eq!(config.capacity, Capacity { min: 0, max: 12 });
+    assert_eq!((config.capacity, config.sleep), (Capacity { min: 0, max: 12 }, Capacity { min: 0, max: 1 }));
     assert_eq!(
         (config.remember, config.action, config.function.as_str()),
         (false, Action::Converge, "night-watch")
@@ -81,6 +82,7 @@ fn every_bad_variable_is_named_at_once() {
             ("ROLEARN", "scaling"),
             ("MIN_CAPACITY", "-1"),
             ("MAX_CAPACITY", "many"),
+            ("SLEEP_CAPACITY", "none"),
             ("REMEMBER_CAPACITY", "yes"),
             ("ACTION", "Converge"),
             ("WORKING_HOURS", "MON-FRI 09:00-18:00; weekend"),
@@ -97,6 +99,7 @@ fn every_bad_variable_is_named_at_once() {
             TIMEZONE: "Berlin" is not an IANA time zone such as Europe/Berlin
             HOLIDAYS: "Christmas" is not a date such as 2026-12-25
             ROLEARN: "scaling" is not the ARN of a role
+            SLEEP_CAPACITY: "none" is not a minimum and a maximum of tasks, such as 0/0 or 1/2
             REMEMBER_CAPACITY: "yes" is neither true nor false
             ACTION: "Converge" is not start, stop, toggle or converge
         "#]],
@@ -115,6 +118,18 @@ fn what_goes_wrong_together_is_refused() {
         &[ONE, ("MIN_CAPACITY", "0"), ("MAX_CAPACITY", "0")],
         expect![[r#"
             MAX_CAPACITY: 0 is off, so no service would ever start
+        "#]],
+    );
+    check_wrong(
+        &[ONE, ("SLEEP_CAPACITY", "1/3")],
+        expect![[r#"
+            SLEEP_CAPACITY: 1/3 is MIN_CAPACITY and MAX_CAPACITY, so no service would ever start
+        "#]],
+    );
+    check_wrong(
+        &[ONE, ("SLEEP_CAPACITY", "2/1")],
+        expect![[r#"
+            SLEEP_CAPACITY: the minimum of "2/1" is more than its maximum
         "#]],
     );
     check_wrong(
@@ -149,7 +164,9 @@ fn a_resource_is_a_service_of_a_cluster() {
         "services/shop/web",
         "service/shop/we b",
         "arn:aws:ecs:us-east-1:123456789012:service/shop/web",
-        "service/shop/*",
+        "service/*/web",
+        "service/shop/web*",
+        "service/*",
     ] {
         assert!(parse(&[("RESOURCE_IDS", bad)]).unwrap_err().starts_with("RESOURCE_IDS: "), "{bad}");
     }

@@ -30,12 +30,17 @@ async fn a_stop_remembers_before_it_changes() {
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
           => ok
+        POST ecs DescribeServices
+          cluster=shop
+          include.1=TAGS
+          services.1=web
+          => ok
         POST application-autoscaling ListTagsForResource
           ResourceARN=ARN of service/shop/web
           => ok
         POST application-autoscaling TagResource
           ResourceARN=ARN of service/shop/web
-          Tags.lifecycle/remembered=min=2,max=6
+          Tags.lifecycle/remembered=min=2:max=6
           => ok
         POST application-autoscaling RegisterScalableTarget
           MaxCapacity=0
@@ -47,7 +52,7 @@ async fn a_stop_remembers_before_it_changes() {
         answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 1 stopped","wanted":"off"}, targets:
           {"after":{"max":0,"min":0},"before":{"max":6,"min":2},"resourceId":"service/shop/web","result":"stopped"}
         metric: "scheduled"
-        after 182.0ms
+        after 236.0ms
     "#]]).await;
     assert_eq!((scene.bounds(WEB).as_str(), scene.desired("web")), ("0/0", 0));
 }
@@ -60,6 +65,11 @@ async fn a_start_restores_and_then_forgets() {
           ResourceIds.1=service/shop/web
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
+          => ok
+        POST ecs DescribeServices
+          cluster=shop
+          include.1=TAGS
+          services.1=web
           => ok
         POST application-autoscaling ListTagsForResource
           ResourceARN=ARN of service/shop/web
@@ -78,7 +88,7 @@ async fn a_start_restores_and_then_forgets() {
         answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
           {"after":{"max":6,"min":2},"before":{"max":0,"min":0},"reason":"the capacity that the stop found","resourceId":"service/shop/web","result":"started"}
         metric: "scheduled"
-        after 187.0ms
+        after 246.0ms
     "#]]).await;
     assert_eq!((scene.bounds(WEB).as_str(), scene.desired("web")), ("2/6", 2));
     assert!(scene.tags(WEB).is_empty());
@@ -94,15 +104,30 @@ async fn what_is_as_it_should_be_is_not_changed() {
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
           => ok
+        POST ecs DescribeServices
+          cluster=shop
+          include.1=TAGS
+          services.1=web
+          services.2=api
+          => ok
+        POST application-autoscaling ListTagsForResource
+          ResourceARN=ARN of service/shop/api
+          => ok
+        POST application-autoscaling ListTagsForResource
+          ResourceARN=ARN of service/shop/web
+          => ok
         answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 2 unchanged","wanted":"off"}, targets:
           {"after":{"max":0,"min":0},"before":{"max":0,"min":0},"resourceId":"service/shop/web","result":"unchanged"}
           {"after":{"max":0,"min":0},"before":{"max":0,"min":0},"resourceId":"service/shop/api","result":"unchanged"}
         metric: "scheduled"
-        after 54.0ms
+        after 151.0ms
     "#]]).await;
     let on = Scene::afternoon().await;
     check_calls(&on, &[], sample("start"), expect![[r#"
         DescribeScalableTargets: ok
+        DescribeServices: ok
+        ListTagsForResource: ok
+        ListTagsForResource: ok
         answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 2 unchanged","wanted":"on"}, targets:
           {"after":{"max":6,"min":2},"before":{"max":6,"min":2},"resourceId":"service/shop/web","result":"unchanged"}
           {"after":{"max":4,"min":1},"before":{"max":4,"min":1},"resourceId":"service/shop/api","result":"unchanged"}
@@ -111,7 +136,7 @@ async fn what_is_as_it_should_be_is_not_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn converging_asks_one_question_for_fifty_targets() {
+async fn converging_asks_once_for_fifty_targets_and_for_ten_services_and_for_each_ones_tags() {
     let scene = Scene::at("2026-11-19T15:00:00Z");
     let resources: Vec<_> = (1..=60).map(|number| format!("service/shop/s{number:02}")).collect();
     for resource in &resources {
@@ -119,16 +144,18 @@ async fn converging_asks_one_question_for_fifty_targets() {
         scene.register(resource, 1, 2).await;
     }
     let resources = resources.join(",");
-    for hours in ["MON-FRI 09:00-18:00", "MON-FRI 09:00-15:00"] {
+    let mut before = 0;
+    for (hours, writes) in [("MON-FRI 09:00-18:00", [0, 0]), ("MON-FRI 09:00-15:00", [120, 0])] {
         scene.deploy(&[("RESOURCE_IDS", &resources), ("WORKING_HOURS", hours)]);
-        for _ in 0..2 {
+        for writes in writes {
             scene.invoke(sample("converge")).await.unwrap();
+            let calls = scene.calls().split_off(before);
+            before += calls.len();
+            let counts = ["DescribeScalableTargets", "DescribeServices", "ListTagsForResource"]
+                .map(|action| calls.iter().filter(|call| **call == format!("{action}: ok")).count());
+            assert_eq!((counts, calls.len()), ([2, 6, 60], 68 + writes), "{hours}");
         }
     }
-    let calls = scene.calls();
-    assert_eq!(calls[..4], ["DescribeScalableTargets: ok"; 4], "two runs with nothing to do");
-    assert_eq!(calls.len(), 4 + 2 + 60 * 3 + 2, "a run that stops them all, and one with nothing to do");
-    assert_eq!(calls[calls.len() - 2..], ["DescribeScalableTargets: ok"; 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,8 +169,17 @@ async fn a_toggle_goes_by_the_first_and_changes_it_last() {
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
           => ok
+        POST ecs DescribeServices
+          cluster=shop
+          include.1=TAGS
+          services.1=web
+          services.2=api
+          => ok
         POST application-autoscaling ListTagsForResource
           ResourceARN=ARN of service/shop/web
+          => ok
+        POST application-autoscaling ListTagsForResource
+          ResourceARN=ARN of service/shop/api
           => ok
         POST application-autoscaling RegisterScalableTarget
           MaxCapacity=6
@@ -160,7 +196,7 @@ async fn a_toggle_goes_by_the_first_and_changes_it_last() {
           {"after":{"max":6,"min":2},"before":{"max":0,"min":0},"reason":"the capacity that the stop found","resourceId":"service/shop/web","result":"started"}
           {"after":{"max":4,"min":1},"before":{"max":4,"min":1},"resourceId":"service/shop/api","result":"unchanged"}
         metric: "scheduled"
-        after 192.0ms
+        after 256.0ms
     "#]]).await;
     // Web was the first and was off.
     assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(API).as_str()), ("2/6", "1/4"));
@@ -205,15 +241,13 @@ async fn what_was_never_registered_is_registered() {
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
           => ok
-        POST application-autoscaling RegisterScalableTarget
-          MaxCapacity=3
-          MinCapacity=1
-          ResourceId=service/shop/jobs
-          ScalableDimension=ecs:service:DesiredCount
-          ServiceNamespace=ecs
+        POST ecs DescribeServices
+          cluster=shop
+          include.1=TAGS
+          services.1=jobs
           => ok
-        answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
-          {"after":{"max":3,"min":1},"before":null,"reason":"the configured capacity: the target was not registered","resourceId":"service/shop/jobs","result":"started"}
+        answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 unchanged","wanted":"on"}, targets:
+          {"after":null,"before":null,"resourceId":"service/shop/jobs","result":"unchanged"}
         metric: "scheduled"
         after 81.0ms
     "#]]).await;
@@ -224,17 +258,23 @@ async fn what_was_never_registered_is_registered() {
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
           => ok
+        POST ecs DescribeServices
+          cluster=shop
+          include.1=TAGS
+          services.1=jobs
+          => ok
         POST application-autoscaling RegisterScalableTarget
           MaxCapacity=0
           MinCapacity=0
           ResourceId=service/shop/jobs
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
+          Tags.lifecycle/remembered=desired=2
           => ok
         answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 1 stopped","wanted":"off"}, targets:
-          {"after":{"max":0,"min":0},"before":null,"resourceId":"service/shop/jobs","result":"stopped"}
+          {"after":{"max":0,"min":0},"before":null,"reason":"the target was not registered","resourceId":"service/shop/jobs","result":"stopped"}
         metric: "scheduled"
-        after 81.0ms
+        after 121.0ms
     "#]]).await;
     assert_eq!((scene.bounds(JOBS).as_str(), scene.desired("jobs")), ("0/0", 0));
 }
@@ -242,14 +282,16 @@ async fn what_was_never_registered_is_registered() {
 #[tokio::test(start_paused = true)]
 async fn a_bad_memory_falls_back_to_the_configured_capacity_and_says_so() {
     let scene = Scene::evening().await;
-    scene.tag(WEB, REMEMBERED, "min=0,max=0").await;
+    scene.tag(WEB, REMEMBERED, "min=0:max=0").await;
     check_calls(&scene, &only(WEB), sample("start"), expect![[r#"
         DescribeScalableTargets: ok
+        DescribeServices: ok
         ListTagsForResource: ok
         RegisterScalableTarget: ok
         UntagResource: ok
-        answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
-          {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"reason":"the configured capacity: lifecycle/remembered=\"min=0,max=0\" is not a remembered capacity","resourceId":"service/shop/web","result":"started"}
+        answer: {"action":"start","failures":{"tag-doubtful":1},"outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
+          {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"failure":"tag-doubtful","reason":"the configured capacity: lifecycle/remembered=\"min=0:max=0\" is not a remembered capacity","resourceId":"service/shop/web","result":"started"}
+        told: tag-doubtful: service/shop/web: lifecycle/remembered="min=0:max=0" is not a remembered capacity
     "#]]).await;
     assert_eq!((scene.bounds(WEB).as_str(), scene.memory(WEB)), ("1/3", None));
 }
@@ -260,11 +302,14 @@ async fn without_a_memory_a_start_looks_again_whether_another_run_was_faster() {
     scene.register(WEB, 0, 0).await;
     check_calls(&scene, &only(WEB), sample("start"), expect![[r#"
         DescribeScalableTargets: ok
+        DescribeServices: ok
         ListTagsForResource: ok
         DescribeScalableTargets: ok
+        DescribeServices: ok
         RegisterScalableTarget: ok
-        answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
-          {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"reason":"the configured capacity: nothing was remembered","resourceId":"service/shop/web","result":"started"}
+        answer: {"action":"start","failures":{"memory-missing":1},"outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
+          {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"failure":"memory-missing","reason":"the configured capacity: nothing was remembered","resourceId":"service/shop/web","result":"started"}
+        told: memory-missing: service/shop/web: woken as 1/3, the configured capacity: nothing was remembered
     "#]]).await;
     assert_eq!(scene.bounds(WEB), "1/3");
 }
@@ -281,17 +326,24 @@ async fn who_works_late_is_not_put_to_sleep() {
           ScalableDimension=ecs:service:DesiredCount
           ServiceNamespace=ecs
           => ok
-        POST application-autoscaling ListTagsForResource
-          ResourceARN=ARN of service/shop/api
+        POST ecs DescribeServices
+          cluster=shop
+          include.1=TAGS
+          services.1=web
+          services.2=api
           => ok
         POST application-autoscaling ListTagsForResource
           ResourceARN=ARN of service/shop/web
           => ok
-        answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 2 kept-awake","wanted":"off"}, targets:
+        POST application-autoscaling ListTagsForResource
+          ResourceARN=ARN of service/shop/api
+          => ok
+        answer: {"action":"stop","failures":{"tag-doubtful":1},"outcome":"scheduled","reason":"asked to stop: 2 kept-awake","wanted":"off"}, targets:
           {"after":{"max":6,"min":2},"before":{"max":6,"min":2},"reason":"keep-awake-until 2026-11-19T20:00:00+01:00","resourceId":"service/shop/web","result":"kept-awake"}
-          {"after":{"max":4,"min":1},"before":{"max":4,"min":1},"reason":"keep-awake-until=\"late\" is not an RFC 3339 time such as 2026-11-21T22:00:00+01:00","resourceId":"service/shop/api","result":"kept-awake"}
+          {"after":{"max":4,"min":1},"before":{"max":4,"min":1},"failure":"tag-doubtful","reason":"keep-awake-until=\"late\" is not an RFC 3339 time such as 2026-11-21T22:00:00+01:00","resourceId":"service/shop/api","result":"kept-awake"}
+        told: tag-doubtful: service/shop/api: keep-awake-until="late" is not an RFC 3339 time such as 2026-11-21T22:00:00+01:00
         metric: "scheduled"
-        after 102.0ms
+        after 161.0ms
     "#]]).await;
     assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(API).as_str()), ("2/6", "1/4"));
 
@@ -300,7 +352,7 @@ async fn who_works_late_is_not_put_to_sleep() {
     assert_eq!((scene.bounds(WEB).as_str(), scene.bounds(API).as_str()), ("0/0", "1/4"));
     assert_eq!(
         scene.tags(WEB).into_iter().collect::<Vec<_>>(),
-        [(REMEMBERED.to_owned(), "min=2,max=6".to_owned())]
+        [(REMEMBERED.to_owned(), "min=2:max=6".to_owned())]
     );
 }
 
@@ -318,6 +370,7 @@ async fn without_memory_a_stop_writes_no_tag_and_a_start_reads_none() {
     let variables = [("RESOURCE_IDS", WEB), ("REMEMBER_CAPACITY", "false")];
     check_calls(&scene, &variables, sample("stop"), expect![[r#"
         DescribeScalableTargets: ok
+        DescribeServices: ok
         ListTagsForResource: ok
         RegisterScalableTarget: ok
         answer: {"action":"stop","outcome":"scheduled","reason":"asked to stop: 1 stopped","wanted":"off"}, targets:
@@ -325,12 +378,39 @@ async fn without_memory_a_stop_writes_no_tag_and_a_start_reads_none() {
     "#]]).await;
     check_calls(&scene, &variables, sample("start"), expect![[r#"
         DescribeScalableTargets: ok
+        DescribeServices: ok
         ListTagsForResource: ok
         RegisterScalableTarget: ok
         DescribeScalableTargets: ok
+        DescribeServices: ok
+        ListTagsForResource: ok
         RegisterScalableTarget: ok
         answer: {"action":"start","outcome":"scheduled","reason":"asked to start: 1 started","wanted":"on"}, targets:
           {"after":{"max":3,"min":1},"before":{"max":0,"min":0},"reason":"the configured capacity","resourceId":"service/shop/web","result":"started"}
     "#]]).await;
     assert_eq!(scene.bounds(WEB), "1/3");
+}
+
+/// A run without work, however many services there are, and two that make every kind of call.
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_run_has_at_most_700_bytes_and_200_for_each_service_that_changes() {
+    let scene = Scene::afternoon().await;
+    let hours = ("WORKING_HOURS", "MON-FRI 09:00-18:00; SAT 10:00-12:00");
+    scene.deploy(&[
+        ("RESOURCE_IDS", "service/shop/*"),
+        hours,
+        ("TIMEZONE", "America/Argentina/Buenos_Aires"),
+    ]);
+    for hours in [0, 8, 16] {
+        scene.lab.sleep(hours * HOUR).await;
+        scene.invoke(json!({ "action": "converge" })).await.unwrap();
+    }
+    let logs = testkit::logs_until(&scene.lab, |logs| logs.len() == 3).await;
+    let [idle, stopped, started] = &logs[..] else { panic!("{logs:#?}") };
+    assert!(idle.contains(r#"3 unchanged","targets":[]"#), "{idle}");
+    assert!(stopped.contains("3 stopped") && started.contains("3 started"), "{logs:#?}");
+    // With its line break.
+    for (line, limit) in [(idle, 700), (stopped, 700 + 3 * 200), (started, 700 + 3 * 200)] {
+        assert!(line.len() < limit, "{} bytes: {line}", line.len() + 1);
+    }
 }

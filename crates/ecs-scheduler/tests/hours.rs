@@ -248,7 +248,8 @@ fn what_is_no_window_is_refused_with_what_is_wrong() {
         ("MON-FRI 09:00", "its hours need a - between start and end"),
         ("mon-fri 09:00-18:00", r#""mon" is not one of MON, TUE, WED, THU, FRI, SAT, SUN"#),
         ("MON- 09:00-18:00", r#""" is not one of MON, TUE, WED, THU, FRI, SAT, SUN"#),
-        ("MON,WED 09:00-18:00", r#""MON,WED" is not one of MON, TUE, WED, THU, FRI, SAT, SUN"#),
+        ("MON,WE 09:00-18:00", r#""WE" is not one of MON, TUE, WED, THU, FRI, SAT, SUN"#),
+        ("SAT#6 09:00-18:00", r#""6" is not the number of a weekday, 1 to 5"#),
         ("MO-FR 09:00-18:00", r#""MO" is not one of MON, TUE, WED, THU, FRI, SAT, SUN"#),
         ("MON 9:00-18:00", r#""9:00" is not a time of day from 00:00 to 24:00"#),
         ("MON 09:00-18", r#""18" is not a time of day from 00:00 to 24:00"#),
@@ -348,5 +349,65 @@ fn zones_are_written_as_iana_writes_them() {
     }
     for name in ["utc", "asia/seoul", "ASIA/SEOUL", "Asia/Seoul ", "Etc/Unknown", "+09:00", "Asia", ""] {
         assert!(hours::zone(name).is_err(), "{name:?} was taken");
+    }
+}
+
+#[test]
+fn days_are_lists_and_n_th_weekdays_too() {
+    for (text, spelled) in [
+        ("MON,WED,FRI 09:00-18:00", "MON,WED,FRI 09:00-18:00"),
+        ("MON.WED-THU 09:00-18:00", "MON,WED-THU 09:00-18:00"),
+        ("SAT#1 10:00-12:00", "SAT#1 10:00-12:00"),
+        ("SAT=5,SUN 10:00-12:00", "SAT#5,SUN 10:00-12:00"),
+    ] {
+        let windows = hours::windows(text).unwrap();
+        assert_eq!(windows.iter().map(ToString::to_string).collect::<Vec<_>>(), [spelled]);
+    }
+    for text in [
+        "SAT#0 10:00-12:00",
+        "SAT#6 10:00-12:00",
+        "SAT# 10:00-12:00",
+        "MON,, 10:00-12:00",
+        "MON, 10:00-12:00",
+        "SAT#1-SUN 10:00-12:00",
+    ] {
+        assert!(hours::windows(text).is_err(), "{text}");
+    }
+    assert_eq!(hours::windows("MON 09:00-12:00 + TUE 13:00-18:00; WED 09:00-10:00").unwrap().len(), 3);
+}
+
+#[test]
+fn the_n_th_weekday_of_a_month_is_counted_by_the_day_on_which_the_window_begins() {
+    let hours = WorkingHours {
+        windows: hours::windows("SAT#1 22:00-02:00; MON,WED 09:00-10:00").unwrap(),
+        zone: hours::zone("UTC").unwrap(),
+        holidays: Default::default(),
+    };
+    for (time, on) in [
+        ("2026-11-07T22:00:00Z", true),
+        ("2026-11-08T01:59:00Z", true),
+        ("2026-11-14T22:00:00Z", false),
+        ("2026-08-01T23:00:00Z", true),
+        ("2026-08-02T01:00:00Z", true),
+        ("2026-08-08T23:00:00Z", false),
+        ("2026-11-09T09:30:00Z", true),
+        ("2026-11-10T09:30:00Z", false),
+        ("2026-11-11T09:30:00Z", true),
+    ] {
+        assert_eq!(hours.at(time.parse().unwrap()).0, on, "{time}");
+    }
+}
+
+#[test]
+fn a_minute_between_two_windows_is_named() {
+    for (text, gaps) in [
+        ("MON 20:00-23:59; TUE 00:00-06:00", vec!["MON 23:59"]),
+        ("SUN 20:00-23:59; MON 00:00-06:00", vec!["SUN 23:59"]),
+        ("MON-TUE 09:00-12:00; MON-TUE 12:01-18:00", vec!["MON 12:00", "TUE 12:00"]),
+        ("MON 20:00-24:00; TUE 00:00-06:00", vec![]),
+        ("MON 09:00-12:00; MON 13:00-18:00", vec![]),
+        ("MON 20:00-23:59; TUE 00:00-06:00; MON 23:00-01:00", vec![]),
+    ] {
+        assert_eq!(hours::gaps(&hours::windows(text).unwrap()), gaps, "{text}");
     }
 }

@@ -9,10 +9,13 @@ use expect_test::expect;
 use serde_json::json;
 
 /// Every sample of `events/ecs-scheduler`, and what becomes of `web` and `api` in the afternoon.
-const SAMPLES: [(&str, &str, [&str; 2]); 12] = [
+const SAMPLES: [(&str, &str, [&str; 2]); 15] = [
+    ("converge-dry-run", "scheduled", ["2/6", "1/4"]),
     ("converge", "scheduled", ["2/6", "1/4"]),
     ("dry-run", "scheduled", ["2/6", "1/4"]),
+    ("foreign-resource-refused", "InvalidPayload", ["2/6", "1/4"]),
     ("lifecycle-event-refused", "UnsupportedEvent", ["2/6", "1/4"]),
+    ("no-resource-refused", "InvalidPayload", ["2/6", "1/4"]),
     ("scheduled", "scheduled", ["0/0", "0/0"]),
     ("scheduler", "scheduled", ["0/0", "0/0"]),
     ("some-services", "scheduled", ["2/6", "0/0"]),

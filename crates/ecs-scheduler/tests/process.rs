@@ -47,7 +47,7 @@ async fn services_sleep_and_wake_as_they_were() {
     let stopped = scene.invoke(sample("stop")).await.unwrap();
     assert_eq!((&stopped["outcome"], &stopped["action"]), (&json!("scheduled"), &json!("stop")));
     assert_eq!(bounds(&scene), ["0/0", "0/0"]);
-    assert_eq!(scene.memory(WEB).as_deref(), Some("min=2,max=6"));
+    assert_eq!(scene.memory(WEB).as_deref(), Some("min=2:max=6"));
 
     let started = scene.invoke(sample("start")).await.unwrap();
     assert_eq!(started["targets"][0]["result"], "started");
@@ -58,11 +58,9 @@ async fn services_sleep_and_wake_as_they_were() {
         testkit::logs_until(&scene.lab, |logs| count(logs, "handled: ") == 2 && count(logs, "_aws") == 2)
             .await;
     for line in [
-        "accepted: stop for 2 target(s)",
-        "service/shop/web: remembered min=2,max=6",
-        "service/shop/web: stopped as 0/0, was 2/6",
-        "service/shop/web: started as 2/6, was 0/0",
-        "service/shop/web: removed lifecycle/remembered",
+        "accepted: stop",
+        "service/shop/web: registered as 0/0",
+        "service/shop/web: registered as 2/6",
         "handled: scheduled, asked to start: 2 started",
     ] {
         assert_eq!(count(&logs, line), 1, "{line} in {logs:#?}");
@@ -98,15 +96,16 @@ async fn converging_goes_by_the_machines_clock() {
         assert_eq!(bounds(&scene), expected, "{answer}");
         let calls = scene.calls().len();
         scene.invoke(json!({})).await.unwrap();
-        assert_eq!(scene.calls().len(), calls + 1, "the second run asks once and has nothing to do");
+        // The targets, the services, and the tags of both.
+        assert_eq!(scene.calls().len(), calls + 4, "the second run looks and has nothing to do");
     }
 }
 
 #[tokio::test]
 async fn failing_targets_are_named_and_the_others_are_done() {
-    let scene = scene(&[]).await;
-    let payload = json!({ "action": "stop", "resourceIds": [LOGS, WEB, "service/shop/nowhere", API] });
-    let error = scene.invoke(payload).await.unwrap_err();
+    let resources = [LOGS, WEB, "service/shop/nowhere", API].join(",");
+    let scene = scene(&[("RESOURCE_IDS", &resources)]).await;
+    let error = scene.invoke(sample("stop")).await.unwrap_err();
     assert_eq!(error.error_type(), "TargetsFailed");
     for name in [LOGS, "service/shop/nowhere"] {
         assert!(error.error_message().contains(name), "{}", error.error_message());
@@ -154,13 +153,14 @@ async fn a_call_that_hangs_is_answered_before_the_time_limit() {
 #[tokio::test]
 async fn killed_at_any_call_and_run_again_it_ends_the_same() {
     for fault in [KillBefore, KillAfter] {
-        for nth in 1..=7 {
+        // The looks at the targets and at the services, and three calls for each target.
+        for nth in 1..=8 {
             let scene = scene(&[]).await;
             scene.lab.faults().at_call(NAME, nth, fault);
             assert_eq!(scene.invoke(sample("stop")).await.unwrap_err(), RunError::Killed);
             scene.invoke(sample("stop")).await.unwrap();
             assert_eq!(bounds(&scene), ["0/0", "0/0"], "call {nth}, {fault:?}");
-            assert_eq!(scene.memory(WEB).as_deref(), Some("min=2,max=6"), "call {nth}, {fault:?}");
+            assert_eq!(scene.memory(WEB).as_deref(), Some("min=2:max=6"), "call {nth}, {fault:?}");
 
             let before = scene.calls().len() as u64;
             scene.lab.faults().at_call(NAME, before + nth, fault);
@@ -196,6 +196,14 @@ async fn every_bad_variable_is_named_at_once_before_the_first_event() {
 }
 
 #[tokio::test]
+async fn hours_that_leave_out_a_minute_are_warned_of() {
+    let scene = scene(&[("WORKING_HOURS", "MON 20:00-23:59; TUE 00:00-06:00")]).await;
+    scene.invoke(sample("start")).await.unwrap();
+    let warning = "WORKING_HOURS: MON 23:59 is outside the working hours for one minute";
+    testkit::logs_with(&scene.lab, &[warning]).await;
+}
+
+#[tokio::test]
 async fn logs_are_json_where_the_functions_log_format_says_so() {
     let scene = scene(&[
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
@@ -210,8 +218,8 @@ async fn logs_are_json_where_the_functions_log_format_says_so() {
         let found = |line: &&Value| line["message"].as_str().is_some_and(|message| message.starts_with(text));
         lines.iter().find(found).unwrap_or_else(|| panic!("no {text:?} in {lines:#?}"))
     };
-    of("accepted: stop for 1 target(s)");
-    let registered = of("service/shop/jobs: stopped as 0/0, was not registered");
+    of("accepted: stop");
+    let registered = of("service/shop/jobs: registered as 0/0");
     assert_eq!(
         (&registered["resource.id"], &registered["capacity.min"], &registered["capacity.max"]),
         (&json!(JOBS), &json!(0), &json!(0))

@@ -67,10 +67,10 @@ async fn a_week_costs_four_writes_for_each_night() {
     assert_eq!(scene.running("web"), 0, "at six in the morning");
 
     // Five nights and the morning before the first one; each night is a stop (the tag, 0/0) and a start
-    // (the capacity, the tag's end). A run reads once, and one that changes something once more.
-    let (runs, changes) = (7 * 24 * 12, 6 + 5);
+    // (the capacity, the tag's end). A run reads the target, the service and the target's tags.
+    let runs = 7 * 24 * 12;
     assert_eq!(scene.writes(), 6 * 2 + 5 * 2);
-    assert_eq!(scene.calls().len() - scene.writes(), runs + changes);
+    assert_eq!(scene.calls().len() - scene.writes(), 3 * runs);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +164,7 @@ async fn runs_that_were_missed_or_doubled_change_nothing_but_the_time() {
 async fn a_deployment_that_raises_a_sleeping_service_is_put_back_to_sleep() {
     let scene = converging("2026-11-19T17:30:00Z", &[]).await;
     until(&scene, "2026-11-19T22:02:00Z").await;
-    assert_eq!((scene.bounds(WEB).as_str(), scene.memory(WEB).as_deref()), ("0/0", Some("min=2,max=6")));
+    assert_eq!((scene.bounds(WEB).as_str(), scene.memory(WEB).as_deref()), ("0/0", Some("min=2:max=6")));
     scene.register(WEB, 1, 4).await;
     until(&scene, "2026-11-20T10:00:00Z").await;
     // What the deployment said last is what comes back.
@@ -180,17 +180,21 @@ async fn a_deployment_that_raises_a_sleeping_service_is_put_back_to_sleep() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_desired_count_that_is_raised_behind_the_target_is_not_seen() {
+async fn a_desired_count_that_is_raised_behind_the_target_is_put_back() {
     let scene = converging("2026-11-19T17:30:00Z", &[]).await;
     until(&scene, "2026-11-19T22:02:00Z").await;
     let writes = scene.writes();
-    // UpdateService leaves the target at 0/0, and Application Auto Scaling tells nothing of the tasks.
-    scene.lab.world(|world| world.set_desired_count("shop", "web", 3)).unwrap();
-    until(&scene, "2026-11-20T08:00:00Z").await;
-    assert_eq!((scene.running("web"), scene.writes()), (3, writes));
-    // It comes into bounds with the next registration.
-    until(&scene, "2026-11-20T18:10:00Z").await;
+    // UpdateService leaves the target at 0/0.
+    scene.set_count("web", 3);
+    until(&scene, "2026-11-19T22:06:00Z").await;
     assert_eq!((scene.desired("web"), scene.bounds(WEB).as_str()), (0, "0/0"));
+    assert!(scene.tags(WEB).contains_key("lifecycle/not-in-effect"), "{:?}", scene.tags(WEB));
+    until(&scene, "2026-11-20T08:00:00Z").await;
+    // The time at which it was found, the registration, and the end of that tag.
+    assert_eq!((scene.running("web"), scene.writes()), (0, writes + 3));
+    until(&scene, "2026-11-20T09:10:00Z").await;
+    assert_eq!((scene.desired("web"), scene.bounds(WEB).as_str()), (2, "2/6"));
+    assert!(scene.tags(WEB).is_empty(), "{:?}", scene.tags(WEB));
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,13 +238,13 @@ async fn a_service_that_was_never_registered_follows_the_hours() {
     check(
         &scene,
         expect![[r#"
-            Thu 19T17:35Z api 1/3
             Thu 19T18:00Z api 0/0
             Thu 19T18:00Z web 0/0
-            Fri 20T09:00Z api 1/3
             Fri 20T09:00Z web 2/6
         "#]],
     );
+    // As it was: two tasks and no target.
+    assert_eq!((scene.desired("api"), scene.bounds(API).as_str()), (2, "none"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +258,7 @@ async fn two_stops_and_two_starts_are_as_good_as_one() {
             assert_eq!([scene.bounds(WEB), scene.bounds(API)], bounds);
         }
     }
-    assert_eq!(scene.memory(WEB).as_deref(), Some("min=2,max=6"));
+    assert_eq!(scene.memory(WEB).as_deref(), Some("min=2:max=6"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -216,6 +216,8 @@ async fn hours(lab: &Lab, _: &Client) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         for action in ["stop", "start", "converge"] {
             invoke(lab, NAME, json!({ "action": action })).await?;
+            // The service follows its target half a second later.
+            lab.sleep(Duration::from_secs(60)).await;
         }
     }
     Ok(())

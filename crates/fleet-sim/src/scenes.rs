@@ -33,6 +33,9 @@ const GROUP: &str = "web";
 /// The services of the samples.
 const SERVICES: [&str; 2] = ["web", "api"];
 
+/// The public parameter that the samples name.
+const PUBLIC_PARAMETER: &str = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
+
 /// The newest backup in the samples.
 const IMAGE: &str = "ami-0123456789abcdef0";
 
@@ -178,12 +181,18 @@ pub(crate) async fn shop(lab: &Lab) -> anyhow::Result<Scene> {
     })
 }
 
-/// A launch template with yesterday's backup of an instance; today's is there.
+/// A launch template with yesterday's backup of an instance; today's is there, and a public image of AWS.
 pub(crate) async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
     let day = Duration::from_secs(24 * 3_600);
     let [old, new] = [lab.now() - day, lab.now()].map(|created| backup(lab, created));
     let groups = SECURITY_GROUPS.map(|(group, found)| {
         (found.to_owned(), lab.world(|world| world.add_security_group(group, "vpc-0a0b0c0d0e0f00001")))
+    });
+    let mut public = Image::new("al2023-ami-2023", lab.now());
+    (public.owner, public.public) = ("137112412989".to_owned(), true);
+    lab.world(|world| {
+        let public = world.add_image(public);
+        world.parameters.insert(PUBLIC_PARAMETER.to_owned(), public);
     });
     let operator = aws_sdk_ec2::Client::new(&lab.sdk_config("operator"));
     let data = RequestLaunchTemplateData::builder().image_id(&old).instance_type(InstanceType::T3Micro);
@@ -202,6 +211,8 @@ pub(crate) async fn backups(lab: &Lab) -> anyhow::Result<Scene> {
 pub(crate) fn backup(lab: &Lab, created: DateTime<Utc>) -> String {
     let mut image = Image::new(&format!("AwsBackup_i-1234567890abcdef0_{}", created.timestamp()), created);
     image.tags.insert("Name".to_owned(), GROUP.to_owned());
+    image.tags.insert("Stage".to_owned(), "production".to_owned());
+    image.tags.insert("aws:backup:source-resource".to_owned(), "i-1234567890abcdef0".to_owned());
     lab.world(|world| world.add_image(image))
 }
 

@@ -1,6 +1,6 @@
-//! A working week of three ECS services. The cluster's capacity provider sizes an Auto Scaling group, and
-//! ecs-scheduler converges every five minutes: a holiday, a deployment, a lost run, and an operator who works late.
-//! The week is played twice, with and without the function. `account` reads the moments, `calendar` draws them. All
+//! A working week of three ECS services that ecs-scheduler finds by their tag, one of them without a scalable target.
+//! The cluster's capacity provider sizes an Auto Scaling group, and ecs-scheduler converges every five minutes: a
+//! holiday, two deployments, a lost run, and an operator who works late. The week is played twice, with and without the function. `account` reads the moments, `calendar` draws them. All
 //! numbers are counted or timed in the lab.
 
 mod account;
@@ -12,8 +12,8 @@ use anyhow::{Context as _, ensure};
 use aws_sdk_applicationautoscaling::Client;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use ecs_scheduler::NAME;
-use ecs_scheduler::config::{ACTION, HOLIDAYS, RESOURCE_IDS, TIMEZONE, WORKING_HOURS};
-use ecs_scheduler::plan::KEEP_AWAKE_UNTIL;
+use ecs_scheduler::config::{ACTION, DISCOVER_TAG, HOLIDAYS};
+use ecs_scheduler::keep::KEEP_AWAKE_UNTIL;
 use fleet::functions::{SCHEDULED_EVENT, deploy_ecs_scheduler, on_schedule};
 use fleet::operator::{self, register};
 use fleet::timeline::{Story, View};
@@ -26,11 +26,12 @@ use crate::progress::Progress;
 use account::{CLUSTER, END, Week, resource};
 use calendar::{Mark, Row};
 
-/// The services, with their targets' minimum and maximum. They run as many tasks as the minimum.
-const SERVICES: [(&str, i32, i32); 3] = [(WEB, 3, 6), (API, 2, 4), ("jobs", 1, 2)];
+/// The services, with their tasks, which are the minimum of their targets, and the maximum. `jobs` has no target.
+const SERVICES: [(&str, i32, Option<i32>); 3] = [(WEB, 3, Some(6)), (API, 2, Some(4)), (JOBS, 1, None)];
 
 const WEB: &str = "web";
 const API: &str = "api";
+const JOBS: &str = "jobs";
 
 /// What the deployment makes of `web`.
 const RESIZED: (i32, i32) = (4, 8);
@@ -44,8 +45,9 @@ const MONDAY: &str = "2026-05-04T00:00:00+09:00";
 /// Children's Day, the Tuesday of that week.
 const HOLIDAY: &str = "2026-05-05";
 
-const HOURS: &str = "MON-FRI 09:00-18:00";
-const ZONE: &str = "Asia/Seoul";
+/// The services' tag, and its value.
+const TAG: &str = "office-hours";
+const HOURS: &str = "MON-FRI 09:00-18:00 @Asia/Seoul";
 
 /// The lab starts so long before Monday, with everything on: an hour is enough for all to fall asleep.
 const EVE: TimeDelta = TimeDelta::hours(1);
@@ -53,12 +55,15 @@ const EVE: TimeDelta = TimeDelta::hours(1);
 const WEEK: Story = Story {
     number: 5,
     title: "ecs-scheduler: three ECS services sleep outside their working hours, MON-FRI 09:00-18:00",
-    look: "Look at the letters: a holiday, a deployment, a lost run, and somebody who works late.",
+    look: "Look at the letters: a service without a target, a holiday, deployments, a lost run, late work.",
     states: &[],
 };
 
 /// How often the function converges.
 const CONVERGE: Duration = Duration::from_secs(300);
+
+/// The evening after which `jobs` has a target.
+const FIRST_EVENING: TimeDelta = on(0, 17, 59);
 
 /// When the services would wake on the holiday, if it were none.
 const HOLIDAY_MORNING: TimeDelta = on(1, 9, 0);
@@ -72,6 +77,9 @@ const LOST_RUN: TimeDelta = on(2, 18, 0);
 /// When an operator who works late tags `api`, and until when the tag keeps it awake.
 const TAGGED: TimeDelta = on(3, 17, 40);
 const AWAKE_UNTIL: TimeDelta = on(3, 22, 0);
+
+/// When a deployment that began before the evening sets the tasks of `web`.
+const LATE_DEPLOYMENT: TimeDelta = on(4, 18, 1);
 
 /// A moment of the week; day 0 is Monday.
 const fn on(day: i64, hour: i64, minute: i64) -> TimeDelta {
@@ -108,9 +116,12 @@ fn draw(seed: u64, view: View) -> anyhow::Result<()> {
     drop(progress);
 
     if view == View::Full {
-        let sizes: Vec<_> = SERVICES.iter().map(|(name, min, max)| format!("{name} {min}/{max}")).collect();
+        let sizes = SERVICES.map(|(name, tasks, max)| match max {
+            Some(max) => format!("{name} {tasks}/{max}"),
+            None => format!("{name} {tasks} without a target"),
+        });
         calendar::headline(&format!(
-            "A working week in {ZONE} of three services, {}. Every {} min {NAME} converges to the working hours, \
+            "A working week of three services, {}. Every {} min {NAME} converges to the hours in their tag {TAG}, \
              {HOURS}, with a holiday on {HOLIDAY}.",
             sizes.join(", "),
             CONVERGE.as_secs() / 60
@@ -145,14 +156,24 @@ fn draw(seed: u64, view: View) -> anyhow::Result<()> {
 /// What happened, as the lab saw it, each with its place in the drawing.
 fn notes(week: &Week) -> anyhow::Result<Vec<(Mark, String)>> {
     let all = || SERVICES.iter().map(|(name, ..)| *name);
-    let woke = week.each(all(), |service| Ok(week.awake(service, HOLIDAY_MORNING)?.0))?;
+    let made = week.asleep(JOBS, FIRST_EVENING)?;
+    let removed = week.deregistered(JOBS, made)?;
+    let woke = week.each(all(), |service| week.woke(service, HOLIDAY_MORNING))?;
     let (deployed, before) = (week.awake(WEB, DEPLOYMENT)?.1, week.bounds_before(WEB, DEPLOYMENT)?);
     let slept = week.asleep(WEB, DEPLOYMENT)?;
     let (morning, after) = week.awake(WEB, slept)?;
     let lost = week.lost_run()?;
     let healed = week.each(all(), |service| week.asleep(service, lost))?;
     let late = week.each(all(), |service| week.asleep(service, TAGGED))?;
+    let again = week.asleep(WEB, LATE_DEPLOYMENT)?;
     let notes = [
+        (
+            made,
+            format!(
+                "{JOBS} has no scalable target: the stop makes one, and the start on {} removes it",
+                week.clock(removed)
+            ),
+        ),
         (HOLIDAY_MORNING, format!("a holiday: nothing wakes. The next to wake: {woke}")),
         (
             DEPLOYMENT,
@@ -167,6 +188,14 @@ fn notes(week: &Week) -> anyhow::Result<Vec<(Mark, String)>> {
             format!(
                 "late work: {API} is tagged {KEEP_AWAKE_UNTIL} {}. Asleep: {late}",
                 week.clock(AWAKE_UNTIL)
+            ),
+        ),
+        (
+            LATE_DEPLOYMENT,
+            format!(
+                "a deployment sets {WEB} to {} tasks. Put back to sleep: {}",
+                RESIZED.0,
+                week.clock(again)
             ),
         ),
     ];
@@ -194,6 +223,8 @@ async fn live(seed: u64, with_function: bool) -> anyhow::Result<Week> {
     lab.faults().script_events(SCHEDULED_EVENT, [EventFault::Lost]);
     until(TAGGED).await;
     keep_awake(&lab, &operator, API, monday + AWAKE_UNTIL).await?;
+    until(LATE_DEPLOYMENT).await;
+    lab.world(|world| world.set_desired_count(CLUSTER, WEB, RESIZED.0.unsigned_abs()))?;
     until(END).await;
 
     ensure!(lab.failures().is_empty(), "expected an empty failure queue, found {:?}", lab.failures());
@@ -210,29 +241,23 @@ async fn set_the_scene(lab: &Lab, operator: &Client) -> anyhow::Result<()> {
     operator::create(&autoscaling, CLUSTER, &["us-east-1a"]).await?;
     lab.world(|world| {
         world.set_capacity_provider(CLUSTER, CLUSTER, TASKS_PER_INSTANCE)?;
-        SERVICES.iter().try_for_each(|(name, min, _)| {
-            world.add_service(CLUSTER, name, Scheduling::Replica, min.unsigned_abs())
+        SERVICES.iter().try_for_each(|(name, tasks, _)| {
+            world.add_service(CLUSTER, name, Scheduling::Replica, tasks.unsigned_abs())?;
+            world.tag_service(CLUSTER, name, TAG, Some(HOURS))
         })
     })?;
-    for (name, min, max) in SERVICES {
-        register(operator, &resource(name), (min, max)).await?;
+    for (name, tasks, max) in SERVICES {
+        if let Some(max) = max {
+            register(operator, &resource(name), (tasks, max)).await?;
+        }
     }
     Ok(())
 }
 
 /// The function, and its schedule.
 fn deploy(lab: &Lab) -> anyhow::Result<()> {
-    let resources: Vec<_> = SERVICES.iter().map(|(name, ..)| resource(name)).collect();
-    let resources = resources.join(",");
-    let variables: Variables = [
-        (RESOURCE_IDS, resources.as_str()),
-        (ACTION, "converge"),
-        (WORKING_HOURS, HOURS),
-        (TIMEZONE, ZONE),
-        (HOLIDAYS, HOLIDAY),
-    ]
-    .into_iter()
-    .collect();
+    let variables: Variables =
+        [(DISCOVER_TAG, TAG), (ACTION, "converge"), (HOLIDAYS, HOLIDAY)].into_iter().collect();
     deploy_ecs_scheduler(lab, &variables)?;
     on_schedule(lab, NAME, CONVERGE)
 }

@@ -39,7 +39,8 @@ fn every_function_has_its_costs_and_the_price_is_that_of_time_and_request() {
         ("terminate-drainer", "swept, 0 waiting", "1"),
         ("ami-snapshotter", "image-requested", "6"),
         ("lt-ami-refresher", "up-to-date", "3"),
-        ("ecs-scheduler", "scheduled, 2 unchanged", "1"),
+        ("ecs-scheduler", "scheduled, 2 stopped", "8"),
+        ("ecs-scheduler", "scheduled, 2 unchanged", "4"),
     ] {
         assert_eq!(calls(function, answer).as_deref(), Some(expected), "{function}, {answer}");
     }

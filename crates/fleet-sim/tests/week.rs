@@ -23,6 +23,7 @@ const NAME: usize = 10;
 const TUESDAY: usize = 1;
 const WEDNESDAY: usize = 2;
 const THURSDAY: usize = 3;
+const FRIDAY: usize = 4;
 const WORK: Range<usize> = 9..18;
 
 fn fleet_sim(arguments: &[&str], variables: &[(&str, &str)]) -> String {
@@ -89,23 +90,37 @@ fn services_work_by_day_and_sleep_at_night_and_at_the_weekend() {
 }
 
 #[test]
+fn a_service_without_a_target_gets_one_for_the_night() {
+    assert_printed(
+        "a  Mon 18:00  jobs has no scalable target: the stop makes one, and the start on Wed 09:00",
+    );
+    assert_eq!(drawn("jobs", WEDNESDAY, WORK), [1; 9]);
+}
+
+#[test]
+fn a_deployment_in_the_evening_wakes_no_service_for_long() {
+    assert_printed("f  Fri 18:01  a deployment sets web to 4 tasks. Put back to sleep: Fri 18:05");
+    assert_eq!(drawn("web", FRIDAY, 18..24), [0; 6]);
+}
+
+#[test]
 fn a_holiday_is_slept_through() {
     for name in NAMES {
         assert_eq!(drawn(name, TUESDAY, 0..24), [0; 24], "{name}");
     }
-    assert_printed("a  Tue 09:00  a holiday: nothing wakes. The next to wake: web, api, jobs Wed 09:00");
+    assert_printed("b  Tue 09:00  a holiday: nothing wakes. The next to wake: web, api, jobs Wed 09:00");
 }
 
 #[test]
 fn a_service_wakes_with_the_size_that_a_deployment_gave_it() {
     assert_eq!(drawn("web", WEDNESDAY, WORK), [3, 3, 3, 3, 3, 4, 4, 4, 4]);
     assert_eq!(drawn("web", THURSDAY, WORK), [4; 9]);
-    assert_printed("b  Wed 14:20  a deployment registers web as 4/8, was 3/6. It wakes on Thu 09:00 as 4/8");
+    assert_printed("c  Wed 14:20  a deployment registers web as 4/8, was 3/6. It wakes on Thu 09:00 as 4/8");
 }
 
 #[test]
 fn a_lost_run_is_healed_by_the_next() {
-    assert_printed("c  Wed 18:00  this run is lost.");
+    assert_printed("d  Wed 18:00  this run is lost.");
     assert_printed("they sleep: web, api, jobs Wed 18:05");
     for service in SERVICES {
         assert_eq!(drawn(service, WEDNESDAY, 18..24), [0; 6], "{service}");
@@ -114,7 +129,7 @@ fn a_lost_run_is_healed_by_the_next() {
 
 #[test]
 fn who_works_late_keeps_one_service_awake() {
-    assert_printed("d  Thu 17:40  late work: api is tagged keep-awake-until Thu 22:00");
+    assert_printed("e  Thu 17:40  late work: api is tagged keep-awake-until Thu 22:00");
     assert_printed("Asleep: web, jobs Thu 18:00; api Thu 22:00");
     assert_eq!(drawn("api", THURSDAY, 18..24), [2, 2, 2, 2, 0, 0]);
     assert_eq!(drawn("web", THURSDAY, 18..24), [0; 6]);
@@ -145,12 +160,16 @@ fn the_numbers_agree_with_the_drawing() {
     assert!((all_hours - always_on).abs() < 1.0, "{text}");
     assert_eq!(format!("{hours:.0} of {all_hours:.0}"), "138 of 610", "as docs/ecs-scheduler.md says");
 
-    // A run every five minutes but for the lost one, each with one call, and 30 to 60 ms for each call.
+    // A run every five minutes but for the lost one, each with five calls by day, one more for the target of `jobs` at
+    // night, and 30 to 60 ms for each call. The tags of targets are read at the same time.
     let (runs, billed) = (number("ecs-scheduler: ", " runs,"), number("runs, ", " ms billed"));
-    let calls = number("billed, ", " AWS calls:\n2015 DescribeScalableTargets");
+    let calls = number("billed, ", " AWS calls:\n");
     assert_eq!(runs, 7.0 * 24.0 * 12.0 - 1.0, "{text}");
-    assert!(calls > runs && calls < runs + 200.0, "{text}");
-    assert!((30.0 * runs..60.0 * calls).contains(&billed), "{text}");
+    for action in ["GetResources", "DescribeScalableTargets", "DescribeServices"] {
+        assert!(text.contains(&format!("{runs} {action}")), "{action}: {text}");
+    }
+    assert!(calls > 5.0 * runs && calls < 6.0 * runs + 200.0, "{text}");
+    assert!((4.0 * 30.0 * runs..60.0 * calls).contains(&billed), "{text}");
 }
 
 #[test]

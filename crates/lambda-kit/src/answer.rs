@@ -80,6 +80,9 @@ pub struct Answer {
     /// Named as in the logs: `asg.name`, `instance.id`, `reason` …
     #[serde(flatten)]
     pub fields: Map<String, Value>,
+    /// Fields that the event line has in place of the answer's.
+    #[serde(skip)]
+    pub logged: Map<String, Value>,
     /// The failures to tell.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
@@ -88,7 +91,7 @@ pub struct Answer {
 impl Answer {
     /// An answer without fields.
     pub fn new(outcome: Outcome) -> Self {
-        Self { outcome, fields: Map::new(), warnings: Vec::new() }
+        Self { outcome, fields: Map::new(), logged: Map::new(), warnings: Vec::new() }
     }
 
     /// The answer to a message that needs no work, with the reason.
@@ -100,6 +103,13 @@ impl Answer {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Puts this value into the event line, in place of the answer's field of this name.
+    #[must_use]
+    pub fn logged(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.logged.insert(name.to_owned(), value.into());
         self
     }
 

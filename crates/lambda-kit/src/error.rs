@@ -6,6 +6,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
+use crate::Warning;
 use crate::transient::{is_busy, is_expired, is_transient};
 
 /// Maximum of characters of a text from outside in a log line or in an error. Names of AWS resources have at most 255
@@ -58,6 +59,14 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
+    /// The message failed, and besides the error these failures are told.
+    #[error("{failed}")]
+    Partial {
+        /// Why it failed.
+        failed: Box<Error>,
+        /// What went wrong with the work that was done.
+        warnings: Vec<Warning>,
+    },
     /// A bug in this function, with the message of the panic.
     #[error("{0}")]
     Panic(String),
@@ -73,6 +82,7 @@ impl Error {
             Self::AwsError { .. } => "AwsError",
             Self::Timeout(_) => "Timeout",
             Self::Own { name, .. } => name,
+            Self::Partial { failed, .. } => failed.name(),
             Self::Panic(_) => "Panic",
         }
     }
@@ -99,12 +109,24 @@ impl Error {
         match self {
             Self::Timeout(_) => true,
             Self::AwsError { source, .. } => source.transient,
+            Self::Partial { failed, .. } => failed.is_transient(),
             _ => false,
+        }
+    }
+
+    /// The failures to tell besides the error.
+    pub fn warnings(&self) -> &[Warning] {
+        match self {
+            Self::Partial { warnings, .. } => warnings,
+            _ => &[],
         }
     }
 
     /// The message and all its causes, joined by colons; at most 4 KB.
     pub fn chain(&self) -> String {
+        if let Self::Partial { failed, .. } = self {
+            return failed.chain();
+        }
         let mut text = chain(self);
         if let Self::InvalidConfig(lines) = self
             && text.len() > MAX_CHAIN_BYTES

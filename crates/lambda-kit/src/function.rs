@@ -201,8 +201,11 @@ impl<F: Function> Running<F> {
                 error!(error.type = name, about = about.map(tracing::field::display), "failed: {name}: {}", error.chain());
             }
         }
-        let warnings = result.iter().flat_map(|answer| &answer.warnings);
-        let warnings = warnings.map(|warning| metrics::warning(&self.name, warning, invocation));
+        let warnings = match &result {
+            Ok(answer) => answer.warnings.as_slice(),
+            Err(error) => error.warnings(),
+        };
+        let warnings = warnings.iter().map(|warning| metrics::warning(&self.name, warning, invocation));
         let line = metrics::line(&self.name, &result, about, calls, time, invocation);
         for line in warnings.chain([line]) {
             if let Err(error) = self.output.line(&line) {

@@ -26,6 +26,21 @@ pub struct Invocation {
     started: Instant,
     work_ends: Instant,
     cut_off: Instant,
+    request: Option<RequestId>,
+}
+
+/// Lambda's request id: the first of its ASCII characters, as many as a UUID has.
+#[derive(Debug, Clone, Copy)]
+struct RequestId([u8; RequestId::LENGTH]);
+
+impl RequestId {
+    const LENGTH: usize = 36;
+
+    fn new(text: &str) -> Self {
+        let mut id = [0; Self::LENGTH];
+        id.iter_mut().zip(text.bytes().filter(u8::is_ascii_graphic)).for_each(|(to, from)| *to = from);
+        Self(id)
+    }
 }
 
 impl Invocation {
@@ -38,7 +53,20 @@ impl Invocation {
             started,
             work_ends: started + (limit - reserve),
             cut_off: started + (limit - reserve / 2),
+            request: None,
         }
+    }
+
+    /// The same run with Lambda's request id. Lambda's retries of an asynchronous event have the same one.
+    #[must_use]
+    pub fn of_request(self, id: &str) -> Self {
+        Self { request: Some(RequestId::new(id)), ..self }
+    }
+
+    /// Lambda's request id.
+    pub fn request_id(&self) -> Option<&str> {
+        let RequestId(id) = self.request.as_ref()?;
+        std::str::from_utf8(id).ok().map(|id| id.trim_end_matches('\0')).filter(|id| !id.is_empty())
     }
 
     /// The same run for a piece of work that takes at most `limit`.

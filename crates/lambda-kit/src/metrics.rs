@@ -25,7 +25,11 @@ pub(crate) fn line(
     invocation: &Invocation,
 ) -> Value {
     let (fields, outcome) = match result {
-        Ok(answer) => (answer.fields.clone(), answer.outcome.as_str()),
+        Ok(answer) => {
+            let mut fields = answer.fields.clone();
+            fields.extend(answer.logged.clone());
+            (fields, answer.outcome.as_str())
+        }
         Err(error) => (about, error.name()),
     };
     let mut line = Value::from(fields);

@@ -194,7 +194,7 @@ pub async fn run<F: Function>(credentials: impl ProvideCredentials + 'static) ->
     };
     let served = async {
         let handler = service_fn(async |event: LambdaEvent<Value>| {
-            let invocation = invocation(event.context.deadline());
+            let invocation = invocation(event.context.deadline()).of_request(&event.context.request_id);
             running.set_arn(&event.context.invoked_function_arn);
             running.invoke(event.payload, &invocation).await.map_err(Diagnostic::from)
         });

@@ -299,7 +299,11 @@ async fn the_cli_lets_a_service_sleep_and_wakes_it() {
     let lab = new_lab();
     let Some(aws) = Cli::of(&lab).await else { return };
     lab.world(|world| world.add_service("demo", "web", Scheduling::Replica, 2)).unwrap();
-    let desired = || lab.world(|world| world.ecs.service("demo", "web").map(|service| service.desired));
+    // Bounds are in effect half a second after the answer.
+    let desired = || {
+        lab.skip(Duration::from_secs(1));
+        lab.world(|world| world.ecs.service("demo", "web").map(|service| service.desired))
+    };
     let target = "--service-namespace ecs --scalable-dimension ecs:service:DesiredCount --resource-id";
     let register = format!("application-autoscaling register-scalable-target {target} service/demo");
 

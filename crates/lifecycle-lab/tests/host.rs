@@ -137,6 +137,19 @@ async fn a_function_has_as_many_retries_as_it_is_set() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_number_of_retries_does_not_stop_a_retry_that_waits_already() {
+    let lab = lab();
+    let seen = add(&lab, "f", vec![Err("Broken")]);
+    let limit = async {
+        lab.sleep(Duration::from_secs(10)).await;
+        lab.limit_events("f", 0, Duration::from_secs(3_600));
+    };
+    tokio::join!(lab.invoke_async("f", json!({})), limit);
+    assert_eq!(seconds(&seen), [0, 53]);
+    assert_eq!(lab.failures()[0].condition, Some(Condition::RetriesExhausted));
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_of_a_function_whose_permission_is_gone_are_dead_letters_at_once() {
     let lab = lab();
     let seen = add(&lab, "f", vec![Ok(json!(null))]);

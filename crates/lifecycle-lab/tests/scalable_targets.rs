@@ -10,9 +10,12 @@ use std::time::Duration;
 use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::config::retry::RetryConfig;
 use aws_sdk_applicationautoscaling::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_applicationautoscaling::operation::deregister_scalable_target::{
+    DeregisterScalableTargetError, DeregisterScalableTargetOutput,
+};
 use aws_sdk_applicationautoscaling::operation::register_scalable_target::builders::RegisterScalableTargetFluentBuilder;
 use aws_sdk_applicationautoscaling::types::{
-    ScalableDimension, ScalableTarget, ServiceNamespace, SuspendedState,
+    ScalableDimension, ScalableTarget, ScalingActivity, ServiceNamespace, SuspendedState,
 };
 use lifecycle_lab::ecs::Scheduling;
 use lifecycle_lab::faults::CallFault;
@@ -74,6 +77,31 @@ impl Scene {
     /// The desired count of `web`.
     fn desired(&self) -> u32 {
         self.lab.world(|world| world.ecs.service("demo", "web").unwrap().desired)
+    }
+
+    /// The desired count of `web` a second later, when the bounds of a registration are in effect.
+    async fn soon(&self) -> u32 {
+        self.lab.sleep(Duration::from_secs(1)).await;
+        self.desired()
+    }
+
+    async fn deregister(
+        &self,
+    ) -> Result<DeregisterScalableTargetOutput, SdkError<DeregisterScalableTargetError>> {
+        let deregister = self.client.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs);
+        let deregister = deregister.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+        deregister.resource_id(RESOURCE).send().await
+    }
+
+    /// The activities, the newest first: `Setting desired count to 0.`, its cause, its state and its message.
+    async fn activities(&self) -> Vec<String> {
+        let describe = self.client.describe_scaling_activities().service_namespace(ServiceNamespace::Ecs);
+        let found = describe.resource_id(RESOURCE).send().await.unwrap().scaling_activities.unwrap();
+        let line = |one: &ScalingActivity| {
+            let message = one.status_message().unwrap_or("-");
+            format!("{} {}: {} {message}", one.description, one.cause, one.status_code)
+        };
+        found.iter().map(line).collect()
     }
 }
 
@@ -148,8 +176,134 @@ async fn every_registration_pulls_the_desired_count_into_the_bounds() {
 
         scene.register().set_min_capacity(min).set_max_capacity(max).send().await.unwrap();
 
-        assert_eq!(scene.desired(), after, "{before} {min:?} {max:?}");
+        assert_eq!(scene.soon().await, after, "{before} {min:?} {max:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bounds_are_in_effect_half_a_second_after_the_answer() {
+    let scene = Scene::new();
+    scene.registered(0, 0).await;
+    assert_eq!(scene.desired(), 2);
+
+    scene.lab.sleep(Duration::from_millis(490)).await;
+    assert_eq!(scene.desired(), 2);
+    scene.lab.sleep(Duration::from_millis(10)).await;
+
+    assert_eq!(scene.desired(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deregistration_stops_a_clamp_that_has_not_begun_and_no_other() {
+    for (behind, desired) in [(100, 2), (200, 0)] {
+        let scene = Scene::new();
+        scene.registered(0, 0).await;
+        scene.lab.sleep(Duration::from_millis(behind)).await;
+
+        scene.deregister().await.unwrap();
+
+        assert_eq!(scene.soon().await, desired, "{behind} ms after the registration");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bounds_of_the_last_of_several_registrations_count() {
+    for ((min, max), desired) in [((5, 6), 3), ((0, 1), 1), ((0, 3), 2)] {
+        let scene = Scene::new();
+        scene.registered(min, max).await;
+        scene.lab.sleep(Duration::from_millis(200)).await;
+
+        scene.registered(0, 3).await;
+
+        assert_eq!(scene.soon().await, desired, "{min}/{max}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_deployment_holds_no_bounds_back() {
+    let scene = Scene::new();
+    scene.lab.world(|world| {
+        world.delays.task_start = Duration::MAX;
+        world.scalable_targets.deployments_hold_scale_in = true;
+    });
+    scene.lab.sleep(Duration::from_secs(60)).await;
+
+    scene.registered(0, 0).await;
+
+    assert_eq!(scene.soon().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_replaces_another_holds_scale_in_back_where_the_scene_says_so() {
+    for (hold, asleep) in [(false, 0), (true, 2)] {
+        let scene = Scene::new();
+        scene.lab.world(|world| world.scalable_targets.deployments_hold_scale_in = hold);
+        scene.lab.sleep(Duration::from_secs(60)).await;
+        scene.lab.world(|world| world.begin_deployment("demo", "web")).unwrap();
+
+        scene.registered(0, 0).await;
+        assert_eq!(scene.soon().await, asleep);
+        scene.registered(5, 6).await;
+        assert_eq!(scene.soon().await, 5, "scale-out goes through");
+
+        // What was held back does not come by itself when the deployment is over.
+        scene.registered(0, 1).await;
+        scene.lab.sleep(Duration::from_secs(600)).await;
+        assert_eq!(scene.desired(), if hold { 5 } else { 1 });
+        scene.registered(0, 1).await;
+        assert_eq!(scene.soon().await, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_needs_none_of_the_callers_permissions_for_ecs() {
+    let scene = Scene::new();
+    for action in ["DescribeServices", "UpdateService"] {
+        scene.lab.faults().deny(action);
+    }
+
+    scene.registered(0, 0).await;
+
+    assert_eq!(scene.soon().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_activity_tells_what_bounds_did_and_who_undid_it() {
+    let scene = Scene::new();
+    scene.lab.sleep(Duration::from_secs(60)).await;
+    scene.registered(1, 3).await;
+    assert_eq!(scene.soon().await, 2);
+    assert!(scene.activities().await.is_empty(), "nothing had to change");
+
+    scene.registered(0, 0).await;
+    scene.lab.sleep(Duration::from_millis(200)).await;
+    let stop = "Setting desired count to 0. maximum capacity was set to 0:";
+    assert_eq!(scene.activities().await, [format!("{stop} Pending -")]);
+    scene.lab.sleep(Duration::from_secs(2)).await;
+    let set = "Successfully set desired count to 0. Waiting for change to be fulfilled by ecs.";
+    assert_eq!(scene.activities().await, [format!("{stop} InProgress {set}")]);
+    scene.lab.sleep(Duration::from_secs(60)).await;
+    let done = "Successfully set desired count to 0. Change successfully fulfilled by ecs.";
+    assert_eq!(scene.activities().await, [format!("{stop} Successful {done}")]);
+
+    scene.registered(1, 3).await;
+    scene.lab.sleep(Duration::from_secs(2)).await;
+    scene.resize(2);
+    scene.lab.sleep(Duration::from_secs(20)).await;
+    scene.deregister().await.unwrap();
+    let start = "Setting desired count to 1. minimum capacity was set to 1: Overridden Successfully set desired count \
+                 to 1. Found it was later changed to 2.";
+    let told = [start.to_owned(), format!("{stop} Successful {done}")];
+    assert_eq!(scene.activities().await, told, "activities outlive their target");
+
+    // One activity undoes another.
+    scene.registered(3, 3).await;
+    scene.lab.sleep(Duration::from_secs(2)).await;
+    scene.registered(0, 0).await;
+    scene.lab.sleep(Duration::from_secs(60)).await;
+    let undone = "Setting desired count to 3. minimum capacity was set to 3: Overridden Successfully set desired count \
+                  to 3. Found it was later changed to 0.";
+    assert_eq!(scene.activities().await[..2], [format!("{stop} Successful {done}"), undone.to_owned()]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,13 +313,14 @@ async fn a_first_registration_pulls_too() {
 
     scene.registered(0, 0).await;
 
-    assert_eq!(scene.desired(), 0);
+    assert_eq!(scene.soon().await, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deployment_leaves_the_bounds_and_stays_outside_until_the_next_registration() {
     let scene = Scene::new();
     scene.registered(0, 0).await;
+    scene.soon().await;
 
     scene.resize(4);
     scene.lab.sleep(Duration::from_secs(3_600)).await;
@@ -173,7 +328,7 @@ async fn a_deployment_leaves_the_bounds_and_stays_outside_until_the_next_registr
     let suspended = SuspendedState::builder().scheduled_scaling_suspended(true).build();
     scene.register().suspended_state(suspended).send().await.unwrap();
 
-    assert_eq!(scene.desired(), 0, "a suspension does not stop the clamp");
+    assert_eq!(scene.soon().await, 0, "a suspension does not stop the clamp");
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,6 +367,11 @@ async fn a_role_is_taken_and_the_service_linked_role_is_used() {
          AWSServiceRoleForApplicationAutoScaling_ECSService"
     );
     assert_eq!(refusal(with("scaling").await), "ValidationException: 'scaling' is not a valid ARN");
+    let empty = refusal(with("").await);
+    assert!(
+        empty.starts_with("ValidationException: 1 validation error detected: Value '' at 'roleARN'"),
+        "{empty}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,26 +413,22 @@ async fn what_can_not_be_a_target_is_refused_in_aws_words() {
 async fn updates_within_the_window_of_another_are_refused() {
     let scene = Scene::new();
     scene.lab.world(|world| world.delays.target_update = Duration::from_secs(5));
-    let deregister = || {
-        let deregister = scene.client.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs);
-        deregister.resource_id(RESOURCE).scalable_dimension(ScalableDimension::EcsServiceDesiredCount).send()
-    };
 
     scene.registered(1, 3).await;
     assert_eq!(
         refusal(scene.register().min_capacity(0).send().await),
         "ConcurrentUpdateException: You already have a pending update to an Auto Scaling resource."
     );
-    assert_eq!(code(deregister().await), "ConcurrentUpdateException");
+    assert_eq!(code(scene.deregister().await), "ConcurrentUpdateException");
     scene.register_of("service/demo/api").min_capacity(1).max_capacity(3).send().await.unwrap();
     assert_eq!(scene.target().await.min_capacity, 1, "it can be described meanwhile");
 
     scene.lab.sleep(Duration::from_secs(5)).await;
     scene.registered(0, 3).await;
     scene.lab.sleep(Duration::from_secs(5)).await;
-    deregister().await.unwrap();
+    scene.deregister().await.unwrap();
     assert_eq!(
-        refusal(deregister().await),
+        refusal(scene.deregister().await),
         "ObjectNotFoundException: No scalable target found for service namespace: ecs, resource ID: \
          service/demo/web, scalable dimension: ecs:service:DesiredCount"
     );
@@ -321,11 +477,11 @@ async fn tags_are_added_replaced_and_removed() {
     let arn = register.send().await.unwrap().scalable_target_arn.unwrap();
 
     let tag = scene.client.tag_resource().resource_arn(&arn);
-    tag.tags("lifecycle/remembered", "min=1,max=3").tags("team", "green").send().await.unwrap();
+    tag.tags("lifecycle/remembered", "min=1:max=3").tags("team", "green").send().await.unwrap();
     assert_eq!(
         scene.tags(&arn).await,
         HashMap::from([
-            ("lifecycle/remembered".to_owned(), "min=1,max=3".to_owned()),
+            ("lifecycle/remembered".to_owned(), "min=1:max=3".to_owned()),
             ("team".to_owned(), "green".to_owned()),
         ])
     );
@@ -340,6 +496,50 @@ async fn tags_are_added_replaced_and_removed() {
     );
     scene.registered(0, 0).await;
     assert_eq!(scene.tags(&arn).await.len(), 1, "a registration leaves tags alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_registered_again_is_another_one_without_tags() {
+    let scene = Scene::new();
+    let first = scene.registered(1, 3).await;
+    scene.client.tag_resource().resource_arn(&first).tags("team", "blue").send().await.unwrap();
+    scene.deregister().await.unwrap();
+
+    let second = scene.registered(1, 3).await;
+
+    assert_ne!(first, second);
+    assert!(scene.tags(&second).await.is_empty());
+    let list = scene.client.list_tags_for_resource().resource_arn(&first).send().await;
+    assert_eq!(refusal(list), "ResourceNotFoundException: Scalable Target not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_from_before_arns_can_carry_no_tags_until_it_is_registered_anew() {
+    let scene = Scene::new();
+    scene.registered(2, 6).await;
+    scene.lab.world(|world| world.scalable_targets.forget_arn(RESOURCE));
+    assert_eq!(scene.target().await.scalable_target_arn, None);
+
+    let updated = scene.register().min_capacity(1).send().await.unwrap();
+    assert_eq!(updated.scalable_target_arn, None);
+    assert_eq!(scene.target().await.scalable_target_arn, None);
+    let tags = scene.client.list_tags_for_resource().resource_arn("").send().await;
+    assert_eq!(code(tags), "ValidationException");
+
+    scene.deregister().await.unwrap();
+    let arn = scene.registered(2, 6).await;
+    scene.client.tag_resource().resource_arn(&arn).tags("team", "blue").send().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_tag_with_nothing_is_refused() {
+    let scene = Scene::new();
+    let arn = scene.registered(1, 3).await;
+
+    let tag = scene.client.tag_resource().resource_arn(&arn).set_tags(Some(HashMap::new()));
+    assert_eq!(refusal(tag.send().await), "ValidationException: Tags cannot be empty");
+    let untag = scene.client.untag_resource().resource_arn(&arn).set_tag_keys(Some(Vec::new()));
+    assert_eq!(refusal(untag.send().await), "ValidationException: TagKeys cannot be null or empty");
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,10 +574,9 @@ async fn tags_that_break_a_rule_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strict_tags_hold_only_what_every_service_takes() {
+async fn tags_hold_only_what_every_service_takes_unless_the_scene_says_otherwise() {
     let scene = Scene::new();
     let arn = scene.registered(1, 3).await;
-    scene.lab.world(|world| world.scalable_targets.strict_tags = true);
     let tag = |value: &str| scene.client.tag_resource().resource_arn(&arn).tags("k", value).send();
 
     tag("min=1 max:3_äé.+-@/9").await.unwrap();
@@ -385,6 +584,8 @@ async fn strict_tags_hold_only_what_every_service_takes() {
     for value in ["a,b", "a;b", "{}", "a\tb"] {
         assert_eq!(code(tag(value).await), "ValidationException", "{value:?}");
     }
+    scene.lab.world(|world| world.scalable_targets.strict_tags = false);
+    tag("a,b").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -437,13 +638,13 @@ async fn faults_have_this_services_codes() {
         let error = scene.register().min_capacity(0).max_capacity(0).send().await.unwrap_err();
         assert_eq!(error.raw_response().unwrap().status().as_u16(), status, "{fault:?}");
         assert_eq!(error.code(), Some(expected), "{fault:?}");
-        assert_eq!(scene.desired(), 2, "{fault:?}");
+        assert_eq!(scene.soon().await, 2, "{fault:?}");
     }
     scene.lab.faults().script("ListTagsForResource", [CallFault::Contention]);
     scene.tags(&arn).await;
     scene.lab.faults().script("RegisterScalableTarget", [CallFault::CutAfter]);
     scene.register().min_capacity(0).max_capacity(0).send().await.unwrap_err();
-    assert_eq!(scene.desired(), 0, "the answer was lost, the registration was not");
+    assert_eq!(scene.soon().await, 0, "the answer was lost, the registration was not");
 }
 
 #[tokio::test(start_paused = true)]

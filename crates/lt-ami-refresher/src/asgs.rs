@@ -82,6 +82,17 @@ impl<'a> Use<'a> {
         self.main().into_iter().chain(overrides)
     }
 
+    /// The launch templates that the group may have launched this instance from: its own, and those of overrides for the
+    /// instance's type or for any.
+    fn sources(&self, instance: &Instance) -> impl Iterator<Item = &'a LaunchTemplateSpecification> {
+        let kind = instance.instance_type().map(str::to_owned);
+        let fits = move |one: &&LaunchTemplateOverrides| {
+            one.instance_type().is_none() || kind.is_none() || one.instance_type() == kind.as_deref()
+        };
+        let overrides = self.overrides().iter().filter(fits);
+        self.main().into_iter().chain(overrides.filter_map(|one| one.launch_template_specification()))
+    }
+
     fn main(&self) -> Option<&'a LaunchTemplateSpecification> {
         let policy = self.group.mixed_instances_policy().and_then(|policy| policy.launch_template());
         self.group.launch_template().or_else(|| policy?.launch_template_specification())
@@ -103,13 +114,13 @@ impl<'a> Use<'a> {
         self.named().filter_map(number).collect()
     }
 
-    /// The reasons why the group does not, or will not, launch instances from the default version.
+    /// The reasons why the group does not launch instances from the default version.
     pub fn warnings(&self) -> Vec<String> {
         let (name, template) = (self.name(), self.template);
         let mut warnings = BTreeSet::new();
         for meant in self.named() {
             match meant {
-                Source::Number(number) => {
+                Source::Number(number) if number != template.default => {
                     warnings.insert(format!(
                         "{name} is pinned to version {number} of {}: it never launches from a new version",
                         template.id
@@ -121,7 +132,7 @@ impl<'a> Use<'a> {
                         template.id, template.latest, template.default
                     ));
                 }
-                Source::Latest | Source::Default => {}
+                Source::Number(_) | Source::Latest | Source::Default => {}
             }
         }
         for one in self.overrides() {
@@ -143,30 +154,42 @@ impl<'a> Use<'a> {
         warnings.into_iter().collect()
     }
 
-    /// The instances that a refresh would replace: those of another version, of another launch template or of none.
-    /// Empty for a group that launches nothing from the default version, where a refresh would change nothing and be
-    /// due again the next day.
+    /// The instances that a refresh would replace: those of another version than the default, of another launch template
+    /// or of none. Empty for a group whose own version of the template is not the default, where a refresh would change
+    /// nothing and be due again the next day. What an override launches stays for the same reason.
     pub fn outdated(&self) -> Vec<&'a str> {
         // AWS gives a group a status only while it is being deleted.
         if self.group.status().is_some_and(|status| !status.is_empty()) {
             return Vec::new();
         }
-        let launched: BTreeSet<i64> = self.named().map(|meant| self.template.number(meant)).collect();
-        if !launched.contains(&self.template.default) {
+        let own = self.main().and_then(|named| self.template.version(named));
+        if own.map(|meant| self.template.number(meant)) != Some(self.template.default) {
             return Vec::new();
         }
-        let is_current = |instance: &Instance| match instance.launch_template() {
-            None => false,
-            Some(from) => match self.template.version(from) {
-                Some(version) => launched.contains(&self.template.number(version)),
-                None => {
-                    self.specifications().any(|named| named.launch_template_id() == from.launch_template_id())
-                }
-            },
+        let number = |named: &LaunchTemplateSpecification| {
+            self.template.version(named).map(|meant| self.template.number(meant))
+        };
+        let is_current = |instance: &Instance| {
+            instance.launch_template().is_some_and(|from| {
+                self.sources(instance).any(|named| match number(from) {
+                    Some(version) => number(named) == Some(version),
+                    None => are_same(named, from),
+                })
+            })
         };
         let instances =
             self.group.instances().iter().filter(|instance| stays(instance) && !is_current(instance));
         instances.filter_map(Instance::instance_id).collect()
+    }
+}
+
+/// Whether both name the same launch template.
+fn are_same(one: &LaunchTemplateSpecification, other: &LaunchTemplateSpecification) -> bool {
+    match (one.launch_template_id(), other.launch_template_id()) {
+        (Some(one), Some(other)) => one == other,
+        _ => {
+            one.launch_template_name().is_some() && one.launch_template_name() == other.launch_template_name()
+        }
     }
 }
 

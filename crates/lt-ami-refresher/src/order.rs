@@ -10,12 +10,15 @@ use lambda_kit::{Error, Variables};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::{Config, Keys, Settings, TemplateKey, VARIABLES};
+use crate::config::{Config, ImageSource, Keys, Settings, TemplateKey, VARIABLES};
 
 /// The keys of the payload.
 const PAYLOAD: Keys = Keys {
     in_payload: true,
     instance: "instanceName",
+    source_instance: "sourceInstanceId",
+    image_source: "imageSource",
+    image_tags: "imageTags",
     template_id: "launchTemplateId",
     template_name: "launchTemplateName",
     security_groups: "securityGroupIds",
@@ -25,6 +28,9 @@ const PAYLOAD: Keys = Keys {
     keep: "keepVersions",
     refresh: "instanceRefresh",
 };
+
+/// The key of a payload that asks for a run which writes nothing.
+const DRY_RUN: &str = "dryRun";
 
 /// What to do with a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +44,12 @@ pub enum Request {
 /// The order of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// The `Name` tag of the images.
-    pub instance: String,
     /// The launch template.
     pub template: TemplateKey,
-    /// The other settings. Instance and template are moved out of them.
+    /// The other settings. The template is moved out of them.
     pub settings: Settings,
+    /// Whether to answer what a run would do, and to write nothing.
+    pub dry_run: bool,
     /// The image of the event, if an image's event started the run.
     pub announced: Option<Announced>,
 }
@@ -64,12 +70,17 @@ impl Request {
     /// [`Error::InvalidPayload`] with the path of the field, [`Error::InvalidConfig`] if a variable is missing that
     /// this kind of payload can't replace, or [`Error::UnsupportedEvent`].
     pub fn read(payload: Value, config: &Config) -> Result<Self, Error> {
-        let Value::Object(object) = payload else {
+        let Value::Object(mut object) = payload else {
             return Err(invalid(".", "not a JSON object"));
         };
         if !object.contains_key("detail-type") {
-            let settings = overridden(&object, config)?;
-            return Order::new(settings, None, &PAYLOAD).map(Box::new).map(Self::Run);
+            let dry_run = match object.remove(DRY_RUN) {
+                None | Some(Value::Null) => false,
+                Some(Value::Bool(dry_run)) => dry_run,
+                Some(_) => return Err(invalid(DRY_RUN, "is neither true nor false")),
+            };
+            let order = Order::new(overridden(&object, config)?, None, &PAYLOAD)?;
+            return Ok(Self::Run(Box::new(Order { dry_run, ..order })));
         }
         let event: Event = strict(Value::Object(object))?;
         let announced = if event.is_scheduled() {
@@ -89,35 +100,50 @@ impl Request {
 impl Order {
     /// Makes the order. The error names missing settings by these keys.
     fn new(mut settings: Settings, announced: Option<Announced>, keys: &Keys) -> Result<Self, Error> {
-        match (settings.instance.take(), settings.template.take()) {
-            (Some(instance), Some(template)) => Ok(Self { instance, template, settings, announced }),
-            (instance, template) => Err(missing(instance.is_none(), template.is_none(), keys)),
+        let missing = missing_of_images(&settings);
+        match settings.template.take() {
+            Some(template) if missing.is_none() => Ok(Self { template, settings, dry_run: false, announced }),
+            template => Err(incomplete(missing, template.is_none(), keys)),
         }
     }
 }
 
-/// The error of an order without instance or template.
-fn missing(instance: bool, template: bool, keys: &Keys) -> Error {
-    let one_of = |keys: &Keys| format!("{} or {}", keys.template_id, keys.template_name);
-    let mut lines = Vec::new();
-    for (is_missing, name, variable) in [
-        (instance, keys.instance.to_owned(), VARIABLES.instance.to_owned()),
-        (template, one_of(keys), one_of(&VARIABLES)),
-    ] {
-        if is_missing {
-            let why = match keys.in_payload {
-                true => format!("missing, and {variable} is not set"),
-                false => "not set, and this event can't replace it".to_owned(),
-            };
-            lines.push(format!("{name}: {why}"));
+/// Names of settings of which one must be set.
+type OneOf = fn(&Keys) -> Vec<&'static str>;
+
+/// The settings of which one must say which images are meant, if none does.
+fn missing_of_images(settings: &Settings) -> Option<OneOf> {
+    let of_instance = settings.instance.is_some() || settings.source_instance.is_some();
+    match settings.image_source {
+        ImageSource::AwsBackup if !of_instance => Some(|keys| vec![keys.instance, keys.source_instance]),
+        ImageSource::Tagged if !of_instance && settings.image_tags.is_empty() => {
+            Some(|keys| vec![keys.instance, keys.source_instance, keys.image_tags])
         }
+        _ => None,
+    }
+}
+
+/// The error of an order that does not say which images are meant, or has no template.
+fn incomplete(images: Option<OneOf>, template: bool, keys: &Keys) -> Error {
+    let of_template: OneOf = |keys| vec![keys.template_id, keys.template_name];
+    let mut lines = Vec::new();
+    for names in images.into_iter().chain(template.then_some(of_template)) {
+        let [here, variables] = [keys, &VARIABLES].map(|keys| names(keys).join(" or "));
+        let why = match keys.in_payload {
+            true => format!("missing, and {variables} is not set"),
+            false => "not set, and this event can't replace it".to_owned(),
+        };
+        lines.push(format!("{here}: {why}"));
     }
     if keys.in_payload { of_payload(&lines) } else { Error::InvalidConfig(lines) }
 }
 
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the newest image of {:?} for {}", self.instance, self.template)?;
+        let Settings { instance, source_instance, image_source, .. } = &self.settings;
+        let named = [instance, source_instance].into_iter().flatten().map(String::as_str);
+        let named = named.collect::<Vec<_>>().join(", ");
+        write!(f, "the newest image of {image_source} ({named}) for {}", self.template)?;
         match &self.announced {
             Some(announced) => write!(f, ", because of {}", announced.id),
             None => Ok(()),
@@ -146,7 +172,7 @@ fn overridden(payload: &Map<String, Value>, config: &Config) -> Result<Settings,
 fn of_payload(lines: &[String]) -> Error {
     let lines = lines.join("; ");
     let (path, reason) = lines.split_once(": ").unwrap_or((".", &lines));
-    invalid(path, reason)
+    Error::InvalidPayload { path: path.to_owned(), reason: reason.to_owned() }
 }
 
 /// The value in the spelling of the variable. `None` for `null`, which overrides nothing.
@@ -154,6 +180,9 @@ fn text(key: &str, value: &Value) -> Result<Option<String>, Error> {
     let Keys {
         in_payload: _,
         instance,
+        source_instance,
+        image_source,
+        image_tags,
         template_id,
         template_name,
         security_groups,
@@ -163,16 +192,30 @@ fn text(key: &str, value: &Value) -> Result<Option<String>, Error> {
         keep,
         refresh,
     } = PAYLOAD;
-    let keys =
-        [instance, template_id, template_name, security_groups, prefixes, source, max_age, keep, refresh];
+    let keys = [
+        instance,
+        source_instance,
+        image_source,
+        image_tags,
+        template_id,
+        template_name,
+        security_groups,
+        prefixes,
+        source,
+        max_age,
+        keep,
+        refresh,
+    ];
     if !keys.contains(&key) {
         let key: String = key.chars().take(40).collect();
-        return Err(invalid(&key, format!("unknown; the keys of a payload are {}", keys.join(", "))));
+        let keys = keys.join(", ");
+        let reason = format!("unknown; the keys of a payload are {keys}, {DRY_RUN}");
+        return Err(Error::InvalidPayload { path: key, reason });
     }
     let text = match value {
         Value::Null => return Ok(None),
         Value::String(text) => Some(text.clone()),
-        Value::Array(items) if key == security_groups || key == prefixes => {
+        Value::Array(items) if [security_groups, prefixes, image_tags].contains(&key) => {
             items.iter().map(Value::as_str).collect::<Option<Vec<_>>>().map(|items| items.join(","))
         }
         Value::Number(number) if key == source || key == keep => Some(number.to_string()),

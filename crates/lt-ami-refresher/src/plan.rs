@@ -7,31 +7,42 @@ use aws_sdk_ec2::types::{
     LaunchTemplateInstanceNetworkInterfaceSpecificationRequest as Interface, LaunchTemplateVersion,
     RequestLaunchTemplateData as Data,
 };
+use serde_json::{Map, Value, json};
 
 use crate::copy::copy;
 use crate::images::Image;
+use crate::preflight::is_primary_index;
+use crate::settings::Settings;
 
 /// A version of the launch template.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
     /// Its number.
     pub number: i64,
-    /// Its settings, as the request that would create them.
+    /// Its settings, as the request that would create them, as far as the SDK knows them.
     pub data: Data,
+    /// Its settings as EC2 answers them, all of them.
+    pub settings: Settings,
 }
 
 impl Version {
-    /// Reads a version as EC2 describes it.
-    pub fn read(version: &LaunchTemplateVersion) -> Option<Self> {
-        Some(Self { number: version.version_number()?, data: copy(version.launch_template_data()?) })
+    /// Reads a version as EC2 describes it. `settings` are those of the raw answer.
+    pub fn read(version: &LaunchTemplateVersion, settings: Settings) -> Option<Self> {
+        Some(Self {
+            number: version.version_number()?,
+            data: copy(version.launch_template_data()?),
+            settings,
+        })
     }
 }
 
 /// The wanted version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
-    /// All its settings.
+    /// All its settings, as far as the SDK knows them.
     pub data: Data,
+    /// All its settings, as EC2 will answer them.
+    pub settings: Settings,
     /// The settings in its request.
     pub request: Data,
     /// The version from which it inherits the other settings. `None` if it would inherit a setting that must not
@@ -87,9 +98,12 @@ pub fn wanted(source: &Version, image: &Image, security_groups: Option<&[String]
     if release_snapshots(&mut data, image) {
         request.block_device_mappings.clone_from(&data.block_device_mappings);
     }
+    let mut settings = source.settings.clone();
+    apply(&mut settings.known, image, security_groups);
     Ok(Wanted {
         request: if source_number.is_some() { request } else { data.clone() },
         data,
+        settings,
         source: source_number,
         description: format!(
             "{} ({}), created {}; based on version {}",
@@ -99,6 +113,52 @@ pub fn wanted(source: &Version, image: &Image, security_groups: Option<&[String]
             source.number
         ),
     })
+}
+
+/// The changes of [`wanted`] to the settings as EC2 answers them.
+fn apply(settings: &mut Map<String, Value>, image: &Image, security_groups: Option<&[String]>) {
+    settings.insert("ImageId".to_owned(), json!(image.id));
+    settings.remove("SecurityGroups");
+    let is = |name: &str, settings: &Map<String, Value>| {
+        settings.get(name).and_then(Value::as_array).is_some_and(|items| !items.is_empty())
+    };
+    if is("NetworkInterfaces", settings) {
+        settings.remove("SecurityGroupIds");
+        for interface in items(settings, "NetworkInterfaces") {
+            if let Some(ids) = security_groups.filter(|_| interface["DeviceIndex"].as_i64().unwrap_or(0) == 0)
+            {
+                interface["Groups"] = json!(ids);
+            }
+        }
+    } else if let Some(ids) = security_groups {
+        settings.insert("SecurityGroupIds".to_owned(), json!(ids));
+    }
+    for mapping in items(settings, "BlockDeviceMappings") {
+        let of_image = image.devices.iter().any(|device| mapping["DeviceName"] == *device.name);
+        if let Some(ebs) = mapping.get_mut("Ebs").and_then(Value::as_object_mut).filter(|_| of_image) {
+            ebs.remove("SnapshotId");
+        }
+    }
+}
+
+fn items<'a>(settings: &'a mut Map<String, Value>, name: &str) -> impl Iterator<Item = &'a mut Value> {
+    settings.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+/// The settings of `source` that a request for the wanted version would lose, because the SDK does not know them: each
+/// setting in the request replaces the inherited one as a whole.
+pub fn lost<'a>(source: &'a Version, wanted: &Wanted) -> Vec<&'a str> {
+    if wanted.source.is_none() {
+        return source.settings.unknown_in(None);
+    }
+    let request = &wanted.request;
+    let replaced = [
+        ("NetworkInterfaces", request.network_interfaces.is_some()),
+        ("BlockDeviceMappings", request.block_device_mappings.is_some()),
+        ("SecurityGroupIds", request.security_group_ids.is_some()),
+    ];
+    let names: Vec<&str> = replaced.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+    source.settings.unknown_in(Some(&names))
 }
 
 /// Puts the security groups into each primary interface.
@@ -119,7 +179,7 @@ fn set_security_groups(interfaces: &mut [Interface], security_groups: &[String])
 }
 
 fn is_primary(interface: &Interface) -> bool {
-    interface.device_index().unwrap_or_default() == 0
+    is_primary_index(interface.device_index())
 }
 
 /// Removes the snapshots of the image's devices, so that the image's own snapshots are used; a snapshot in the
@@ -129,7 +189,7 @@ fn release_snapshots(data: &mut Data, image: &Image) -> bool {
     let mut names_snapshot = false;
     for mapping in data.block_device_mappings.iter_mut().flatten() {
         let of_image =
-            image.devices.iter().any(|(name, _)| Some(name.as_str()) == mapping.device_name.as_deref());
+            image.devices.iter().any(|device| Some(device.name.as_str()) == mapping.device_name.as_deref());
         if let Some(ebs) = &mut mapping.ebs {
             names_snapshot |= ebs.snapshot_id.is_some();
             if of_image {
@@ -164,29 +224,16 @@ fn security_groups_of(data: &Data) -> BTreeSet<BTreeSet<&str>> {
 /// The newest of these versions with exactly the wanted settings. An earlier run created it and ended before it made
 /// it the default, or an operator has made another version the default since.
 pub fn find<'a>(versions: &'a [Version], wanted: &Wanted) -> Option<&'a Version> {
-    let same = |version: &&Version| normal(&version.data) == normal(&wanted.data);
+    let same = |version: &&Version| version.settings.are(&wanted.settings);
     versions.iter().filter(same).max_by_key(|version| version.number)
 }
 
-/// Normalizes settings for comparison: sorts security groups and removes empty lists.
-fn normal(data: &Data) -> Data {
-    let mut data = data.clone();
-    let lists = data.network_interfaces.iter_mut().flatten().map(|interface| &mut interface.groups);
-    for list in lists.chain([&mut data.security_group_ids, &mut data.security_groups]) {
-        if let Some(ids) = list {
-            ids.sort_unstable();
-        }
-        *list = list.take().filter(|ids| !ids.is_empty());
-    }
-    data
-}
-
-/// The versions to delete. The `keep` newest, the default, the latest and the versions that a group names stay.
-pub fn superfluous(versions: &BTreeSet<i64>, keep: usize, default: i64, named: &BTreeSet<i64>) -> Vec<i64> {
+/// The versions to delete. The `keep` newest, the default, the latest and those in `needed` stay.
+pub fn superfluous(versions: &BTreeSet<i64>, keep: usize, default: i64, needed: &BTreeSet<i64>) -> Vec<i64> {
     let latest = versions.last().copied();
     let old = versions.iter().rev().skip(keep).copied();
     let mut superfluous: Vec<i64> = old
-        .filter(|version| *version != default && Some(*version) != latest && !named.contains(version))
+        .filter(|version| *version != default && Some(*version) != latest && !needed.contains(version))
         .collect();
     superfluous.reverse();
     superfluous

@@ -1,62 +1,144 @@
-//! Checks whether a version can launch instances, from the version, the image and the security groups. EC2 checks a
-//! version only at a launch, and then every scale-out fails. Pure: no AWS calls.
+//! Checks whether a version can launch instances, from the version, the image, the instance type and the security groups.
+//! EC2 checks a version only at a launch, and then every scale-out fails. What can't be known is a doubt, which prevents
+//! nothing. Pure: no AWS calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{
-    LaunchTemplateBlockDeviceMappingRequest as Mapping, RequestLaunchTemplateData as Data,
+    EnaSupport, InstanceTypeInfo, LaunchTemplateBlockDeviceMappingRequest as Mapping,
+    RequestLaunchTemplateData as Data,
 };
 
 use crate::images::Image;
 
-/// Instance families that accept paravirtual images. All others accept only HVM.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/virtualization_types.html>
-const PARAVIRTUAL: [&str; 8] = ["c1", "c3", "hi1", "hs1", "m1", "m2", "m3", "t1"];
+/// What an instance type accepts. An empty list says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// Its name.
+    pub name: String,
+    /// `x86_64`, `arm64` …
+    pub architectures: Vec<String>,
+    /// `hvm`, `paravirtual`.
+    pub virtualizations: Vec<String>,
+    /// `ebs`, `instance-store`.
+    pub root_types: Vec<String>,
+    /// `legacy-bios`, `uefi`.
+    pub boot_modes: Vec<String>,
+    /// Whether it runs only images that support enhanced networking with ENA.
+    pub needs_ena: bool,
+}
 
-/// Instance families that accept a root device in the instance store.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/RootDeviceStorage.html>
-const ROOT_IN_INSTANCE_STORE: [&str; 9] = ["c1", "c3", "d2", "i2", "m1", "m2", "m3", "r3", "x1"];
+impl Kind {
+    /// Reads an instance type as EC2 describes it.
+    pub fn read(info: &InstanceTypeInfo) -> Self {
+        let architectures =
+            info.processor_info().map(|info| info.supported_architectures()).unwrap_or_default();
+        let ena = info.network_info().and_then(|info| info.ena_support());
+        Self {
+            name: info.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+            architectures: architectures.iter().map(|one| one.as_str().to_owned()).collect(),
+            virtualizations: info
+                .supported_virtualization_types()
+                .iter()
+                .map(|one| one.as_str().to_owned())
+                .collect(),
+            root_types: info
+                .supported_root_device_types()
+                .iter()
+                .map(|one| one.as_str().to_owned())
+                .collect(),
+            boot_modes: info.supported_boot_modes().iter().map(|one| one.as_str().to_owned()).collect(),
+            needs_ena: ena == Some(&EnaSupport::Required),
+        }
+    }
 
-/// Instance types that accept 32-bit images: those with `i386` in `DescribeInstanceTypes`.
-const THIRTY_TWO_BITS: [&str; 9] = [
-    "c1.medium",
-    "c3.large",
-    "m1.medium",
-    "m1.small",
-    "t1.micro",
-    "t2.medium",
-    "t2.micro",
-    "t2.nano",
-    "t2.small",
-];
+    /// The reasons why instances of this type can't be launched from the image.
+    fn reasons(&self, image: &Image) -> Vec<String> {
+        let (kind, id) = (&self.name, &image.id);
+        let lacks = |values: &[String], value: &str| {
+            !values.is_empty() && !value.is_empty() && !values.iter().any(|one| one == value)
+        };
+        let mut reasons = Vec::new();
+        if lacks(&self.architectures, &image.architecture) {
+            let accepted = self.architectures.join(" and ");
+            reasons.push(format!("{id} is for {}, and {kind} is {accepted}", image.architecture));
+        }
+        if lacks(&self.virtualizations, &image.virtualization) {
+            reasons.push(format!("{id} is {}, which {kind} does not accept", image.virtualization));
+        }
+        if lacks(&self.root_types, &image.root_type) {
+            reasons
+                .push(format!("{id} has an {} root device, which {kind} does not accept", image.root_type));
+        }
+        // `uefi-preferred` boots either way.
+        let boot_mode = image.boot_mode.as_deref().filter(|mode| *mode != "uefi-preferred");
+        if let Some(boot_mode) = boot_mode.filter(|mode| lacks(&self.boot_modes, mode)) {
+            reasons.push(format!("{id} boots with {boot_mode}, which {kind} does not accept"));
+        }
+        if self.needs_ena && image.ena == Some(false) {
+            reasons.push(format!("{id} has no ENA support, which {kind} requires"));
+        }
+        reasons
+    }
+}
 
 /// Usual names of root devices. If a template maps one that is not the image's root device, it is most likely meant
 /// to be.
 const ROOTS: [&str; 2] = ["/dev/sda1", "/dev/xvda"];
 
-/// The known reasons why `data` could launch no instance with this image.
-pub fn check(data: &Data, image: &Image) -> Vec<String> {
-    let kind = data.instance_type().map(|kind| kind.as_str()).unwrap_or_default();
-    let of_kind = [architecture(kind, image), virtualization(kind, image), root_device(kind, image)];
-    let mappings = data.block_device_mappings().iter();
-    of_kind.into_iter().flatten().chain(mappings.filter_map(|mapping| device(mapping, image))).collect()
+/// The known reasons why `data` could launch no instance with this image. `kind` is the instance type of `data`, if it
+/// names one: one that EC2 does not know is a reason too.
+pub fn check(data: &Data, image: &Image, kind: Option<&Kind>) -> Vec<String> {
+    let name = data.instance_type().map(|kind| kind.as_str());
+    let mut reasons = match (name, kind) {
+        (_, Some(kind)) => kind.reasons(image),
+        (Some(name), None) => vec![format!("the instance type {name} does not exist in this Region")],
+        (None, None) => Vec::new(),
+    };
+    reasons.extend(data.block_device_mappings().iter().filter_map(|mapping| device(mapping, image)));
+    reasons
 }
 
-/// The doubts about `data` with this image that don't prevent launches.
-pub fn doubts(data: &Data, image: &Image) -> Vec<String> {
+/// The doubts about `data` with this image that don't prevent launches. `security_groups` are those of `SG_IDS`.
+pub fn doubts(
+    data: &Data,
+    image: &Image,
+    kind: Option<&Kind>,
+    security_groups: Option<&[String]>,
+) -> Vec<String> {
     let names = data.block_device_mappings().iter().filter_map(|mapping| mapping.device_name());
     let odd = names.filter(|name| {
-        let in_image = image.devices.iter().any(|(device, _)| device == name);
+        let in_image = image.devices.iter().any(|device| device.name == *name);
         ROOTS.contains(name) && *name != image.root && !in_image
     });
-    odd.map(|name| {
+    let devices = odd.map(|name| {
         format!(
             "the template maps {name}, but the root device of {} is {}: instances get an additional volume, and the \
              root volume is unchanged",
             image.id, image.root
         )
-    })
-    .collect()
+    });
+    let ena = kind.filter(|kind| kind.needs_ena && image.ena.is_none()).map(|kind| {
+        format!("{} does not say whether it supports ENA, which {} requires", image.id, kind.name)
+    });
+    let cards = data.network_interfaces().iter().filter_map(|interface| {
+        let card = interface.network_card_index().filter(|card| *card > 0)?;
+        let wanted: BTreeSet<&String> = security_groups?.iter().collect();
+        let kept: BTreeSet<&String> = interface.groups().iter().collect();
+        (!is_primary_index(interface.device_index()) && !kept.is_empty() && kept != wanted).then(|| {
+            let kept: Vec<&str> = kept.into_iter().map(String::as_str).collect();
+            format!(
+                "the network interface on network card {card} keeps the groups {}, not SG_IDS",
+                kept.join(", ")
+            )
+        })
+    });
+    devices.chain(ena).chain(cards).collect()
+}
+
+/// Whether a network interface with this device index is a primary one.
+pub(crate) fn is_primary_index(index: Option<i32>) -> bool {
+    index.unwrap_or_default() == 0
 }
 
 /// The ids of all security groups of a version.
@@ -65,66 +147,49 @@ pub fn security_groups(data: &Data) -> BTreeSet<String> {
     of_interfaces.chain(data.security_group_ids()).cloned().collect()
 }
 
-/// The reasons why an instance can't have these security groups. `found` has the VPCs of the existing ones.
-pub fn check_security_groups(groups: &BTreeSet<String>, found: &BTreeMap<String, String>) -> Vec<String> {
+/// The reason why instances can't have these security groups, if some don't exist. `found` has the VPCs of the
+/// existing ones.
+pub fn check_security_groups(groups: &BTreeSet<String>, found: &BTreeMap<String, String>) -> Option<String> {
     let missing: Vec<&str> =
         groups.iter().filter(|id| !found.contains_key(*id)).map(String::as_str).collect();
-    let vpcs: BTreeSet<&String> = found.values().collect();
-    let mut reasons = Vec::new();
-    if !missing.is_empty() {
-        let (plural, verb) = if missing.len() == 1 { ("", "does") } else { ("s", "do") };
-        reasons.push(format!("the security group{plural} {} {verb} not exist", missing.join(", ")));
-    }
-    if vpcs.len() > 1 {
-        let places: Vec<String> = found.iter().map(|(id, vpc)| format!("{id} is in {vpc}")).collect();
-        reasons.push(format!("the security groups are not in one VPC: {}", places.join(", ")));
-    }
-    reasons
+    let (plural, verb) = if missing.len() == 1 { ("", "does") } else { ("s", "do") };
+    (!missing.is_empty())
+        .then(|| format!("the security group{plural} {} {verb} not exist", missing.join(", ")))
 }
 
-fn architecture(kind: &str, image: &Image) -> Option<String> {
-    let of_kind = architecture_of(kind)?;
-    let fits = match image.architecture.as_str() {
-        "" => true,
-        "i386" => THIRTY_TWO_BITS.contains(&kind),
-        of_image => of_image == of_kind,
+/// Whether these security groups, of these VPCs, are of more than one.
+pub fn are_apart(found: &BTreeMap<String, String>) -> bool {
+    found.values().collect::<BTreeSet<_>>().len() > 1
+}
+
+/// Whether there is a VPC for security groups of several VPCs: `Err` if there is none, otherwise a doubt, because the
+/// subnet decides. `further` are the VPCs that groups are associated with; without them it can't be known.
+///
+/// # Errors
+/// The reason why no instance can have these groups.
+pub fn check_vpcs(
+    found: &BTreeMap<String, String>,
+    further: Option<&BTreeSet<(String, String)>>,
+) -> Result<String, String> {
+    let fits = |id: &String, vpc: &String| {
+        found.get(id) == Some(vpc)
+            || further.is_some_and(|further| further.contains(&(id.clone(), vpc.clone())))
     };
-    (!fits).then(|| format!("{} is for {}, and {kind} is {of_kind}", image.id, image.architecture))
-}
-
-/// The architecture of an instance type, from the naming convention: `g` after the generation means Graviton.
-/// <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
-fn architecture_of(kind: &str) -> Option<&'static str> {
-    let family = family(kind)?;
-    let (series, rest) = family.split_at(family.find(|c: char| !c.is_ascii_alphabetic())?);
-    Some(match (series, rest) {
-        ("mac", "1") => "x86_64_mac",
-        ("mac", _) => "arm64_mac",
-        ("a", _) => "arm64",
-        (_, rest) if rest.contains('g') => "arm64",
-        _ => "x86_64",
-    })
-}
-
-/// The family of an instance type: `m6g` of `m6g.large`.
-fn family(kind: &str) -> Option<&str> {
-    kind.split_once('.').map(|(family, _)| family)
-}
-
-fn virtualization(kind: &str, image: &Image) -> Option<String> {
-    let fits = image.virtualization != "paravirtual" || PARAVIRTUAL.contains(&family(kind)?);
-    (!fits).then(|| format!("{} is paravirtual, which {kind} does not accept", image.id))
-}
-
-fn root_device(kind: &str, image: &Image) -> Option<String> {
-    let fits = !image.in_instance_store || ROOT_IN_INSTANCE_STORE.contains(&family(kind)?);
-    (!fits).then(|| format!("{} has an instance-store root device, which {kind} does not accept", image.id))
+    let candidates = found.values().chain(further.into_iter().flatten().map(|(_, vpc)| vpc));
+    let mut common = candidates.filter(|vpc| found.keys().all(|id| fits(id, vpc)));
+    let places: Vec<String> = found.iter().map(|(id, vpc)| format!("{id} is in {vpc}")).collect();
+    let places = format!("the security groups are not in one VPC: {}", places.join(", "));
+    match (further, common.next()) {
+        (None, _) => Ok(format!("{places}; whether they are associated with a common one is not known")),
+        (Some(_), Some(vpc)) => Ok(format!("{places}; instances launch in subnets of {vpc} only")),
+        (Some(_), None) => Err(places),
+    }
 }
 
 /// The problem of one block device.
 fn device(mapping: &Mapping, image: &Image) -> Option<String> {
     let name = mapping.device_name().unwrap_or_default();
-    let in_image = image.devices.iter().find(|(device, _)| device == name);
+    let in_image = image.devices.iter().find(|device| device.name == name);
     if mapping.no_device().is_some() {
         return (name == image.root)
             .then(|| format!("the template suppresses {name}, the root device of {}", image.id));
@@ -133,10 +198,15 @@ fn device(mapping: &Mapping, image: &Image) -> Option<String> {
         return None;
     }
     let size = mapping.ebs().and_then(|ebs| ebs.volume_size());
+    let unencrypted = mapping.ebs().is_some_and(|ebs| ebs.encrypted() == Some(false));
     match (in_image, size) {
-        (Some((_, least)), Some(size)) if size < *least => Some(format!(
-            "the template's {size} GiB for {name} are less than the {least} GiB of {}",
+        (Some(device), _) if device.encrypted && unencrypted => Some(format!(
+            "the template leaves {name} unencrypted, and the snapshot of {} is encrypted: EC2 does not undo encryption",
             image.id
+        )),
+        (Some(device), Some(size)) if size < device.size => Some(format!(
+            "the template's {size} GiB for {name} are less than the {} GiB of {}",
+            device.size, image.id
         )),
         (None, None) if mapping.ebs().is_none_or(|ebs| ebs.snapshot_id().is_none()) => Some(format!(
             "the template maps {name} without size and snapshot, and {} has no such device",

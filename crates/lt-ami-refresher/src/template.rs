@@ -1,18 +1,28 @@
 //! The calls for the launch template: reads versions, creates them, makes one the default and deletes old ones. Each
 //! call can be repeated without a second effect.
 //!
-//! AWS calls: `ec2:DescribeLaunchTemplateVersions`, `ec2:DescribeSecurityGroups`, `ec2:CreateLaunchTemplateVersion`,
-//! `ec2:ModifyLaunchTemplate`, `ec2:DeleteLaunchTemplateVersions`.
+//! AWS calls: `ec2:DescribeLaunchTemplateVersions`, `ec2:CreateLaunchTemplateVersion`, `ec2:ModifyLaunchTemplate`,
+//! `ec2:DeleteLaunchTemplateVersions`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::create_launch_template_version::CreateLaunchTemplateVersionError;
+use aws_sdk_ec2::operation::delete_launch_template_versions::{
+    DeleteLaunchTemplateVersionsError, DeleteLaunchTemplateVersionsOutput,
+};
+use aws_sdk_ec2::operation::describe_launch_template_versions::DescribeLaunchTemplateVersionsError;
+use aws_sdk_ec2::operation::describe_launch_template_versions::builders::DescribeLaunchTemplateVersionsFluentBuilder;
 use aws_sdk_ec2::operation::modify_launch_template::ModifyLaunchTemplateError;
 use aws_sdk_ec2::types::{LaunchTemplateErrorCode, LaunchTemplateVersion};
 use chrono::{DateTime, TimeDelta, Utc};
 use lambda_kit::aws::time;
+use lambda_kit::error::cut;
 use lambda_kit::{Error, Invocation};
 use sha2::{Digest, Sha256};
 use tracing::{debug, warn};
@@ -21,6 +31,7 @@ use crate::config::{Source, TemplateKey};
 use crate::error::Refusal;
 use crate::images::{Image, filter};
 use crate::plan::{Version, Wanted};
+use crate::settings;
 
 /// Versions per page, the maximum of EC2.
 const PAGE_SIZE: i32 = 200;
@@ -30,6 +41,15 @@ const MAX_VERSIONS_PER_DELETE: usize = 200;
 
 /// EC2's code for a version that does not exist.
 const NO_SUCH_VERSION: &str = "InvalidLaunchTemplateId.VersionNotFound";
+
+/// The end of EC2's code for a template that has its maximum of versions.
+const FULL: &str = "VersionLimitExceeded";
+
+/// EC2's code for a call that it refuses as a whole, such as the deletion of versions with the default among them.
+const REFUSED: &str = "InvalidParameterValue";
+
+/// The call that reads versions.
+const DESCRIBE: &str = "DescribeLaunchTemplateVersions";
 
 /// The call that makes a version the default.
 const MODIFY: &str = "ModifyLaunchTemplate";
@@ -53,6 +73,36 @@ pub(crate) struct Found {
     /// The number of the newest version.
     pub(crate) latest: i64,
     pub(crate) source: Version,
+}
+
+/// How the creation of a version ended.
+#[derive(Debug)]
+pub enum Creation {
+    /// The version with this number is the default, and EC2 warned of these faults of it.
+    Version(i64, Vec<String>),
+    /// The template has its maximum of versions, with EC2's error.
+    Full(Error),
+}
+
+/// The last answer to a call as EC2 sent it.
+#[derive(Debug, Clone, Default)]
+struct RawAnswer(Arc<Mutex<String>>);
+
+impl Intercept for RawAnswer {
+    fn name(&self) -> &'static str {
+        "RawAnswer"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(body).into_owned();
+        Ok(())
+    }
 }
 
 /// The calls to EC2.
@@ -80,29 +130,26 @@ impl Templates {
             Refusal::UnusableTemplate(vec![format!("{template} has no version {source} to base one on")])
                 .into()
         };
-        let versions: Result<Vec<_>, _> = request.into_paginator().items().send().collect().await;
-        let versions = match versions {
+        let versions = match described(request).await {
             Ok(versions) => versions,
             Err(error) if is_no_version(&error) => return Err(no_source()),
-            Err(error) => return Err(Error::aws("DescribeLaunchTemplateVersions", &error)),
+            Err(error) => return Err(Error::aws(DESCRIBE, &error)),
         };
-        let default = versions.iter().find(|version| version.default_version() == Some(true));
-        let latest = versions.iter().max_by_key(|version| version.version_number());
+        let default = versions.iter().find(|(version, _)| version.default_version() == Some(true));
+        let latest = versions.iter().max_by_key(|(_, version)| version.number);
         let source = match source {
             Source::Default => default,
             Source::Latest => latest,
-            Source::Number(number) => {
-                versions.iter().find(|version| version.version_number() == Some(number))
-            }
+            Source::Number(number) => versions.iter().find(|(_, version)| version.number == number),
         };
-        let source = source.and_then(Version::read).ok_or_else(no_source)?;
-        let found = default.zip(latest).and_then(|(default, latest)| {
+        let (_, source) = source.ok_or_else(no_source)?;
+        let found = default.zip(latest).and_then(|((described, default), (_, latest))| {
             Some(Found {
-                id: default.launch_template_id()?.to_owned(),
-                name: default.launch_template_name().unwrap_or_default().to_owned(),
-                default: Version::read(default)?,
-                latest: latest.version_number()?,
-                source,
+                id: described.launch_template_id()?.to_owned(),
+                name: described.launch_template_name().unwrap_or_default().to_owned(),
+                default: default.clone(),
+                latest: latest.number,
+                source: source.clone(),
             })
         });
         found.ok_or_else(|| {
@@ -113,13 +160,9 @@ impl Templates {
     /// The versions of a template that have this image.
     pub(crate) async fn with_image(&self, template: &str, image: &Image) -> Result<Vec<Version>, Error> {
         let request = self.0.describe_launch_template_versions().launch_template_id(template);
-        let mut pages = request.filters(filter("image-id", [&image.id])).into_paginator().items().send();
-        let mut versions = Vec::new();
-        while let Some(version) = pages.next().await {
-            let version = version.map_err(|error| Error::aws("DescribeLaunchTemplateVersions", &error))?;
-            versions.extend(Version::read(&version));
-        }
-        Ok(versions)
+        let versions = described(request.filters(filter("image-id", [&image.id]))).await;
+        let versions = versions.map_err(|error| Error::aws(DESCRIBE, &error))?;
+        Ok(versions.into_iter().map(|(_, version)| version).collect())
     }
 
     /// The numbers of all versions.
@@ -129,60 +172,13 @@ impl Templates {
         let mut pages = request.into_paginator().items().send();
         let mut numbers = BTreeSet::new();
         while let Some(version) = pages.next().await {
-            let version = version.map_err(|error| Error::aws("DescribeLaunchTemplateVersions", &error))?;
+            let version = version.map_err(|error| Error::aws(DESCRIBE, &error))?;
             numbers.extend(version.version_number());
         }
         Ok(numbers)
     }
 
-    /// Those of these security groups that exist, with their VPCs.
-    pub(crate) async fn security_groups(
-        &self,
-        ids: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, String>, Error> {
-        let found = self.security_groups_by("group-id", ids).await?;
-        Ok(found.into_iter().map(|(id, _, vpc)| (id, vpc)).collect())
-    }
-
-    /// The ids of the security groups with these names. An ambiguous name is an error.
-    pub(crate) async fn ids_of(&self, names: &[String]) -> Result<Vec<String>, Error> {
-        let found = self.security_groups_by("group-name", names).await?;
-        let mut ids = Vec::new();
-        let mut reasons = Vec::new();
-        for wanted in names {
-            let named: Vec<_> = found.iter().filter(|(_, name, _)| name == wanted).collect();
-            match named[..] {
-                [(id, ..)] => ids.push(id.clone()),
-                [] => reasons.push(format!("no security group is named {wanted:?}")),
-                _ => reasons.push(format!("{} security groups are named {wanted:?}", named.len())),
-            }
-        }
-        if reasons.is_empty() {
-            return Ok(ids);
-        }
-        let advice = "the source version has its security groups by name, which works only in the default VPC: set their \
-                      ids in SG_IDS";
-        reasons.push(advice.to_owned());
-        Err(Refusal::UnusableTemplate(reasons).into())
-    }
-
-    async fn security_groups_by(
-        &self,
-        key: &str,
-        values: impl IntoIterator<Item = &String>,
-    ) -> Result<Vec<(String, String, String)>, Error> {
-        let request = self.0.describe_security_groups().filters(filter(key, values));
-        let mut pages = request.into_paginator().items().send();
-        let mut groups = Vec::new();
-        while let Some(group) = pages.next().await {
-            let group = group.map_err(|error| Error::aws("DescribeSecurityGroups", &error))?;
-            let vpc = group.vpc_id.unwrap_or_default();
-            groups.push((group.group_id.unwrap_or_default(), group.group_name.unwrap_or_default(), vpc));
-        }
-        Ok(groups)
-    }
-
-    /// Creates the wanted version and makes it the default. Returns its number.
+    /// Creates the wanted version and makes it the default.
     ///
     /// The [`token`] is made of the whole request, so a retry after a lost answer gets the same version. But EC2 may
     /// remember a token for longer than the version exists, and then answers with a deleted version. Only
@@ -196,11 +192,18 @@ impl Templates {
         template: &str,
         wanted: &Wanted,
         invocation: &Invocation,
-    ) -> Result<i64, Error> {
+    ) -> Result<Creation, Error> {
         let earlier = invocation.now() - MAX_CLOCK_SKEW;
         let mut deleted = Vec::new();
         loop {
-            let (number, created) = self.create_version(template, wanted, &deleted).await?;
+            let (number, created, doubts) = match self.create_version(template, wanted, &deleted).await {
+                Ok(created) => created,
+                Err(error) => {
+                    let is_full = error.code().is_some_and(|code| code.ends_with(FULL));
+                    let error = Error::aws("CreateLaunchTemplateVersion", &error);
+                    return if is_full { Ok(Creation::Full(error)) } else { Err(error) };
+                }
+            };
             let can_be_deleted = created.is_some_and(|created| created < earlier);
             match self.modify(template, number).await {
                 Err(error)
@@ -208,7 +211,8 @@ impl Templates {
                 {
                     deleted.push(number);
                 }
-                other => return other.map(|()| number).map_err(|error| Error::aws(MODIFY, &error)),
+                Ok(()) => return Ok(Creation::Version(number, doubts)),
+                Err(error) => return Err(Error::aws(MODIFY, &error)),
             }
         }
     }
@@ -218,7 +222,10 @@ impl Templates {
         template: &str,
         wanted: &Wanted,
         deleted: &[i64],
-    ) -> Result<(i64, Option<DateTime<Utc>>), Error> {
+    ) -> Result<
+        (i64, Option<DateTime<Utc>>, Vec<String>),
+        SdkError<CreateLaunchTemplateVersionError, HttpResponse>,
+    > {
         let without = deleted.to_vec();
         let answer = self
             .0
@@ -237,18 +244,14 @@ impl Templates {
                 *request.body_mut() = body.replace(&placeholder, &token).into();
             })
             .send()
-            .await;
-        let answer = answer.map_err(|error| Error::aws("CreateLaunchTemplateVersion", &error))?;
-        let doubts = answer.warning.and_then(|warning| warning.errors).unwrap_or_default();
+            .await?;
         let version = answer.launch_template_version;
         let number = version.as_ref().and_then(LaunchTemplateVersion::version_number).unwrap_or_default();
-        for doubt in doubts {
+        let doubts = answer.warning.and_then(|warning| warning.errors).unwrap_or_default();
+        let doubts = doubts.into_iter().map(|doubt| {
             let (code, message) = (doubt.code.unwrap_or_default(), doubt.message.unwrap_or_default());
-            warn!(
-                launch_template.id = template,
-                "EC2 warns about version {number} of {template}: {code}: {message}"
-            );
-        }
+            format!("EC2 warns about version {number} of {template}: {}: {}", cut(&code), cut(&message))
+        });
         debug!(
             launch_template.id = template,
             launch_template.version = number,
@@ -256,7 +259,7 @@ impl Templates {
             wanted.description
         );
         let created = version.and_then(|version| version.create_time);
-        Ok((number, created.as_ref().and_then(time)))
+        Ok((number, created.as_ref().and_then(time), doubts.collect()))
     }
 
     /// Makes a version the default.
@@ -283,9 +286,19 @@ impl Templates {
     pub(crate) async fn delete(&self, template: &str, versions: &[i64]) -> Result<Vec<i64>, Error> {
         let mut gone = Vec::new();
         for some in versions.chunks(MAX_VERSIONS_PER_DELETE) {
-            let numbers = some.iter().map(i64::to_string).collect();
-            let request = self.0.delete_launch_template_versions().launch_template_id(template);
-            let answer = request.set_versions(Some(numbers)).send().await;
+            let mut answer = self.delete_some(template, some).await;
+            // Another version may have become the default since. Then EC2 deletes none of them.
+            if answer.as_ref().is_err_and(|error| error.code() == Some(REFUSED)) {
+                let default =
+                    self.find(&TemplateKey::Id(template.to_owned()), Source::Default).await?.default.number;
+                let others: Vec<i64> = some.iter().copied().filter(|number| *number != default).collect();
+                if others.is_empty() {
+                    continue;
+                }
+                if others.len() < some.len() {
+                    answer = self.delete_some(template, &others).await;
+                }
+            }
             let answer = answer.map_err(|error| Error::aws("DeleteLaunchTemplateVersions", &error))?;
             let deleted = answer.successfully_deleted_launch_template_versions();
             gone.extend(deleted.iter().filter_map(|version| version.version_number()));
@@ -300,7 +313,8 @@ impl Templates {
                     warn!(
                         launch_template.id = template,
                         launch_template.version = number,
-                        "version {number} of {template} was not deleted: {why}"
+                        "version {number} of {template} was not deleted: {}",
+                        cut(why)
                     );
                 }
             }
@@ -309,6 +323,41 @@ impl Templates {
             debug!(launch_template.id = template, "deleted versions {gone:?} of {template}");
         }
         Ok(gone)
+    }
+
+    async fn delete_some(
+        &self,
+        template: &str,
+        versions: &[i64],
+    ) -> Result<DeleteLaunchTemplateVersionsOutput, SdkError<DeleteLaunchTemplateVersionsError, HttpResponse>>
+    {
+        let numbers = versions.iter().map(i64::to_string).collect();
+        let request = self.0.delete_launch_template_versions().launch_template_id(template);
+        request.set_versions(Some(numbers)).send().await
+    }
+}
+
+/// The versions that a request asks for, of all pages.
+async fn described(
+    request: DescribeLaunchTemplateVersionsFluentBuilder,
+) -> Result<Vec<(LaunchTemplateVersion, Version)>, SdkError<DescribeLaunchTemplateVersionsError, HttpResponse>>
+{
+    let mut versions = Vec::new();
+    let mut token = None;
+    loop {
+        let raw = RawAnswer::default();
+        let page = request.clone().set_next_token(token).customize().interceptor(raw.clone()).send().await?;
+        let raw = std::mem::take(&mut *raw.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let settings = settings::read(&raw).map_err(SdkError::construction_failure)?;
+        for described in page.launch_template_versions.unwrap_or_default() {
+            let settings = described.version_number().and_then(|number| settings.get(&number)).cloned();
+            let version = settings.and_then(|settings| Version::read(&described, settings));
+            versions.extend(version.map(|version| (described, version)));
+        }
+        token = page.next_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            return Ok(versions);
+        }
     }
 }
 

@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(deprecated, reason = "old templates may say what EC2 takes no more")]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ec2::error::BoxError;
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types::*;
 use expect_test::expect;
@@ -15,6 +19,7 @@ use lifecycle_lab::Lab;
 use lt_ami_refresher::NAME;
 use lt_ami_refresher::copy::copy;
 use lt_ami_refresher::plan::Wanted;
+use lt_ami_refresher::settings::{self, Settings};
 use lt_ami_refresher::template::{Templates, token};
 
 /// A version that says everything, and of every list one thing.
@@ -283,7 +288,8 @@ async fn request(data: RequestLaunchTemplateData) -> (String, Vec<String>) {
     let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 5);
     lab.faults().deny("CreateLaunchTemplateVersion");
     let description = "AwsBackup_i-1_1 (ami-1); based on version 3".to_owned();
-    let wanted = Wanted { data: data.clone(), request: data, source: Some(3), description };
+    let settings = Settings::default();
+    let wanted = Wanted { data: data.clone(), settings, request: data, source: Some(3), description };
     let templates = Templates::new(Client::new(&lab.sdk_config(NAME)));
     let invocation = Invocation::new(lab.now(), Duration::from_secs(60));
     templates.create("lt-0123456789abcdef0", &wanted, &invocation).await.unwrap_err();
@@ -323,4 +329,211 @@ async fn what_a_request_says_makes_its_token_and_the_order_of_its_parameters_doe
     parameters.reverse();
     parameters.push("ClientToken=of an earlier attempt".to_owned());
     assert_eq!(of(&parameters), whole);
+}
+
+#[derive(Debug, Clone, Default)]
+struct Raw(Arc<Mutex<String>>);
+
+impl Intercept for Raw {
+    fn name(&self) -> &'static str {
+        "Raw"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap();
+        *self.0.lock().unwrap() = std::str::from_utf8(body).unwrap().to_owned();
+        Ok(())
+    }
+}
+
+/// The lab's answer about a version that says everything, as text, and as the SDK reads it.
+async fn answer() -> (String, ResponseLaunchTemplateData) {
+    let lab = Lab::new("2026-11-21T08:00:00Z".parse().unwrap(), 5);
+    let ec2 = Client::new(&lab.sdk_config("operator"));
+    let create = ec2.create_launch_template().launch_template_name("web");
+    create.launch_template_data(copy(&everything())).send().await.unwrap();
+    let raw = Raw::default();
+    let describe = ec2.describe_launch_template_versions().launch_template_name("web");
+    let answer = describe.customize().interceptor(raw.clone()).send().await.unwrap();
+    let data = answer.launch_template_versions()[0].launch_template_data().unwrap().clone();
+    let raw = raw.0.lock().unwrap().clone();
+    (raw, data)
+}
+
+fn read(xml: &str) -> Settings {
+    settings::read(xml).unwrap().remove(&1).unwrap()
+}
+
+/// The places behind the opening tags of the version's data that `inside` chooses by what follows them.
+fn places(xml: &str, inside: impl Fn(&str) -> bool) -> Vec<usize> {
+    let begin = xml.find("<launchTemplateData>").unwrap();
+    let end = xml.find("</launchTemplateData>").unwrap();
+    let tags = xml.match_indices('>').map(|(at, _)| at + 1).filter(|at| (begin..end).contains(at));
+    let opening = tags.filter(|at| {
+        let tag = &xml[xml[..*at].rfind('<').unwrap()..*at];
+        !tag.starts_with("</") && !tag.ends_with("/>")
+    });
+    opening.filter(|at| inside(&xml[*at..])).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_the_sdk_knows_is_known() {
+    let (xml, data) = answer().await;
+    // What the lab answers is what the SDK knows.
+    let copied = format!("{:#?}", copy(&data));
+    assert_eq!(copied.lines().filter(|line| line.ends_with(": None,")).collect::<Vec<_>>(), [] as [&str; 0]);
+    let whole = read(&xml);
+    assert_eq!(whole.unknown, Default::default());
+    assert_eq!(whole.known.len(), 34);
+
+    // Each value counts.
+    let values = places(&xml, |rest| !rest.starts_with('<'));
+    for at in &values {
+        let changed = format!("{}9{}", &xml[..*at], &xml[*at..]);
+        assert!(!whole.are(&read(&changed)), "{}", &changed[at - 60..at + 20]);
+    }
+    expect!["140"].assert_eq(&values.len().to_string());
+}
+
+/// The settings of EC2's model, which `scripts/check` compares with botocore.
+const MODEL: &str = include_str!("ec2-model.txt");
+
+/// What EC2 fills in itself, and no request has.
+const DERIVED: [&str; 4] = [
+    "metadataOptions/state",
+    "networkInterfaceSet/item/ipv6AddressesSet/item/isPrimaryIpv6",
+    "operator/hiddenByDefault",
+    "operator/managed",
+];
+
+/// An answer with one version of this data.
+fn version_of(data: &str) -> String {
+    format!(
+        "<R><launchTemplateVersionSet><item><versionNumber>1</versionNumber><launchTemplateData>{data}\
+         </launchTemplateData></item></launchTemplateVersionSet></R>"
+    )
+}
+
+/// Data that has the setting of this path alone.
+fn data_with(path: &str, value: &str) -> String {
+    path.rsplit('/').fold(value.to_owned(), |inside, tag| format!("<{tag}>{inside}</{tag}>"))
+}
+
+#[test]
+fn every_setting_of_ec2s_model_is_known_and_makes_another_version() {
+    let derived: Vec<_> = MODEL.lines().filter(|path| DERIVED.contains(path)).collect();
+    assert_eq!((MODEL.lines().count(), derived), (145, DERIVED.to_vec()));
+    for path in MODEL.lines() {
+        let [one, other] = ["1", "2"].map(|value| read(&version_of(&data_with(path, value))));
+        assert_eq!((one.unknown.len(), other.unknown.len()), (0, 0), "{path}");
+        assert_eq!(one.are(&other), DERIVED.contains(&path), "{path}");
+        // One that is spelled in another way is unknown.
+        let newer = read(&version_of(&data_with(&format!("{path}Newer"), "1")));
+        assert_eq!(newer.unknown.len(), 1, "{path}: {newer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setting_that_the_sdk_does_not_know_is_seen_in_every_structure() {
+    let (xml, _) = answer().await;
+    let whole = read(&xml);
+    let structures = places(&xml, |rest| rest.starts_with('<') && !rest.starts_with("</"));
+    let mut paths = Vec::new();
+    for at in &structures {
+        for new in
+            ["<newSetting>x</newSetting>", "<newSetting/>", "<newSetting><item><a>x</a></item></newSetting>"]
+        {
+            let more = read(&format!("{}{new}{}", &xml[..*at], &xml[*at..]));
+            assert!(!whole.are(&more), "{}", &xml[at - 60..*at]);
+            assert_eq!(more.unknown.len(), 1, "{:?}", more.unknown);
+            assert_eq!(more.known, whole.known);
+            let path = more.unknown.keys().next().unwrap();
+            assert!(path.ends_with("NewSetting"), "{path}");
+            paths.push(path.clone());
+            let other = read(&format!("{}{}{}", &xml[..*at], new.replace('x', "y"), &xml[*at..]));
+            assert_eq!(more.are(&other), !new.contains('x'), "{path}");
+        }
+    }
+    paths.dedup();
+    assert_eq!(paths.len(), structures.len());
+    expect![[r#"
+        NewSetting
+        BlockDeviceMappings.NewSetting
+        BlockDeviceMappings[0].NewSetting
+        BlockDeviceMappings[0].Ebs.NewSetting
+        CapacityReservationSpecification.NewSetting
+        CapacityReservationSpecification.CapacityReservationTarget.NewSetting
+        CpuOptions.NewSetting
+        CreditSpecification.NewSetting
+        ElasticGpuSpecifications.NewSetting
+        ElasticGpuSpecifications[0].NewSetting
+        ElasticInferenceAccelerators.NewSetting
+        ElasticInferenceAccelerators[0].NewSetting
+        EnclaveOptions.NewSetting
+        HibernationOptions.NewSetting
+        IamInstanceProfile.NewSetting
+        InstanceMarketOptions.NewSetting
+        InstanceMarketOptions.SpotOptions.NewSetting
+        InstanceRequirements.NewSetting
+        InstanceRequirements.AcceleratorCount.NewSetting
+        InstanceRequirements.AcceleratorManufacturers.NewSetting
+        InstanceRequirements.AcceleratorNames.NewSetting
+        InstanceRequirements.AcceleratorTotalMemoryMiB.NewSetting
+        InstanceRequirements.AcceleratorTypes.NewSetting
+        InstanceRequirements.AllowedInstanceTypes.NewSetting
+        InstanceRequirements.BaselineEbsBandwidthMbps.NewSetting
+        InstanceRequirements.BaselinePerformanceFactors.NewSetting
+        InstanceRequirements.BaselinePerformanceFactors.Cpu.NewSetting
+        InstanceRequirements.BaselinePerformanceFactors.Cpu.References.NewSetting
+        InstanceRequirements.BaselinePerformanceFactors.Cpu.References[0].NewSetting
+        InstanceRequirements.CpuManufacturers.NewSetting
+        InstanceRequirements.ExcludedInstanceTypes.NewSetting
+        InstanceRequirements.InstanceGenerations.NewSetting
+        InstanceRequirements.LocalStorageTypes.NewSetting
+        InstanceRequirements.MemoryGiBPerVCpu.NewSetting
+        InstanceRequirements.MemoryMiB.NewSetting
+        InstanceRequirements.NetworkBandwidthGbps.NewSetting
+        InstanceRequirements.NetworkInterfaceCount.NewSetting
+        InstanceRequirements.TotalLocalStorageGB.NewSetting
+        InstanceRequirements.VCpuCount.NewSetting
+        LicenseSpecifications.NewSetting
+        LicenseSpecifications[0].NewSetting
+        MaintenanceOptions.NewSetting
+        MetadataOptions.NewSetting
+        Monitoring.NewSetting
+        NetworkInterfaces.NewSetting
+        NetworkInterfaces[0].NewSetting
+        NetworkInterfaces[0].ConnectionTrackingSpecification.NewSetting
+        NetworkInterfaces[0].EnaSrdSpecification.NewSetting
+        NetworkInterfaces[0].EnaSrdSpecification.EnaSrdUdpSpecification.NewSetting
+        NetworkInterfaces[0].Groups.NewSetting
+        NetworkInterfaces[0].Ipv4Prefixes.NewSetting
+        NetworkInterfaces[0].Ipv4Prefixes[0].NewSetting
+        NetworkInterfaces[0].Ipv6Addresses.NewSetting
+        NetworkInterfaces[0].Ipv6Addresses[0].NewSetting
+        NetworkInterfaces[0].Ipv6Prefixes.NewSetting
+        NetworkInterfaces[0].Ipv6Prefixes[0].NewSetting
+        NetworkInterfaces[0].PrivateIpAddresses.NewSetting
+        NetworkInterfaces[0].PrivateIpAddresses[0].NewSetting
+        NetworkPerformanceOptions.NewSetting
+        Operator.NewSetting
+        Placement.NewSetting
+        PrivateDnsNameOptions.NewSetting
+        SecondaryInterfaces.NewSetting
+        SecondaryInterfaces[0].NewSetting
+        SecondaryInterfaces[0].PrivateIpAddresses.NewSetting
+        SecondaryInterfaces[0].PrivateIpAddresses[0].NewSetting
+        SecurityGroupIds.NewSetting
+        SecurityGroups.NewSetting
+        TagSpecifications.NewSetting
+        TagSpecifications[0].NewSetting
+        TagSpecifications[0].Tags.NewSetting
+        TagSpecifications[0].Tags[0].NewSetting
+    "#]]
+    .assert_eq(&(paths.join("\n") + "\n"));
 }

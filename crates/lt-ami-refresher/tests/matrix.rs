@@ -23,9 +23,18 @@ use tokio::runtime::Builder;
 const FAULTS: [CallFault; 8] =
     [Throttle, ServerError, Hang, CutBefore, CutAfter, AccessDenied, KillBefore, KillAfter];
 
-/// Calls that meet a fault: the eleven of the run in which all is done, and the next. With groups by their ids they
-/// are image, images, versions, security groups, versions, create, modify, groups, versions, delete, refresh.
-const CALLS: u64 = 12;
+/// Calls that meet a fault. With groups by their ids they are image, images, versions, instance type, security groups,
+/// versions, create, modify, groups, versions, instances, refresh; and in the next run, when no instance of the first
+/// version is left: images, versions, groups, versions, instances, delete. Without the event there is no call for its
+/// image. With a parameter there are two calls more: for the parameter, in place of the event's image, and for the VPCs;
+/// and one in the next run.
+fn calls(shape: Shape, deliveries: usize) -> u64 {
+    match (shape, deliveries) {
+        (Shape::Parameter, _) => 20,
+        (_, 0) => 17,
+        _ => 18,
+    }
+}
 
 /// What the template's first version is like.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +42,8 @@ enum Shape {
     Ids,
     Interfaces,
     Names,
+    /// As `Ids`, with groups of two VPCs, and the image comes from an SSM parameter.
+    Parameter,
 }
 
 /// Plays the matrix; the news of the backup comes as often as each of `deliveries` says. Returns how many
@@ -40,9 +51,9 @@ enum Shape {
 fn check(shape: Shape, deliveries: &[usize]) -> usize {
     let mut met = BTreeSet::new();
     let mut stories = 0;
-    for nth in 1..=CALLS {
-        for fault in FAULTS {
-            for &deliveries in deliveries {
+    for &deliveries in deliveries {
+        for nth in 1..=calls(shape, deliveries) {
+            for fault in FAULTS {
                 let story = format!("{shape:?}, call {nth} {fault:?}, told {deliveries} times");
                 // A runtime of its own, so that nothing of one story goes on in the next.
                 let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -56,12 +67,18 @@ fn check(shape: Shape, deliveries: &[usize]) -> usize {
         "DeleteLaunchTemplateVersions",
         "DescribeAutoScalingGroups",
         "DescribeImages",
+        "DescribeInstanceTypes",
+        "DescribeInstances",
         "DescribeLaunchTemplateVersions",
         "DescribeSecurityGroups",
         "ModifyLaunchTemplate",
     ];
     if !matches!(shape, Shape::Names) {
         actions.push("StartInstanceRefresh");
+    }
+    if matches!(shape, Shape::Parameter) {
+        actions.extend(["DescribeSecurityGroupVpcAssociations", "GetParameter"]);
+        actions.sort_unstable();
     }
     assert_eq!(met.iter().map(String::as_str).collect::<Vec<_>>(), actions);
     stories
@@ -76,7 +93,7 @@ async fn play_story(
     story: &str,
 ) -> BTreeSet<String> {
     let scene = Scene::with(|scene| match shape {
-        Shape::Ids => scene.data(),
+        Shape::Ids | Shape::Parameter => scene.data(),
         Shape::Names => scene.bare().security_groups("web"),
         Shape::Interfaces => {
             let interface = Interface::builder().device_index(0).groups(&scene.web);
@@ -90,8 +107,22 @@ async fn play_story(
     // A draft, with which the first version is one too many as soon as there is the new one.
     scene.add_version(1, Data::builder().key_name("draft")).await;
     let first = scene.version(1);
-    let groups = scene.admin.clone();
-    scene.deploy(&[("SG_IDS", &groups), ("KEEP_VERSIONS", "2"), ("INSTANCE_REFRESH", "true")]);
+    let mut groups = scene.admin.clone();
+    if matches!(shape, Shape::Parameter) {
+        let shared = scene.lab.world(|world| {
+            let shared = world.add_security_group("shared", "vpc-0a0b0c0d0e0f00002");
+            world.associate_security_group(&shared, common::VPC);
+            shared
+        });
+        groups = format!("{groups},{shared}");
+    }
+    let put = |image: &str| {
+        scene.lab.world(|world| world.parameters.insert("golden".to_owned(), image.to_owned()));
+    };
+    put(&scene.new);
+    let source = if matches!(shape, Shape::Parameter) { "ssm:golden" } else { "aws-backup" };
+    let variables = [("KEEP_VERSIONS", "2"), ("INSTANCE_REFRESH", "true"), ("IMAGE_SOURCE", source)];
+    scene.deploy(&[&variables[..], &[("SG_IDS", &groups)]].concat());
     scene.lab.faults().at_call(NAME, nth, fault);
 
     // The news, with Lambda's retries.
@@ -124,6 +155,7 @@ async fn play_story(
 
     // And the day after.
     let newest = backup(&scene.lab, scene.lab.now() - common::MINUTE);
+    put(&newest);
     run(&scene, &json!({})).await;
     let version = scene.version(4);
     assert_eq!((scene.default_version(), &version["ImageId"]), (4, &json!(newest)), "{story}");
@@ -170,15 +202,20 @@ fn check_template(scene: &Scene, first: &Value, story: &str) {
 
 #[test]
 fn with_groups_by_their_ids_one_version_is_made() {
-    assert_eq!(check(Shape::Ids, &[0, 1, 2]), 288);
+    assert_eq!(check(Shape::Ids, &[0, 1, 2]), 424);
 }
 
 #[test]
 fn with_groups_in_interfaces_one_version_is_made() {
-    assert_eq!(check(Shape::Interfaces, &[1]), 96);
+    assert_eq!(check(Shape::Interfaces, &[1]), 144);
 }
 
 #[test]
 fn with_groups_by_their_names_one_version_is_made() {
-    assert_eq!(check(Shape::Names, &[1, 2]), 192);
+    assert_eq!(check(Shape::Names, &[1, 2]), 288);
+}
+
+#[test]
+fn with_the_image_of_a_parameter_one_version_is_made() {
+    assert_eq!(check(Shape::Parameter, &[1]), 160);
 }

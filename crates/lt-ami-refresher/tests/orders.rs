@@ -38,12 +38,15 @@ fn read(variables: &[(&str, &str)], payload: Value) -> Result<Request, Error> {
 fn check(variables: &[(&str, &str)], payload: Value, expected: Expect) {
     let found = match read(variables, payload) {
         Ok(Request::Run(order)) => {
-            let Order { instance, template, settings, announced } = *order;
+            let Order { template, settings, announced, dry_run } = *order;
             let announced = announced.map(|announced| announced.id);
-            let (groups, prefixes, source) = (settings.security_groups, settings.prefixes, settings.source);
+            let prefixes = settings.prefixes();
+            let (images, tags) = (settings.image_source, settings.image_tags);
+            let of = [settings.instance, settings.source_instance].map(Option::unwrap_or_default).join(" ");
+            let (groups, source) = (settings.security_groups, settings.source);
             let (max_age, keep, refresh) = (settings.max_age, settings.keep, settings.refresh);
             format!(
-                "{instance} {template:?} announced {announced:?}\ngroups {groups:?} prefixes {prefixes:?}\nsource \
+                "{images} {of} {tags:?} {template:?} announced {announced:?} dry {dry_run}\ngroups {groups:?} prefixes {prefixes:?}\nsource \
                  {source} max age {max_age:?} keep {keep:?} refresh {refresh}"
             )
         }
@@ -60,12 +63,12 @@ fn nothing_is_required_at_the_start() {
         expect![[r#"
             Settings {
                 instance: None,
+                source_instance: None,
+                image_source: AwsBackup,
+                image_tags: [],
                 template: None,
                 security_groups: None,
-                prefixes: [
-                    "AWSbackup_",
-                    "AwsBackup_",
-                ],
+                prefixes: None,
                 source: Default,
                 max_age: None,
                 keep: None,
@@ -80,6 +83,9 @@ fn every_variable_is_read() {
     check_variables(
         &[
             ("EC2_INSTANCE_NAME", "web server"),
+            ("SOURCE_INSTANCE_ID", "i-0123456789abcdef0"),
+            ("IMAGE_SOURCE", "tagged"),
+            ("IMAGE_TAGS", "Role=web, Stage="),
             ("LAUNCH_TEMPLATE_NAME", "web"),
             ("SG_IDS", "sg-1, sg-2,sg-1"),
             ("AMI_NAME_PREFIXES", "nightly-"),
@@ -93,6 +99,20 @@ fn every_variable_is_read() {
                 instance: Some(
                     "web server",
                 ),
+                source_instance: Some(
+                    "i-0123456789abcdef0",
+                ),
+                image_source: Tagged,
+                image_tags: [
+                    (
+                        "Role",
+                        "web",
+                    ),
+                    (
+                        "Stage",
+                        "",
+                    ),
+                ],
                 template: Some(
                     Name(
                         "web",
@@ -104,9 +124,11 @@ fn every_variable_is_read() {
                         "sg-2",
                     ],
                 ),
-                prefixes: [
-                    "nightly-",
-                ],
+                prefixes: Some(
+                    [
+                        "nightly-",
+                    ],
+                ),
                 source: Number(
                     7,
                 ),
@@ -127,6 +149,9 @@ fn every_bad_variable_is_named_at_once() {
     check_variables(
         &[
             ("EC2_INSTANCE_NAME", ""),
+            ("SOURCE_INSTANCE_ID", "web"),
+            ("IMAGE_SOURCE", "backup"),
+            ("IMAGE_TAGS", "Role"),
             ("LAUNCH_TEMPLATE_ID", "web"),
             ("LAUNCH_TEMPLATE_NAME", "web"),
             ("SG_IDS", "sg-1,web"),
@@ -140,14 +165,71 @@ fn every_bad_variable_is_named_at_once() {
             InvalidConfig: LAUNCH_TEMPLATE_ID: "web" is not the id of a launch template, such as lt-0123456789abcdef0
             LAUNCH_TEMPLATE_NAME: set together with LAUNCH_TEMPLATE_ID: set only one of the two
             EC2_INSTANCE_NAME: is empty
+            SOURCE_INSTANCE_ID: "web" is not the id of an instance, such as i-0123456789abcdef0
+            IMAGE_SOURCE: "backup" is not aws-backup, tagged or ssm: with the name of a parameter
+            IMAGE_TAGS: "Role" is not a key and a value, such as Role=web
             SG_IDS: "web" is not the id of a security group, such as sg-0123456789abcdef0 (names don't work in a VPC)
             AMI_NAME_PREFIXES: "a,,b" has an empty item
             SOURCE_VERSION: "$default" is not $Default, $Latest or a number
             MAX_IMAGE_AGE: "1" is not a duration with a unit, such as 90s, 55m, 2h or 30d
-            KEEP_VERSIONS: "-1" is not a number of versions
+            KEEP_VERSIONS: "-1" is not a number of versions from 1 to 9999
             INSTANCE_REFRESH: "yes" is neither true nor false
         "#]],
     );
+}
+
+#[test]
+fn sources_of_images_and_numbers_of_versions() {
+    let refused = |name: &str, value: &str| config(&[(name, value)]).is_err();
+    let source =
+        |text| config(&[("IMAGE_SOURCE", text)]).map(|config| config.settings.image_source.to_string());
+    for text in ["aws-backup", "tagged", "ssm:golden", "ssm:/aws/service/ami-amazon-linux-latest/al2023:3"] {
+        assert_eq!(source(text).unwrap(), text);
+    }
+    for text in ["", "AWS-Backup", "ssm:", "ssm: golden", "ssm", "ami-1"] {
+        assert!(refused("IMAGE_SOURCE", text), "{text:?}");
+    }
+    for text in ["", "0", "10000", "+1"] {
+        assert!(refused("KEEP_VERSIONS", text), "{text:?}");
+    }
+    for text in ["1", "9999"] {
+        assert!(!refused("KEEP_VERSIONS", text), "{text:?}");
+    }
+    for text in ["", "Role", "=web", "Role=a,", "Role=a,Role=b"] {
+        assert!(refused("IMAGE_TAGS", text), "{text:?}");
+    }
+    let tags = config(&[("IMAGE_TAGS", "Role=a=b")]).unwrap().settings.image_tags;
+    assert_eq!(tags, [("Role".to_owned(), "a=b".to_owned())]);
+}
+
+/// What is in force without a value of its own.
+#[test]
+fn the_prefixes_of_aws_backup_are_the_default_for_its_images_only() {
+    for (source, expected) in
+        [("aws-backup", &["AWSbackup_", "AwsBackup_"][..]), ("tagged", &[]), ("ssm:golden", &[])]
+    {
+        let read = |variables: &[(&str, &str)]| config(variables).unwrap().settings.prefixes();
+        assert_eq!(read(&[("IMAGE_SOURCE", source)]), expected);
+        assert_eq!(read(&[("IMAGE_SOURCE", source), ("AMI_NAME_PREFIXES", "a")]), ["a"]);
+    }
+}
+
+#[test]
+fn each_source_of_images_needs_to_know_which_are_meant() {
+    for (source, needed) in [
+        ("aws-backup", &["instanceName", "sourceInstanceId"][..]),
+        ("tagged", &["instanceName", "sourceInstanceId", "imageTags"]),
+        ("ssm:golden", &[]),
+    ] {
+        for key in ["instanceName", "sourceInstanceId", "imageTags"] {
+            let value = if key == "sourceInstanceId" { "i-1" } else { "a=b" };
+            let mut payload = json!({ "imageSource": source, "launchTemplateName": "web" });
+            assert_eq!(read(&[], payload.clone()).is_ok(), needed.is_empty(), "{source}");
+            payload[key] = json!(value);
+            let expected = needed.is_empty() || needed.contains(&key);
+            assert_eq!(read(&[], payload).is_ok(), expected, "{source} with {key}");
+        }
+    }
 }
 
 #[test]
@@ -168,19 +250,19 @@ fn a_scheduled_event_asks_for_what_the_variables_say() {
         &COMPLETE,
         event,
         expect![[r#"
-        web Id("lt-0123456789abcdef0") announced None
-        groups None prefixes ["AWSbackup_", "AwsBackup_"]
-        source $Default max age None keep None refresh false
-    "#]],
+            aws-backup web  [] Id("lt-0123456789abcdef0") announced None dry false
+            groups None prefixes ["AWSbackup_", "AwsBackup_"]
+            source $Default max age None keep None refresh false
+        "#]],
     );
     check(
         &COMPLETE,
         json!({}),
         expect![[r#"
-        web Id("lt-0123456789abcdef0") announced None
-        groups None prefixes ["AWSbackup_", "AwsBackup_"]
-        source $Default max age None keep None refresh false
-    "#]],
+            aws-backup web  [] Id("lt-0123456789abcdef0") announced None dry false
+            groups None prefixes ["AWSbackup_", "AwsBackup_"]
+            source $Default max age None keep None refresh false
+        "#]],
     );
 }
 
@@ -188,6 +270,9 @@ fn a_scheduled_event_asks_for_what_the_variables_say() {
 fn a_payload_takes_the_place_of_the_variables() {
     let all = json!({
         "instanceName": "api",
+        "sourceInstanceId": "i-1",
+        "imageSource": "tagged",
+        "imageTags": ["Role=web", "Stage=a"],
         "launchTemplateName": "api",
         "securityGroupIds": ["sg-1", "sg-2"],
         "amiNamePrefixes": ["a", "b"],
@@ -195,24 +280,25 @@ fn a_payload_takes_the_place_of_the_variables() {
         "maxImageAge": "2d",
         "keepVersions": 4,
         "instanceRefresh": true,
+        "dryRun": true,
     });
     check(
         &COMPLETE,
         all.clone(),
         expect![[r#"
-        api Name("api") announced None
-        groups Some(["sg-1", "sg-2"]) prefixes ["a", "b"]
-        source 3 max age Some(172800s) keep Some(4) refresh true
-    "#]],
+            tagged api i-1 [("Role", "web"), ("Stage", "a")] Name("api") announced None dry true
+            groups Some(["sg-1", "sg-2"]) prefixes ["a", "b"]
+            source 3 max age Some(172800s) keep Some(4) refresh true
+        "#]],
     );
     check(
         &[],
         all,
         expect![[r#"
-        api Name("api") announced None
-        groups Some(["sg-1", "sg-2"]) prefixes ["a", "b"]
-        source 3 max age Some(172800s) keep Some(4) refresh true
-    "#]],
+            tagged api i-1 [("Role", "web"), ("Stage", "a")] Name("api") announced None dry true
+            groups Some(["sg-1", "sg-2"]) prefixes ["a", "b"]
+            source 3 max age Some(172800s) keep Some(4) refresh true
+        "#]],
     );
     let as_variables = json!({
         "launchTemplateId": "lt-1",
@@ -228,10 +314,10 @@ fn a_payload_takes_the_place_of_the_variables() {
         &variables,
         as_variables,
         expect![[r#"
-        web Id("lt-1") announced None
-        groups Some(["sg-1", "sg-2"]) prefixes ["a"]
-        source $Latest max age Some(93600s) keep Some(4) refresh true
-    "#]],
+            aws-backup web  [] Id("lt-1") announced None dry false
+            groups Some(["sg-1", "sg-2"]) prefixes ["a"]
+            source $Latest max age Some(93600s) keep Some(4) refresh true
+        "#]],
     );
 }
 
@@ -241,14 +327,26 @@ fn a_wrong_payload_is_refused_by_the_name_of_its_key() {
         (
             json!({ "imageAge": "1d" }),
             expect![[r#"
-                InvalidPayload: imageAge: unknown; the keys of a payload are instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
+                InvalidPayload: imageAge: unknown; the keys of a payload are instanceName, sourceInstanceId, imageSource, imageTags, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh, dryRun
             "#]],
         ),
         (
             json!({ "Records": [] }),
             expect![[r#"
-                InvalidPayload: Records: unknown; the keys of a payload are instanceName, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh
+                InvalidPayload: Records: unknown; the keys of a payload are instanceName, sourceInstanceId, imageSource, imageTags, launchTemplateId, launchTemplateName, securityGroupIds, amiNamePrefixes, sourceVersion, maxImageAge, keepVersions, instanceRefresh, dryRun
             "#]],
+        ),
+        (
+            json!({ "dryRun": "yes" }),
+            expect![[r#"
+                InvalidPayload: dryRun: is neither true nor false
+            "#]],
+        ),
+        (
+            json!({ "imageTags": ["Role"] }),
+            expect![[r#"
+            InvalidPayload: imageTags: "Role" is not a key and a value, such as Role=web
+        "#]],
         ),
         (
             json!({ "instanceName": "" }),
@@ -271,8 +369,8 @@ fn a_wrong_payload_is_refused_by_the_name_of_its_key() {
         (
             json!({ "keepVersions": 1.5 }),
             expect![[r#"
-            InvalidPayload: keepVersions: "1.5" is not a number of versions
-        "#]],
+                InvalidPayload: keepVersions: "1.5" is not a number of versions from 1 to 9999
+            "#]],
         ),
         (
             json!({ "instanceRefresh": 1 }),
@@ -328,8 +426,8 @@ fn what_is_missing_is_named_where_it_can_be_said() {
         &[],
         json!({}),
         expect![[r#"
-        InvalidPayload: instanceName: missing, and EC2_INSTANCE_NAME is not set; launchTemplateId or launchTemplateName: missing, and LAUNCH_TEMPLATE_ID or LAUNCH_TEMPLATE_NAME is not set
-    "#]],
+            InvalidPayload: instanceName or sourceInstanceId: missing, and EC2_INSTANCE_NAME or SOURCE_INSTANCE_ID is not set; launchTemplateId or launchTemplateName: missing, and LAUNCH_TEMPLATE_ID or LAUNCH_TEMPLATE_NAME is not set
+        "#]],
     );
     check(
         &[],
@@ -342,14 +440,14 @@ fn what_is_missing_is_named_where_it_can_be_said() {
         &[],
         scheduled.clone(),
         expect![[r#"
-            InvalidConfig: EC2_INSTANCE_NAME: not set, and this event can't replace it; LAUNCH_TEMPLATE_ID or LAUNCH_TEMPLATE_NAME: not set, and this event can't replace it
+            InvalidConfig: EC2_INSTANCE_NAME or SOURCE_INSTANCE_ID: not set, and this event can't replace it; LAUNCH_TEMPLATE_ID or LAUNCH_TEMPLATE_NAME: not set, and this event can't replace it
         "#]],
     );
     check(
         &[("LAUNCH_TEMPLATE_NAME", "web")],
         scheduled,
         expect![[r#"
-            InvalidConfig: EC2_INSTANCE_NAME: not set, and this event can't replace it
+            InvalidConfig: EC2_INSTANCE_NAME or SOURCE_INSTANCE_ID: not set, and this event can't replace it
         "#]],
     );
 }
@@ -372,10 +470,10 @@ fn the_news_of_images() {
         &COMPLETE,
         image("available"),
         expect![[r#"
-        web Id("lt-0123456789abcdef0") announced Some("ami-1")
-        groups None prefixes ["AWSbackup_", "AwsBackup_"]
-        source $Default max age None keep None refresh false
-    "#]],
+            aws-backup web  [] Id("lt-0123456789abcdef0") announced Some("ami-1") dry false
+            groups None prefixes ["AWSbackup_", "AwsBackup_"]
+            source $Default max age None keep None refresh false
+        "#]],
     );
     check(
         &COMPLETE,
@@ -415,18 +513,18 @@ fn the_news_of_backup_jobs() {
         (
             job(backup, &ami, "COMPLETED", "EC2", Value::Null),
             expect![[r#"
-            web Id("lt-0123456789abcdef0") announced Some("ami-1")
-            groups None prefixes ["AWSbackup_", "AwsBackup_"]
-            source $Default max age None keep None refresh false
-        "#]],
+                aws-backup web  [] Id("lt-0123456789abcdef0") announced Some("ami-1") dry false
+                groups None prefixes ["AWSbackup_", "AwsBackup_"]
+                source $Default max age None keep None refresh false
+            "#]],
         ),
         (
             job(backup, &recovery_point, "COMPLETED", "EC2", Value::Null),
             expect![[r#"
-            web Id("lt-0123456789abcdef0") announced None
-            groups None prefixes ["AWSbackup_", "AwsBackup_"]
-            source $Default max age None keep None refresh false
-        "#]],
+                aws-backup web  [] Id("lt-0123456789abcdef0") announced None dry false
+                groups None prefixes ["AWSbackup_", "AwsBackup_"]
+                source $Default max age None keep None refresh false
+            "#]],
         ),
         (
             job(backup, &[], "RUNNING", "EC2", Value::Null),
@@ -443,10 +541,10 @@ fn the_news_of_backup_jobs() {
         (
             job(copy, &ami, "COMPLETED", "EC2", other),
             expect![[r#"
-            web Id("lt-0123456789abcdef0") announced Some("ami-2")
-            groups None prefixes ["AWSbackup_", "AwsBackup_"]
-            source $Default max age None keep None refresh false
-        "#]],
+                aws-backup web  [] Id("lt-0123456789abcdef0") announced Some("ami-2") dry false
+                groups None prefixes ["AWSbackup_", "AwsBackup_"]
+                source $Default max age None keep None refresh false
+            "#]],
         ),
         (
             job(copy, &ami, "FAILED", "EC2", json!({})),

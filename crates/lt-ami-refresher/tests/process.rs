@@ -9,8 +9,7 @@ use std::fs;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::RequestLaunchTemplateData as Data;
-use common::{Scene, available, backup, sample};
-use lifecycle_lab::ec2::Image;
+use common::{Scene, available, backup, backup_named, sample};
 use lifecycle_lab::faults::CallFault::{AccessDenied, KillAfter, KillBefore};
 use lifecycle_lab::{Code, Function, Lab, RunError};
 use lt_ami_refresher::NAME;
@@ -64,7 +63,8 @@ async fn a_payload_says_what_the_variables_do_not() {
         "instanceRefresh": true,
     });
     assert_eq!(outcome(&scene, payload).await, "version-created");
-    assert_eq!(scene.versions(), ["2: NEW"]);
+    // The run's source stays.
+    assert_eq!(scene.versions(), ["1: OLD", "2: NEW"]);
     assert_eq!(outcome(&scene, json!({ "instanceName": "api" })).await, "NoImageFound");
 }
 
@@ -131,7 +131,7 @@ async fn killed_at_any_call_and_run_again_it_makes_one_version() {
     let undisturbed = prepare().await;
     undisturbed.invoke(sample("scheduled")).await.unwrap();
     let calls = undisturbed.calls().len() as u64;
-    assert_eq!(calls, 9, "{:#?}", undisturbed.calls());
+    assert_eq!(calls, 11, "{:#?}", undisturbed.calls());
     for nth in 1..=calls {
         for fault in [KillBefore, KillAfter] {
             let scene = prepare().await;
@@ -152,10 +152,14 @@ async fn every_sample_is_dealt_with_as_documented() {
         ("backup-completed", "ignored"),
         ("backup-running", "ignored"),
         ("copy-completed", "ignored"),
+        ("describe", "described"),
+        ("dry-run", "version-created"),
         ("image-available", "ignored"),
         ("image-deregistered", "ignored"),
         ("instance-state-refused", "UnsupportedEvent"),
-        ("overrides", "UnusableTemplate"),
+        ("overrides", "NoImageFound"),
+        // The parameter does not exist.
+        ("public-parameter", "AwsError"),
         ("scheduled", "version-created"),
         ("unknown-key-refused", "InvalidPayload"),
     ];
@@ -188,6 +192,26 @@ async fn no_line_of_the_log_holds_the_user_data() {
     }
 }
 
+/// With a name as AWS Backup gives it, in answer to AWS's event.
+#[tokio::test]
+async fn the_line_of_an_event_that_ends_well_has_at_most_700_bytes() {
+    let scene = scene(&[]).await;
+    let name = "AwsBackup_i-0123456789abcdef0_01234567-89ab-cdef-0123-456789abcdef";
+    let mut image = backup_named(name, scene.lab.now() - Duration::from_secs(60));
+    image.source_instance = Some("i-0123".to_owned());
+    let image = scene.lab.world(|world| world.add_image(image));
+    for expected in ["version-created", "up-to-date"] {
+        assert_eq!(outcome(&scene, available(&image, scene.lab.now())).await, expected);
+    }
+    let whole = |logs: &[String]| logs.iter().filter(|line| line.contains("_aws")).count() == 2;
+    let logs = testkit::logs_until(&scene.lab, whole).await;
+    assert!(logs.iter().any(|line| line.contains("EventToCompletion")), "{logs:#?}");
+    // With its line break.
+    let longest = logs.iter().map(String::len).max().unwrap();
+    assert!(longest < 700, "{} bytes: {logs:#?}", longest + 1);
+    assert_eq!(logs.len(), 2, "one line for one event: {logs:#?}");
+}
+
 /// 5,000 images over 50 pages, the newest on the last: found, and in the memory of one page.
 #[tokio::test]
 async fn memory_stays_flat_over_fifty_pages() {
@@ -203,10 +227,9 @@ async fn memory_stays_flat_over_fifty_pages() {
     scene.invoke(json!({})).await.unwrap();
     let one_page = peak_memory("MARK=memory-of-the-binary");
     add(4_899);
-    let mut newest = Image::new("AwsBackup_newest", scene.lab.now() - Duration::from_secs(60));
+    let mut newest = backup_named("AwsBackup_newest", scene.lab.now() - Duration::from_secs(60));
     // Pages come in the order of ids.
     newest.id = "ami-fffffffffffffffff".to_owned();
-    newest.tags.insert("Name".to_owned(), "web".to_owned());
     scene.lab.world(|world| world.add_image(newest));
     scene.invoke(json!({})).await.unwrap();
     assert_eq!(scene.version(3)["ImageId"], "ami-fffffffffffffffff");

@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use aws_sdk_ec2::types::RequestLaunchTemplateData as Data;
 use common::{HOUR, MINUTE, Scene};
 use expect_test::expect;
@@ -80,6 +78,8 @@ async fn what_two_events_of_one_backup_cost() {
         DescribeImages: ok
         DescribeLaunchTemplateVersions: ok
         DescribeLaunchTemplateVersions: ok
+        DescribeInstanceTypes: ok
+        DescribeInstanceTypes: ok
         DescribeSecurityGroups: ok
         DescribeSecurityGroups: ok
         DescribeLaunchTemplateVersions: ok
@@ -205,9 +205,7 @@ async fn a_disk_that_has_grown_is_noticed_before_a_launch_fails() {
     let scene = site(&[]).await;
     let small = scene.add_version(1, disk(8)).await;
     scene.make_default(small).await;
-    let mut image =
-        lifecycle_lab::ec2::Image::new("AwsBackup_grown", scene.lab.now() - Duration::from_secs(60));
-    image.tags.insert("Name".to_owned(), "web".to_owned());
+    let mut image = common::backup_named("AwsBackup_grown", scene.lab.now() - MINUTE);
     image.devices[0].size = 20;
     let image = scene.lab.world(|world| world.add_image(image));
     let error = scene.invoke(json!({})).await.unwrap_err().error_message();

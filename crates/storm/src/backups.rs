@@ -53,11 +53,16 @@ pub(crate) struct Backups {
 
 impl Backups {
     pub(crate) async fn new(lab: &Lab, seed: u64, faults: Faults) -> anyhow::Result<Self> {
-        let tags = || [("Name".to_owned(), SHOP.to_owned())].into();
+        let name = || ("Name".to_owned(), SHOP.to_owned());
+        let of_backup = || ("aws:backup:source-resource".to_owned(), "i-0123456789abcdef0".to_owned());
         let (servers, image) = lab.world(|world| {
             let yesterday = world.now() - Duration::from_secs(24 * 3_600);
-            let image = Image { tags: tags(), ..Image::new(&format!("{BACKUP_PREFIX}first"), yesterday) };
-            let servers = ["x86_64", "arm64"].map(|architecture| world.add_instance(architecture, tags()));
+            let image = Image {
+                tags: [name(), of_backup()].into(),
+                ..Image::new(&format!("{BACKUP_PREFIX}first"), yesterday)
+            };
+            let servers =
+                ["x86_64", "arm64"].map(|architecture| world.add_instance(architecture, [name()].into()));
             (servers, world.add_image(image))
         });
         let ec2 = Client::new(&sdk_config(lab, "operator"));

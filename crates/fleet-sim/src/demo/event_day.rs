@@ -91,6 +91,7 @@ impl Site {
     async fn new(lab: &Lab) -> anyhow::Result<Self> {
         let mut image = Image::new("AwsBackup_of-the-night-before", LAST_BACKUP.parse()?);
         image.tags.insert("Name".to_owned(), WEB.to_owned());
+        image.tags.insert("aws:backup:source-resource".to_owned(), "i-0123456789abcdef0".to_owned());
         let (old, security_group, subnet) = lab.world(|world| {
             let security_group = world.add_security_group(WEB, VPC);
             (world.add_image(image), security_group, world.add_subnet(VPC, "us-east-1a"))

@@ -58,6 +58,31 @@ impl Week {
         Ok(at)
     }
 
+    /// When the service next got a desired count above 0, after this time.
+    pub(super) fn woke(&self, service: &str, after: TimeDelta) -> anyhow::Result<TimeDelta> {
+        let mut woke = self.seen().filter_map(|(at, sight)| match sight {
+            Sight::Service { service: name, desired, .. } if name == service && *desired > 0 => Some(at),
+            _ => None,
+        });
+        let found = woke.find(|at| *at > after);
+        found.with_context(|| format!("expected that {service} wakes after {}", self.clock(after)))
+    }
+
+    /// When the service's target was next removed, after this time.
+    pub(super) fn deregistered(&self, service: &str, after: TimeDelta) -> anyhow::Result<TimeDelta> {
+        let of_service = format!("ResourceId={}", resource(service));
+        let mut removed = self.moments.iter().filter_map(|moment| match &moment.what {
+            What::Called(call)
+                if call.action == "DeregisterScalableTarget" && call.parameters.contains(&of_service) =>
+            {
+                Some(self.since_monday(moment.at))
+            }
+            _ => None,
+        });
+        let found = removed.find(|at| *at > after);
+        found.with_context(|| format!("expected {service} without a target after {}", self.clock(after)))
+    }
+
     /// When the service was next registered to be on, after this time, and as what.
     pub(super) fn awake(&self, service: &str, after: TimeDelta) -> anyhow::Result<(TimeDelta, String)> {
         let mut registered = self.registered(service);

@@ -132,13 +132,34 @@ fn lt_ami_refresher_gets_backups_and_copies_that_ended() {
     );
 }
 
-/// Each backup would be an error.
+/// Each backup would be an error, or, with the image of a parameter, mean nothing.
 #[test]
-fn lt_ami_refresher_that_only_payloads_tell_what_to_do_gets_no_event() {
-    let incomplete: [&[(&str, &str)]; 3] =
-        [&[], &[("Ec2InstanceName", "web")], &[("LaunchTemplateId", "lt-0123456789abcdef0")]];
+fn lt_ami_refresher_gets_events_only_where_they_can_lead_to_a_run() {
+    let template = ("LaunchTemplateId", "lt-0123456789abcdef0");
+    let incomplete: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("Ec2InstanceName", "web")],
+        &[template],
+        &[template, ("ImageTags", "Role=web")],
+        &[template, ("ImageSource", "tagged")],
+        &[template, ("ImageSource", "ssm:golden"), ("Ec2InstanceName", "web")],
+    ];
     for parameters in incomplete {
         check("lt-ami-refresher", parameters, expect![[r#""#]]);
+    }
+    let complete: [&[(&str, &str)]; 2] = [
+        &[template, ("SourceInstanceId", "i-0123456789abcdef0")],
+        &[template, ("ImageSource", "tagged"), ("ImageTags", "Role=web")],
+    ];
+    for parameters in complete {
+        check(
+            "lt-ami-refresher",
+            parameters,
+            expect![[r#"
+                BackupRule: lt-ami-refresher/backup-completed
+                BackupRule: lt-ami-refresher/copy-completed
+            "#]],
+        );
     }
 }
 

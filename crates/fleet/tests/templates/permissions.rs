@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::policy::{Policy, Request};
-use crate::requests::{self, group, image, instance, snapshot, template};
+use crate::requests::{self, ec2, group, image, instance, launch, service, snapshot, target, template};
 use crate::scenes::Played;
 use crate::{functions, text};
 use fleet::template::Template;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Actions for which AWS knows no resource.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
-const UNSCOPED: [&str; 14] = [
+const UNSCOPED: [&str; 18] = [
     "application-autoscaling:DescribeScalableTargets",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
@@ -20,14 +20,35 @@ const UNSCOPED: [&str; 14] = [
     "autoscaling:DescribeScalingActivities",
     "autoscaling:DescribeWarmPool",
     "ec2:DescribeImages",
+    "ec2:DescribeInstanceTypes",
     "ec2:DescribeInstances",
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeSecurityGroupVpcAssociations",
     "ec2:DescribeSecurityGroups",
+    "ecs:ListServices",
     "ssm:CancelCommand",
     "ssm:DescribeInstanceInformation",
     "ssm:ListCommandInvocations",
+    "tag:GetResources",
 ];
+
+#[test]
+fn services_that_a_tag_names_are_those_of_the_account_and_region() {
+    let policy = Policy::of(&Template::of("ecs-scheduler").deploy(&[("DiscoverTag", "office-hours")]));
+    let scale = Request::new("ecs:UpdateService", service("shop", "web"));
+    let whose = Request::new("application-autoscaling:TagResource", target());
+    let foreign = service("shop", "web").replace("123456789012", "210987654321");
+    for (request, allowed) in [
+        (scale.clone(), true),
+        (scale.with("aws:RequestedRegion", ["eu-west-1"]), false),
+        (Request::new("ecs:UpdateService", foreign), false),
+        (whose.with("aws:TagKeys", ["lifecycle/remembered", "lifecycle/function"]), true),
+        (Request::new("ecs:ListServices", "*"), false),
+    ] {
+        assert_eq!(!policy.allow(&request).is_empty(), allowed, "{request:?}");
+    }
+}
 
 /// Nothing called is denied, nothing allowed is unused.
 pub(crate) fn check(played: &Played) {
@@ -117,13 +138,25 @@ fn what_is_not_theirs_is_out_of_reach() {
         request.with("aws:ResourceTag/lifecycle/function", [function])
     };
     let change = |id| Request::new("ec2:ModifyLaunchTemplate", template(id));
-    let launch = Request::new("ec2:RunInstances", instance("i-0123456789abcdef0"));
-    let of_template = launch.clone().with("ec2:LaunchTemplate", [template("lt-0123456789abcdef0")]);
-    let of_template_elsewhere = of_template.clone().with("aws:RequestedRegion", ["eu-west-1"]);
-    let untag = |key| {
-        let target = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0ec5";
-        Request::new("application-autoscaling:UntagResource", target).with("aws:TagKeys", [key])
+    let bare = Request::new("ec2:RunInstances", instance("i-0123456789abcdef0"));
+    let of_template = |resource: &str, from_template| launch(resource, "lt-0123456789abcdef0", from_template);
+    let new = instance("i-0123456789abcdef0");
+    let of_template_elsewhere = of_template(&new, true).with("aws:RequestedRegion", ["eu-west-1"]);
+    let parameter = |owner: &str, name: &str| {
+        Request::new("ssm:GetParameter", format!("arn:aws:ssm:us-east-1:{owner}:parameter/{name}"))
     };
+    let pass = |role: &str| {
+        let request = Request::new("iam:PassRole", format!("arn:aws:iam::123456789012:role/{role}"));
+        request.with("iam:PassedToService", ["ec2.amazonaws.com"])
+    };
+    let of_key = |action, key| {
+        Request::new(&format!("application-autoscaling:{action}"), target()).with("aws:TagKeys", [key])
+    };
+    let (tag, untag) = (|key| of_key("TagResource", key), |key| of_key("UntagResource", key));
+    let scale = |cluster, name| Request::new("ecs:UpdateService", service(cluster, name));
+    let dynamo = Request::new("application-autoscaling:DeregisterScalableTarget", target())
+        .with("application-autoscaling:service-namespace", ["dynamodb"])
+        .with("application-autoscaling:scalable-dimension", ["dynamodb:table:ReadCapacityUnits"]);
     let memory = |function| {
         let arn = format!("arn:aws:lambda:us-east-1:123456789012:function:{function}");
         Request::new("lambda:UpdateFunctionConfiguration", arn)
@@ -144,17 +177,47 @@ fn what_is_not_theirs_is_out_of_reach() {
         ("ami-snapshotter", Request::new("ec2:CreateTags", image("ami-0123456789abcdef0")), false),
         ("lt-ami-refresher", change("lt-0123456789abcdef0"), true),
         ("lt-ami-refresher", change("lt-0123456789abcdef1"), false),
-        ("lt-ami-refresher", launch, false),
-        ("lt-ami-refresher", of_template, true),
+        ("lt-ami-refresher", bare, false),
+        ("lt-ami-refresher", of_template(&new, true), true),
+        // Another type, image or volume than the template's; the subnet is the group's.
+        ("lt-ami-refresher", of_template(&new, false), false),
+        ("lt-ami-refresher", of_template(&image("ami-0123456789abcdef0"), false), false),
+        ("lt-ami-refresher", of_template(&ec2("volume/*"), false), false),
+        ("lt-ami-refresher", of_template(&ec2("security-group/sg-1"), false), false),
+        ("lt-ami-refresher", of_template(&ec2("subnet/subnet-1"), false), true),
+        ("lt-ami-refresher", launch(&new, "lt-0123456789abcdef1", true), false),
+        ("lt-ami-refresher", launch(&ec2("subnet/subnet-1"), "lt-0123456789abcdef1", false), false),
+        ("lt-ami-refresher", Request::new("ec2:CreateTags", new.clone()), false),
+        ("lt-ami-refresher", pass("web"), true),
+        ("lt-ami-refresher", pass("admin"), false),
+        ("lt-ami-refresher", parameter("", "aws/service/golden"), true),
+        ("lt-ami-refresher", parameter("", "aws/service/golden/other"), false),
+        ("lt-ami-refresher", parameter("123456789012", "secret"), false),
         ("lt-ami-refresher", of_template_elsewhere, false),
+        ("ecs-scheduler", tag("lifecycle/remembered"), true),
+        ("ecs-scheduler", tag("lifecycle/toggle"), true),
+        ("ecs-scheduler", tag("lifecycle/function"), false),
+        ("ecs-scheduler", tag("keep-awake-until"), false),
         ("ecs-scheduler", untag("keep-awake-until"), true),
+        ("ecs-scheduler", untag("keep-asleep-until"), true),
+        ("ecs-scheduler", untag("lifecycle/toggle"), false),
         ("ecs-scheduler", untag("team"), false),
+        ("ecs-scheduler", scale("shop", "web"), true),
+        ("ecs-scheduler", scale("shop", "web-2"), false),
+        ("ecs-scheduler", scale("office", "anything"), true),
+        ("ecs-scheduler", scale("offices", "anything"), false),
+        ("ecs-scheduler", scale("office", "x").with("aws:RequestedRegion", ["eu-west-1"]), false),
+        ("ecs-scheduler", dynamo, false),
+        ("ecs-scheduler", Request::new("tag:GetResources", "*"), false),
     ] {
         let parameters: &[(&str, &str)] = match function {
-            "ecs-scheduler" => &[("ResourceIds", "service/shop/web")],
-            "lt-ami-refresher" => {
-                &[("LaunchTemplateId", "lt-0123456789abcdef0"), ("InstanceRefresh", "true")]
-            }
+            "ecs-scheduler" => &[("ResourceIds", "service/shop/web,service/office/*")],
+            "lt-ami-refresher" => &[
+                ("LaunchTemplateId", "lt-0123456789abcdef0"),
+                ("InstanceRefresh", "true"),
+                ("InstanceRole", "arn:aws:iam::123456789012:role/web"),
+                ("ImageSource", "ssm:/aws/service/golden"),
+            ],
             "ami-snapshotter" => &[("AutoScalingGroups", "web"), ("ImageRetention", "30d")],
             _ => &[("AutoScalingGroups", "web")],
         };

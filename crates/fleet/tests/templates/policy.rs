@@ -98,7 +98,9 @@ impl Statement {
                 let (found, wanted) = (request.context.get(key), one_or_many(wanted));
                 let like = |found: &String| wanted.iter().any(|wanted| fits(wanted, found));
                 match operator.as_str() {
-                    "StringEquals" => found.is_some_and(|found| found.iter().any(|one| wanted.contains(one))),
+                    "StringEquals" | "Bool" => {
+                        found.is_some_and(|found| found.iter().any(|one| wanted.contains(one)))
+                    }
                     "StringLike" | "ArnLike" => found.is_some_and(|found| found.iter().any(like)),
                     "ForAllValues:StringEquals" => {
                         found.into_iter().flatten().all(|one| wanted.contains(one))

@@ -18,7 +18,9 @@ const FUNCTION_TAG: &str = "lifecycle/function";
 /// Everything that IAM is asked about one call.
 pub(crate) fn of(call: &Call, record: &Record) -> Vec<Request> {
     let parameters = Parameters::of(call);
-    let action = format!("{}:{}", call.service, call.action);
+    // The tagging API's name in signatures is not that of its permissions.
+    let prefix = if call.service == "tagging" { "tag" } else { &call.service };
+    let action = format!("{prefix}:{}", call.action);
     let plain = |resource: String| Request::new(&action, resource);
     match (call.service.as_str(), call.action.as_str()) {
         ("autoscaling", "CompleteLifecycleAction" | "RecordLifecycleActionHeartbeat") => {
@@ -59,6 +61,14 @@ pub(crate) fn of(call: &Call, record: &Record) -> Vec<Request> {
             vec![plain(format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"))]
         }
         ("application-autoscaling", "RegisterScalableTarget") => register(&action, &parameters),
+        ("application-autoscaling", "DeregisterScalableTarget") => vec![of_target(&action, &parameters)],
+        ("ecs", "DescribeServices") => {
+            let services = parameters.many("services.").into_iter();
+            services.map(|name| plain(service(parameters.one("cluster"), name))).collect()
+        }
+        ("ecs", "UpdateService") => {
+            vec![plain(service(parameters.one("cluster"), parameters.one("service")))]
+        }
         ("application-autoscaling", "ListTagsForResource") => {
             vec![plain(parameters.one("ResourceARN").to_owned())]
         }
@@ -69,6 +79,13 @@ pub(crate) fn of(call: &Call, record: &Record) -> Vec<Request> {
         ("application-autoscaling", "UntagResource") => {
             let keys = parameters.many("TagKeys.");
             vec![plain(parameters.one("ResourceARN").to_owned()).with("aws:TagKeys", keys)]
+        }
+        ("ssm", "GetParameter") => {
+            let name = parameters.one("Name");
+            // AWS's public parameters have no account, and an ARN has no version.
+            let owner = if name.starts_with("/aws/") { "" } else { ACCOUNT };
+            let name = name.trim_start_matches('/').split(':').next().unwrap();
+            vec![plain(format!("arn:aws:ssm:{REGION}:{owner}:parameter/{name}"))]
         }
         (_, name) if name.starts_with("Describe") || name.starts_with("List") || name.starts_with("Get") => {
             vec![plain("*".to_owned())]
@@ -96,16 +113,20 @@ fn create_image(action: &str, parameters: &Parameters, record: &Record) -> Vec<R
     requests
 }
 
-/// Auto Scaling asks IAM whether the caller could launch instances from the group's template: tags, where the
-/// template has some, and the role of its instance profile, where it has one.
+/// Auto Scaling asks IAM whether the caller could launch instances from the group's template: on everything that a launch
+/// uses or makes, where the subnet, and so the network interface, is the group's; tags, where the template has some; and
+/// the role of its instance profile, where it has one.
 fn start_refresh(start: Request, record: &Record) -> Vec<Request> {
     let launches = record.launches.as_ref().unwrap();
-    let from = |action: &str| {
-        let new = instance("i-0123456789abcdef0");
-        Request::new(action, new).with("ec2:LaunchTemplate", [template(&launches.template)])
-    };
-    let tagging = from("ec2:CreateTags").with("ec2:CreateAction", ["RunInstances"]);
-    let mut requests = vec![start, from("ec2:RunInstances"), tagging];
+    let new = instance("i-0123456789abcdef0");
+    let of_template = |resource: &str| launch(resource, &launches.template, true);
+    let of_group = |resource: &str| launch(resource, &launches.template, false);
+    let tagging = Request::new("ec2:CreateTags", new.clone()).with("ec2:CreateAction", ["RunInstances"]);
+    let mut requests = vec![start, of_template(&new), tagging];
+    requests
+        .extend([image("ami-0123456789abcdef0"), template(&launches.template)].map(|one| of_template(&one)));
+    requests.extend(["volume/*", "security-group/sg-1"].map(|one| of_template(&ec2(one))));
+    requests.extend(["subnet/subnet-1", "network-interface/*"].map(|one| of_group(&ec2(one))));
     if let Some(role) = &launches.role {
         let pass = Request::new("iam:PassRole", role.clone());
         requests.push(pass.with("iam:PassedToService", ["ec2.amazonaws.com"]));
@@ -114,13 +135,9 @@ fn start_refresh(start: Request, record: &Record) -> Vec<Request> {
 }
 
 /// AWS lists these for whoever manages the scaling of an ECS service; the service-linked role is made at the
-/// first registration that names no other role.
+/// first registration that names no other role. A registration with tags asks for tagging too.
 fn register(action: &str, parameters: &Parameters) -> Vec<Request> {
-    let target = format!("arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/0ec5");
     let service = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:{}", parameters.one("ResourceId"));
-    let register = Request::new(action, target)
-        .with("application-autoscaling:service-namespace", [parameters.one("ServiceNamespace")])
-        .with("application-autoscaling:scalable-dimension", [parameters.one("ScalableDimension")]);
     let role = match parameters.0.get("RoleARN") {
         Some(role) => Request::new("iam:PassRole", *role)
             .with("iam:PassedToService", ["application-autoscaling.amazonaws.com"]),
@@ -131,12 +148,46 @@ fn register(action: &str, parameters: &Parameters) -> Vec<Request> {
             Request::new("iam:CreateServiceLinkedRole", role).with("iam:AWSServiceName", [principal])
         }
     };
-    vec![
-        register,
+    let keys: Vec<_> = parameters.0.keys().filter_map(|name| name.strip_prefix("Tags.")).collect();
+    let tagging = (!keys.is_empty())
+        .then(|| Request::new("application-autoscaling:TagResource", target()).with("aws:TagKeys", keys));
+    let others = [
+        of_target(action, parameters),
         Request::new("ecs:DescribeServices", service.clone()),
         Request::new("ecs:UpdateService", service),
         role,
-    ]
+    ];
+    others.into_iter().chain(tagging).collect()
+}
+
+/// An action on the scalable target of these parameters.
+fn of_target(action: &str, parameters: &Parameters) -> Request {
+    Request::new(action, target())
+        .with("application-autoscaling:service-namespace", [parameters.one("ServiceNamespace")])
+        .with("application-autoscaling:scalable-dimension", [parameters.one("ScalableDimension")])
+}
+
+/// A scalable target's ARN.
+pub(crate) fn target() -> String {
+    format!("arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/0ec5")
+}
+
+/// A service's ARN.
+pub(crate) fn service(cluster: &str, name: &str) -> String {
+    format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{name}")
+}
+
+/// A launch's request for one resource. `from_template` says whether the resource is as the template says, or the caller
+/// chose it.
+pub(crate) fn launch(resource: &str, from: &str, from_template: bool) -> Request {
+    Request::new("ec2:RunInstances", resource)
+        .with("ec2:LaunchTemplate", [template(from)])
+        .with("ec2:IsLaunchTemplateResource", [from_template.to_string()])
+}
+
+/// The ARN of a resource of EC2: `subnet/subnet-1`.
+pub(crate) fn ec2(resource: &str) -> String {
+    format!("arn:aws:ec2:{REGION}:{ACCOUNT}:{resource}")
 }
 
 /// A group's ARN.
@@ -147,12 +198,12 @@ pub(crate) fn group(name: &str) -> String {
 
 /// An instance's ARN.
 pub(crate) fn instance(id: &str) -> String {
-    format!("arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{id}")
+    ec2(&format!("instance/{id}"))
 }
 
 /// A launch template's ARN.
 pub(crate) fn template(id: &str) -> String {
-    format!("arn:aws:ec2:{REGION}:{ACCOUNT}:launch-template/{id}")
+    ec2(&format!("launch-template/{id}"))
 }
 
 /// An image's ARN, which has no account.

@@ -180,6 +180,12 @@ async fn lt_ami_refresher_may_do_what_it_does() {
         ("InstanceRole", role),
     ];
     check(&refreshes(&with_everything, Some(role)).await);
+
+    for name in ["golden", "/golden/web:3", "/aws/service/golden"] {
+        let source = format!("ssm:{name}");
+        let parameters = [("ImageSource", source.as_str()), ("LaunchTemplateName", "web")];
+        check(&refreshes(&parameters, None).await);
+    }
 }
 
 /// A backup ends, and its image goes into a launch template of three versions that a group launches from.
@@ -187,19 +193,26 @@ async fn lt_ami_refresher_may_do_what_it_does() {
 async fn refreshes(parameters: &[(&str, &str)], role: Option<&str>) -> Played {
     let lab = lab();
     let ec2 = aws_sdk_ec2::Client::new(&lab.sdk_config("operator"));
-    let (subnet, group, old, new) = lab.world(|world| {
+    let (subnet, groups, old, new) = lab.world(|world| {
         let subnet = world.add_subnet("vpc-0a0b0c0d0e0f00001", "us-east-1a");
         let group = world.add_security_group("web", "vpc-0a0b0c0d0e0f00001");
+        let shared = world.add_security_group("shared", "vpc-0a0b0c0d0e0f00002");
+        world.associate_security_group(&shared, "vpc-0a0b0c0d0e0f00001");
         let now = world.now();
         let mut backup = |age: Duration| {
             let mut image = Image::new(&format!("AwsBackup_i-0123_{}", age.as_secs()), now - age);
             image.tags.insert("Name".to_owned(), "web".to_owned());
+            image.tags.insert("aws:backup:source-resource".to_owned(), "i-0123".to_owned());
             world.add_image(image)
         };
-        (subnet, group, backup(24 * HOUR), backup(HOUR))
+        (subnet, [group, shared], backup(24 * HOUR), backup(HOUR))
     });
+    if let Some((_, source)) = parameters.iter().find(|(name, _)| *name == "ImageSource") {
+        let name = source.trim_start_matches("ssm:").to_owned();
+        lab.world(|world| world.parameters.insert(name, new.clone()));
+    }
     let data = RequestLaunchTemplateData::builder().image_id(old).instance_type(InstanceType::T3Micro);
-    let data = data.security_group_ids(group).build();
+    let data = data.set_security_group_ids(Some(groups.into())).build();
     let create = ec2.create_launch_template().launch_template_name("web").launch_template_data(data.clone());
     let template = create.send().await.unwrap().launch_template.unwrap().launch_template_id.unwrap();
     for _ in 0..2 {
@@ -232,7 +245,7 @@ async fn refreshes(parameters: &[(&str, &str)], role: Option<&str>) -> Played {
 
 #[tokio::test(start_paused = true)]
 async fn ecs_scheduler_may_do_what_it_does() {
-    let services = ("ResourceIds", "service/shop/web, service/shop/api");
+    let services = ("ResourceIds", "service/shop/web, service/office/*");
     for parameters in [
         &[services][..],
         &[
@@ -240,21 +253,25 @@ async fn ecs_scheduler_may_do_what_it_does() {
             ("WorkingHours", "MON-FRI 09:00-18:00"),
             ("Rolearn", "arn:aws:iam::123456789012:role/scaling"),
         ],
+        &[("DiscoverTag", "office-hours")],
     ] {
         check(&schedules(parameters).await);
     }
 }
 
-/// Services that wake and sleep, by the stack's own schedules.
+/// A service with a target and one without that wake and sleep, by the stack's own schedules.
 async fn schedules(parameters: &[(&str, &str)]) -> Played {
     let stack = Template::of(ecs_scheduler::NAME).deploy(parameters);
     let scene = Scene::of(&stack, ecs_scheduler::NAME);
     scene.deploy::<ecs_scheduler::Context>(&stack, Duration::from_secs(60));
     scene.lab.world(|world| {
-        for service in ["web", "api"] {
-            world.add_service("shop", service, Scheduling::Replica, 2).unwrap();
+        for (cluster, service) in [("shop", "web"), ("office", "api")] {
+            world.add_service(cluster, service, Scheduling::Replica, 2).unwrap();
+            world.tag_service(cluster, service, "office-hours", Some("MON-FRI 09:00-18:00")).unwrap();
         }
     });
+    let scaling = aws_sdk_applicationautoscaling::Client::new(&scene.lab.sdk_config("operator"));
+    fleet::operator::register(&scaling, "service/shop/web", (2, 6)).await.unwrap();
     let inputs: Vec<Value> = stack
         .of_type("AWS::Scheduler::Schedule")
         .map(|(_, schedule)| serde_json::from_str(schedule["Target"]["Input"].as_str().unwrap()).unwrap())

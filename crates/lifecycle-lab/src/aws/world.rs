@@ -14,7 +14,7 @@ use crate::aws::ec2::{self, Ec2};
 use crate::aws::ecs::{self, Ecs};
 use crate::aws::lambda::{self, Configurations};
 use crate::aws::run_command::{self, RunCommand};
-use crate::aws::scalable_targets::ScalableTargets;
+use crate::aws::scalable_targets::{self, ScalableTargets};
 
 /// The Region that the lab plays.
 pub const REGION: &str = "us-east-1";
@@ -59,8 +59,20 @@ pub struct Delays {
     /// From instances that no task needs until managed scaling lets go of them. AWS's alarm takes 15
     /// datapoints of one minute.
     pub capacity_alarm_low: Duration,
-    /// From an update of a scalable target until the next one is accepted.
+    /// From the start of a deployment that replaces another one until it has replaced its tasks. One of
+    /// [`Duration::MAX`] never does.
+    pub rollout: Duration,
+    /// From the moment in which a service has the tasks that it should have until its deployment is `COMPLETED`. AWS
+    /// was recorded to take three to seven seconds.
+    pub deployment: Duration,
+    /// From an update of a scalable target until the next one is accepted. AWS was recorded to accept updates that
+    /// were 1.6 s apart.
     pub target_update: Duration,
+    /// From the answer of `RegisterScalableTarget` until the service's desired count is in the bounds. Recorded.
+    pub clamp: Duration,
+    /// From the deletion of a resource until `GetResources` does not find it by its tags any more. Public reports speak
+    /// of minutes to hours.
+    pub tags_forgotten: Duration,
     /// From `SendCommand`, or an agent's return, until the agent has the command; and from
     /// `CancelCommand` until it has stopped it.
     pub command_delivery: Duration,
@@ -109,7 +121,11 @@ impl Default for Delays {
             task_stop: Duration::from_secs(30),
             capacity_alarm_high: Duration::from_secs(60),
             capacity_alarm_low: Duration::from_secs(15 * 60),
+            rollout: Duration::from_secs(120),
+            deployment: Duration::from_secs(7),
             target_update: Duration::ZERO,
+            clamp: Duration::from_millis(500),
+            tags_forgotten: Duration::ZERO,
             command_delivery: Duration::from_secs(1),
             command_visible: Duration::ZERO,
             command_listed: Duration::from_secs(1),
@@ -223,6 +239,7 @@ pub(crate) enum Timer {
     Ec2(ec2::Timer),
     Lambda(lambda::Timer),
     Ecs(ecs::Timer),
+    ScalableTarget(scalable_targets::Timer),
     RunCommand(run_command::Timer),
 }
 
@@ -247,6 +264,8 @@ pub struct World {
     pub scalable_targets: ScalableTargets,
     /// Systems Manager Run Command.
     pub run_command: RunCommand,
+    /// The values of Systems Manager's parameters, by name.
+    pub parameters: BTreeMap<String, String>,
     effects: Vec<(DateTime<Utc>, Effect)>,
 }
 
@@ -265,6 +284,7 @@ impl World {
             ecs: Ecs::default(),
             scalable_targets: ScalableTargets::default(),
             run_command: RunCommand::default(),
+            parameters: BTreeMap::new(),
             effects: Vec::new(),
         }
     }
@@ -297,6 +317,7 @@ impl World {
                 Timer::Ec2(timer) => self.ec2_timer(timer),
                 Timer::Lambda(timer) => self.lambda_timer(timer),
                 Timer::Ecs(timer) => self.ecs_timer(timer),
+                Timer::ScalableTarget(timer) => self.target_timer(timer),
                 Timer::RunCommand(timer) => self.run_command_timer(timer),
             }
         }

@@ -266,6 +266,7 @@ impl CallFault {
                 Some(with(500, "ServiceException", "The AWS Lambda service encountered an internal error."))
             }
             ("lambda", Self::AccessDenied) => Some(with(403, "AccessDeniedException", &denied())),
+            ("tagging", Self::Throttle) => Some(ApiError::new("ThrottledException", "Rate exceeded")),
             ("ssm" | "ecs" | "application-autoscaling", Self::Throttle) => {
                 Some(ApiError::new("ThrottlingException", "Rate exceeded"))
             }
@@ -277,10 +278,10 @@ impl CallFault {
             ("ecs", Self::ServerError) => {
                 Some(with(500, "ServerException", "Service Unavailable. Please try again later."))
             }
-            ("application-autoscaling", Self::ServerError) => {
+            ("application-autoscaling" | "tagging", Self::ServerError) => {
                 Some(with(500, "InternalServiceException", "The service encountered an internal error."))
             }
-            ("ssm" | "ecs" | "application-autoscaling", Self::AccessDenied) => {
+            ("ssm" | "ecs" | "tagging" | "application-autoscaling", Self::AccessDenied) => {
                 Some(ApiError::new("AccessDeniedException", denied()))
             }
             ("application-autoscaling", Self::Contention) if !action.contains("Tag") => {

@@ -135,12 +135,14 @@ impl Lab {
 
     /// An asynchronous invocation: run again after one and two minutes if it fails, then kept by the
     /// failure queue. Where Lambda has no room for it, it waits. An event that would be too old at the next try is kept
-    /// without that wait (recorded). Ends when the event is dealt with.
+    /// without that wait. The limits count as they are when an attempt has failed: a retry that waits already comes all
+    /// the same (recorded). Ends when the event is dealt with.
     pub async fn invoke_async(&self, function: &str, payload: Value) {
         let queued = self.now();
         let request = self.faults().uuid();
-        let (retries, max_age) = self.functions().event_limits.get(function).copied().unwrap_or(EVENT_LIMITS);
-        let too_old = |pause: Duration| (self.now() - queued).to_std().unwrap_or_default() + pause >= max_age;
+        let limits = || self.functions().event_limits.get(function).copied().unwrap_or(EVENT_LIMITS);
+        let too_old =
+            |pause: Duration| (self.now() - queued).to_std().unwrap_or_default() + pause >= limits().1;
         let keep = |condition, error, attempts| {
             self.keep(function, payload.clone(), Some(condition), error, attempts, request.clone());
         };
@@ -169,7 +171,7 @@ impl Lab {
             let run = self.run(room, function, payload.clone(), attempts, request.clone());
             let Err(error) = run.await else { return };
             let Some((documented, pause)) =
-                RETRY_INTERVALS.iter().take(retries as usize).nth(attempts as usize - 1)
+                RETRY_INTERVALS.iter().take(limits().0 as usize).nth(attempts as usize - 1)
             else {
                 return keep(Condition::RetriesExhausted, error, attempts);
             };

@@ -27,7 +27,30 @@ pub(super) fn answer(result: Option<&Value>) -> String {
     result.map_or_else(|| "{}".to_owned(), Value::to_string)
 }
 
-/// The body of an error.
-pub(super) fn error(error: &ApiError) -> String {
-    json!({ "__type": error.code, "message": error.message }).to_string()
+/// The body of an error. Application Auto Scaling names the text of its own refusals `Message`, and that of the checks of
+/// its API's model `message` (recorded). SDKs read both.
+pub(super) fn error(error: &ApiError, service: Option<&str>) -> String {
+    let by_model = error.message.starts_with("1 validation error detected");
+    let text = if service == Some("application-autoscaling") && !by_model { "Message" } else { "message" };
+    json!({ "__type": error.code, text: error.message }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn application_auto_scaling_spells_the_name_of_its_own_texts_with_a_capital() {
+        let own = ApiError::new("ValidationException", "Minimum capacity must be specified");
+        let of_model =
+            ApiError::new("ValidationException", "1 validation error detected: Value null at 'tagKeys'");
+        for (error, service, name) in [
+            (&own, "application-autoscaling", "Message"),
+            (&of_model, "application-autoscaling", "message"),
+            (&own, "ecs", "message"),
+        ] {
+            let body: Value = serde_json::from_str(&super::error(error, Some(service))).unwrap();
+            assert_eq!(body[name], error.message, "{service}: {body}");
+        }
+    }
 }

@@ -96,7 +96,9 @@ impl HttpRequest {
             (Protocol::Json { .. }, Ok(result)) => {
                 (aws_json::CONTENT_TYPE, aws_json::answer(result.as_ref()))
             }
-            (Protocol::Json { .. }, Err(error)) => (aws_json::CONTENT_TYPE, aws_json::error(error)),
+            (Protocol::Json { .. }, Err(error)) => {
+                (aws_json::CONTENT_TYPE, aws_json::error(error, self.service()))
+            }
         };
         let mut headers = vec![("content-type", content_type.to_owned()), (REQUEST_ID, id)];
         if let (Protocol::Rest, Err(error)) = (self.protocol(), played) {

@@ -114,10 +114,8 @@ async fn the_cli_makes_versions_of_a_template() {
     assert_eq!(aws.run(&format!("{modify} 2")).await.unwrap()["LaunchTemplate"]["DefaultVersionNumber"], 2);
     assert_eq!(
         aws.run(&format!("{modify} 3")).await.unwrap_err(),
-        format!(
-            "An error occurred (InvalidLaunchTemplateId.VersionNotFound) when calling the ModifyLaunchTemplate \
-             operation: Could not find the specified version 3 for the launch template with ID {id}."
-        )
+        "An error occurred (InvalidLaunchTemplateId.VersionNotFound) when calling the ModifyLaunchTemplate \
+             operation: The launch template version 3 is not found for the specified launch template."
     );
     let found = aws.run(&format!("{versions} --filters Name=image-id,Values=ami-*")).await.unwrap();
     assert_eq!(found["LaunchTemplateVersions"].as_array().map(Vec::len), Some(1), "{found}");
@@ -127,13 +125,13 @@ async fn the_cli_makes_versions_of_a_template() {
     let templates = "ec2 describe-launch-templates --filters Name=tag:a,Values=b";
     assert_eq!(aws.run(templates).await.unwrap()["LaunchTemplates"][0]["LatestVersionNumber"], 2);
 
-    let delete = format!("ec2 delete-launch-template-versions --launch-template-id {id} --versions 1 2");
+    let delete = format!("ec2 delete-launch-template-versions --launch-template-id {id} --versions 1 9");
     let deleted = aws.run(&delete).await.unwrap();
     assert_eq!(deleted["SuccessfullyDeletedLaunchTemplateVersions"][0]["VersionNumber"], 1);
     let kept = &deleted["UnsuccessfullyDeletedLaunchTemplateVersions"][0];
     assert_eq!(
         (&kept["VersionNumber"], &kept["ResponseError"]["Code"]),
-        (&json!(2), &json!("unexpectedError"))
+        (&json!(9), &json!("launchTemplateVersionDoesNotExist"))
     );
     let delete = "ec2 delete-launch-template --launch-template-name web";
     assert_eq!(aws.run(delete).await.unwrap()["LaunchTemplate"]["LaunchTemplateId"], id);

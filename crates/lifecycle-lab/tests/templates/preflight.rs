@@ -1,6 +1,8 @@
-//! What can be known before a launch: security groups, subnets, instance types.
+//! What can be known before a launch: security groups, subnets, instance types, and which image a parameter names.
 
-use aws_sdk_ec2::types::{ArchitectureType, InstanceType, InstanceTypeInfo, Tag};
+use aws_sdk_ec2::types::{
+    ArchitectureType, EnaSupport, InstanceType, InstanceTypeInfo, SecurityGroupVpcAssociationState, Tag,
+};
 use lifecycle_lab::ec2::DEFAULT_VPC;
 
 use crate::scene::*;
@@ -90,6 +92,71 @@ async fn instance_types_say_which_images_they_run() {
     let unknown = refusal(describe().instance_types("t3.huge".into()).send().await);
     let text = "The following supplied instance types do not exist: [t3.huge]";
     assert_eq!(unknown, refused("InvalidInstanceType", text));
+}
+
+/// What decides whether a type runs an image that has no ENA support, or demands a boot mode.
+#[tokio::test(start_paused = true)]
+async fn instance_types_say_whether_they_need_ena_and_how_they_boot() {
+    let scene = Scene::new();
+    for (name, ena, boot_modes) in [
+        (InstanceType::T2Micro, EnaSupport::Supported, vec!["legacy-bios"]),
+        (InstanceType::T3Micro, EnaSupport::Required, vec!["legacy-bios", "uefi"]),
+        (InstanceType::T4gMicro, EnaSupport::Required, vec!["uefi"]),
+    ] {
+        let types = scene.ec2.describe_instance_types().instance_types(name).send().await.unwrap();
+        let one = &types.instance_types()[0];
+        assert_eq!(one.network_info().unwrap().ena_support(), Some(&ena));
+        let found: Vec<_> = one.supported_boot_modes().iter().map(|one| one.as_str()).collect();
+        assert_eq!(found, boot_modes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_security_group_can_be_associated_with_a_further_vpc_and_launches_there() {
+    let scene = Scene::new();
+    let group = scene.lab.world(|world| {
+        let group = world.add_security_group("shared", "vpc-0a");
+        world.add_security_group("other", "vpc-0a");
+        world.associate_security_group(&group, DEFAULT_VPC);
+        group
+    });
+    let describe = || scene.ec2.describe_security_group_vpc_associations();
+    for (describe, expected) in [
+        (describe(), 1),
+        (describe().filters(filter("group-id", &[&group])), 1),
+        (describe().filters(filter("group-id", &["sg-0000000000000000f"])), 0),
+        (describe().filters(filter("vpc-id", &["vpc-0a"])), 0),
+    ] {
+        let found = describe.send().await.unwrap().security_group_vpc_associations.unwrap_or_default();
+        assert_eq!(found.len(), expected);
+        for one in found {
+            assert_eq!((one.group_id(), one.vpc_id()), (Some(group.as_str()), Some(DEFAULT_VPC)));
+            assert_eq!(one.state(), Some(&SecurityGroupVpcAssociationState::Associated));
+        }
+    }
+    scene.template(scene.data().security_group_ids(&group)).await;
+    scene.group_of(1, "$Latest").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parameter_of_systems_manager_can_name_an_image() {
+    let scene = Scene::new();
+    let ssm = aws_sdk_ssm::Client::new(&scene.lab.sdk_config("operator"));
+    let public = "/aws/service/golden";
+    scene.lab.world(|world| {
+        for name in ["golden", public] {
+            world.parameters.insert(name.to_owned(), scene.image.clone());
+        }
+    });
+    for (name, arn) in [
+        ("golden", "arn:aws:ssm:us-east-1:123456789012:parameter/golden"),
+        (public, "arn:aws:ssm:us-east-1::parameter/aws/service/golden"),
+    ] {
+        let parameter = ssm.get_parameter().name(name).send().await.unwrap().parameter.unwrap();
+        assert_eq!((parameter.value(), parameter.arn()), (Some(scene.image.as_str()), Some(arn)));
+    }
+    let missing = ssm.get_parameter().name("none").send().await.unwrap_err();
+    assert!(missing.into_service_error().is_parameter_not_found());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,12 @@
 //! Templates and versions: created, based on others, made the default, deleted.
 
+use aws_sdk_ec2::types::builders::RequestLaunchTemplateDataBuilder;
 use aws_sdk_ec2::types::{
     CreditSpecificationRequest, InstanceType, LaunchTemplateBlockDeviceMappingRequest,
     LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
     LaunchTemplateInstanceMetadataOptionsRequest, LaunchTemplateInstanceNetworkInterfaceSpecificationRequest,
-    LaunchTemplateTagSpecificationRequest, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification,
-    VolumeType,
+    LaunchTemplateTagSpecificationRequest, LaunchTemplatesMonitoringRequest, RequestLaunchTemplateData,
+    ResourceType, Tag, TagSpecification, ValidationWarning, VolumeType,
 };
 
 use crate::scene::*;
@@ -121,11 +122,68 @@ async fn a_version_takes_over_from_its_source_what_it_does_not_say_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_can_launch_nothing_is_accepted() {
+async fn a_version_that_can_launch_nothing_is_accepted_with_a_warning_where_ec2_knows() {
     let scene = Scene::new();
-    let id = scene.template(RequestLaunchTemplateData::builder().key_name("ops")).await;
-    let nonsense = RequestLaunchTemplateData::builder().image_id("none").instance_type("huge".into());
-    assert_eq!(scene.version(&id, nonsense.security_groups("web").security_group_ids("sg-none")).await, 2);
+    let interface = LaunchTemplateInstanceNetworkInterfaceSpecificationRequest::builder().device_index(0);
+    let nonsense = RequestLaunchTemplateData::builder().instance_type("not-real".into());
+    let nonsense = nonsense.security_group_ids("sg-0000000000000000f").network_interfaces(interface.build());
+    let silent = || RequestLaunchTemplateData::builder().key_name("none").image_id("ami-0000000000000000f");
+    let said = |warning: Option<ValidationWarning>| -> Vec<(String, String)> {
+        let errors = warning.and_then(|warning| warning.errors).unwrap_or_default();
+        errors.into_iter().map(|error| (error.code.unwrap(), error.message.unwrap())).collect()
+    };
+    let expected = [
+        ("InvalidInstanceType", "The following supplied instance types do not exist: [not-real]"),
+        (
+            "InvalidParameterCombination",
+            "If you specify a network interface, you must specify all security groups as part of the network interface.",
+        ),
+        ("InvalidSecurityGroupID.NotFound", "The security group 'sg-0000000000000000f' does not exist"),
+    ];
+    let expected = expected.map(|(code, text)| refused(code, text));
+    let create = scene.ec2.create_launch_template().launch_template_name("web");
+    let created = create.launch_template_data(nonsense.clone().build()).send().await.unwrap();
+    assert_eq!(said(created.warning), expected);
+    for (data, expected) in [(nonsense, &expected[..]), (silent(), &[])] {
+        let create = scene.ec2.create_launch_template_version().launch_template_name("web");
+        let created = create.launch_template_data(data.build()).send().await.unwrap();
+        assert_eq!(said(created.warning), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_can_not_be_read_is_refused() {
+    let scene = Scene::new();
+    let id = scene.template(scene.data()).await;
+    let create = |data: RequestLaunchTemplateDataBuilder| {
+        let create = scene.ec2.create_launch_template_version().launch_template_id(&id);
+        create.launch_template_data(data.build()).send()
+    };
+    let hops = |limit| {
+        let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder();
+        scene.data().metadata_options(metadata.http_put_response_hop_limit(limit).build())
+    };
+    let monitoring = LaunchTemplatesMonitoringRequest::builder().build();
+    let empty = RequestLaunchTemplateData::builder().monitoring(monitoring);
+    let no_hops = "A value of ‘999’ is not valid for http-put-response-hop-limit. Specify a value between 1 and 64, and \
+                   try again.";
+    let no_image =
+        "The image ID 'nonsense' is not valid. The expected format is ami-xxxxxxxx or ami-xxxxxxxxxxxxxxxxx.";
+    let no_data =
+        "No launch template data was provided. Launch template data is required to create a launch template.";
+    for (data, code, text) in [
+        (
+            scene.data().user_data("not base64"),
+            "InvalidUserData.Malformed",
+            "Invalid BASE64 encoding of user data.",
+        ),
+        (hops(999), "InvalidParameterValue", no_hops),
+        (scene.data().image_id("nonsense"), "InvalidAMIID.Malformed", no_image),
+        (empty, "MissingParameter", no_data),
+    ] {
+        assert_eq!(refusal(create(data).await), refused(code, text));
+    }
+    assert!(create(hops(64).image_id("resolve:ssm:golden").user_data("YQ==")).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,12 +215,14 @@ async fn what_is_malformed_missing_or_taken_is_refused() {
         refusal(on(unknown).send().await),
         refused("InvalidLaunchTemplateId.NotFound", of_id(unknown))
     );
-    assert_eq!(refusal(on("web").send().await).0, "InvalidLaunchTemplateId.Malformed");
+    let malformed = "The following launch template ids are malformed: web";
+    assert_eq!(refusal(on("web").send().await), refused("InvalidLaunchTemplateId.Malformed", malformed));
     let by_name = version().launch_template_name("none").launch_template_data(scene.data().build());
     let text = "The specified launch template, with template name none, does not exist.";
     assert_eq!(refusal(by_name.send().await), refused("InvalidLaunchTemplateName.NotFoundException", text));
     let both = on(&id).launch_template_name("web");
-    assert_eq!(refusal(both.send().await).0, "InvalidParameterCombination");
+    let text = "Either provide launch template ID or launch template name to modify the template.";
+    assert_eq!(refusal(both.send().await), refused("InvalidParameterCombination", text));
     let neither = version().launch_template_data(scene.data().build());
     assert_eq!(refusal(neither.send().await).0, "MissingParameter");
     let empty =
@@ -193,10 +253,9 @@ async fn a_client_token_makes_one_version_and_means_one_request() {
     assert_eq!(number("another").await, 3);
     scene.set_default(&id, 3).await;
     assert_eq!(number("one").await, 2, "whatever happened since");
-    let text =
-        "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).";
+    let used = |text: &str| refused("IdempotentParameterMismatch", text);
     let other = refusal(create("one", "ami-0000000000000000e").await);
-    assert_eq!(other, refused("IdempotentParameterMismatch", text));
+    assert_eq!(other, used("Client token already used before"));
     let long = refusal(create(&"x".repeat(129), "ami-0000000000000000f").await);
     assert_eq!(long.0, "InvalidParameterValue");
     assert_eq!(scene.sights()[2..], ["web 2 created", "web 3 created", "web default 3"]);
@@ -208,6 +267,19 @@ async fn a_client_token_makes_one_version_and_means_one_request() {
     let [first, second] =
         [template().await, template().await].map(|created| created.unwrap().launch_template.unwrap());
     assert_eq!(first, second, "instead of a name that is taken");
+    let modify = |version: &str| {
+        let modify = scene.ec2.modify_launch_template().launch_template_id(&id).client_token("one");
+        modify.default_version(version).send()
+    };
+    modify("1").await.unwrap();
+    let text = "The specified client token has already been used before.";
+    assert_eq!(refusal(modify("2").await), used(text));
+    // A template that is no longer as it was created is not answered again.
+    let create = scene.ec2.create_launch_template_version().launch_template_name("api");
+    create.launch_template_data(scene.data().build()).send().await.unwrap();
+    assert_eq!(refusal(template().await), used("Client token already used before."));
+    scene.ec2.delete_launch_template().launch_template_name("api").send().await.unwrap();
+    assert_eq!(refusal(template().await), used("Client token already used before."));
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,25 +305,34 @@ async fn the_default_version_is_one_that_exists() {
         modify.default_version(version).send()
     };
 
-    let text = format!("Could not find the specified version 3 for the launch template with ID {id}.");
+    let text = "The launch template version 3 is not found for the specified launch template.";
     assert_eq!(refusal(modify("3").await), refused("InvalidLaunchTemplateId.VersionNotFound", text));
-    assert_eq!(refusal(modify("$Latest").await).0, "LabNotModelled");
-    let modified = modify("2").await.unwrap().launch_template.unwrap();
+    let none = refusal(scene.ec2.modify_launch_template().launch_template_name("web").send().await);
+    let text =
+        "A launch template version must be specified to set the new default version for the template with ID";
+    assert_eq!(none, refused("MissingParameter", format!("{text} {id}.")));
+    let modified = modify("$Latest").await.unwrap().launch_template.unwrap();
     assert_eq!((modified.default_version_number(), modified.latest_version_number()), (Some(2), Some(2)));
+    assert_eq!(modified.create_time().unwrap().secs(), 0, "not when it was created");
     modify("2").await.unwrap();
     assert_eq!(scene.sights()[2..], ["web 2 created", "web default 2"]);
     assert_eq!(scene.describe(&id, "1").await.default_version(), Some(false));
 }
 
 #[tokio::test(start_paused = true)]
-async fn versions_are_deleted_one_by_one_but_never_the_default() {
+async fn versions_are_deleted_but_never_the_default() {
     let scene = Scene::new();
     let id = scene.template(scene.data()).await;
     for _ in 0..3 {
         scene.version(&id, scene.data()).await;
     }
-    let delete = scene.ec2.delete_launch_template_versions().launch_template_id(&id);
-    let deleted = delete.versions("4").versions("1").versions("9").versions("2").send().await.unwrap();
+    let delete = || scene.ec2.delete_launch_template_versions().launch_template_id(&id);
+    let text = "The default version cannot be deleted. Either specify another version as default or delete the launch \
+                template.";
+    let with_default = delete().versions("4").versions("1").versions("2").send().await;
+    assert_eq!(refusal(with_default), refused("InvalidParameterValue", text.to_owned()));
+    assert_eq!(scene.describe(&id, "$Latest").await.version_number(), Some(4), "none is gone");
+    let deleted = delete().versions("4").versions("9").versions("2").send().await.unwrap();
 
     let gone = deleted.successfully_deleted_launch_template_versions();
     assert_eq!(gone.iter().map(|one| one.version_number()).collect::<Vec<_>>(), [Some(4), Some(2)]);
@@ -261,15 +342,21 @@ async fn versions_are_deleted_one_by_one_but_never_the_default() {
         let code = one.response_error().unwrap().code().unwrap().as_str().to_owned();
         (one.version_number().unwrap(), code)
     });
-    let expected = [(1, "unexpectedError"), (9, "launchTemplateVersionDoesNotExist")];
+    let expected = [(9, "launchTemplateVersionDoesNotExist")];
     assert_eq!(codes.collect::<Vec<_>>(), expected.map(|(number, code)| (number, code.to_owned())));
     assert_eq!(scene.describe(&id, "$Latest").await.version_number(), Some(3));
     assert_eq!(scene.version(&id, scene.data()).await, 5, "no number is given twice");
     assert_eq!(scene.sights()[5..], ["web 4 deleted", "web 2 deleted", "web 5 created"]);
 
+    for version in ["0", "-1", "x"] {
+        let text = format!("Invalid value for version: {version}");
+        let deleted = delete().versions("3").versions(version).send().await;
+        assert_eq!(refusal(deleted), refused("InvalidParameterValue", text));
+    }
+    let latest = delete().versions("$Latest").send().await.unwrap();
+    assert_eq!(latest.successfully_deleted_launch_template_versions()[0].version_number(), Some(5));
     let many = (1..=201).map(|number| number.to_string()).collect();
-    let delete = scene.ec2.delete_launch_template_versions().launch_template_id(&id);
-    assert_eq!(refusal(delete.set_versions(Some(many)).send().await).0, "InvalidParameterValue");
+    assert_eq!(refusal(delete().set_versions(Some(many)).send().await).0, "InvalidParameterValue");
 }
 
 #[tokio::test(start_paused = true)]

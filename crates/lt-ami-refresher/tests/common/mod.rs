@@ -189,7 +189,8 @@ impl Scene {
 
     /// Those of them that would have changed something.
     pub(crate) fn writes(&self) -> Vec<String> {
-        self.calls().into_iter().filter(|call| !call.starts_with("Describe")).collect()
+        let reads = |call: &String| call.starts_with("Describe") || call.starts_with("Get");
+        self.calls().into_iter().filter(|call| !reads(call)).collect()
     }
 
     /// A text with names in the place of random ids.
@@ -241,9 +242,16 @@ metric: {outcome}
 
 /// A backup of the instance `web`. Returns its id.
 pub(crate) fn backup(lab: &Lab, created: DateTime<Utc>) -> String {
-    let mut image = Image::new(&format!("AwsBackup_i-0123_{}", created.timestamp()), created);
-    image.tags.insert("Name".to_owned(), "web".to_owned());
+    let image = backup_named(&format!("AwsBackup_i-0123_{}", created.timestamp()), created);
     lab.world(|world| world.add_image(image))
+}
+
+/// A backup of the instance `web` with this name, with the tags that AWS Backup gives to it.
+pub(crate) fn backup_named(name: &str, created: DateTime<Utc>) -> Image {
+    let mut image = Image::new(name, created);
+    image.tags.insert("Name".to_owned(), "web".to_owned());
+    image.tags.insert("aws:backup:source-resource".to_owned(), "i-0123".to_owned());
+    image
 }
 
 /// The event that this image is available.

@@ -3,9 +3,11 @@
 use aws_sdk_ec2::types::LaunchTemplateInstanceNetworkInterfaceSpecificationRequest as Interface;
 use aws_sdk_ec2::types::builders::RequestLaunchTemplateDataBuilder;
 use expect_test::expect;
+use lifecycle_lab::ec2::Image;
+use lifecycle_lab::faults::CallFault::{CutAfter, CutBefore, ServerError, Throttle};
 use serde_json::{Value, json};
 
-use super::common::Scene;
+use super::common::{MINUTE, Scene, VPC, backup_named};
 use super::{check, check_calls, check_refusal};
 
 #[tokio::test(start_paused = true)]
@@ -16,11 +18,13 @@ async fn groups_are_said_by_their_ids() {
         POST ec2 DescribeImages
           Filter.1.Name=state
           Filter.1.Value.1=available
-          Filter.2.Name=tag:Name
-          Filter.2.Value.1=web
-          Filter.3.Name=name
-          Filter.3.Value.1=AWSbackup_*
-          Filter.3.Value.2=AwsBackup_*
+          Filter.2.Name=tag-key
+          Filter.2.Value.1=aws:backup:source-resource
+          Filter.3.Name=tag:Name
+          Filter.3.Value.1=web
+          Filter.4.Name=name
+          Filter.4.Value.1=AWSbackup_*
+          Filter.4.Value.2=AwsBackup_*
           MaxResults=200
           Owner.1=self
           => ok
@@ -28,6 +32,9 @@ async fn groups_are_said_by_their_ids() {
           LaunchTemplateName=web
           LaunchTemplateVersion.1=$Default
           LaunchTemplateVersion.2=$Latest
+          => ok
+        POST ec2 DescribeInstanceTypes
+          InstanceType.1=t3.micro
           => ok
         POST ec2 DescribeSecurityGroups
           Filter.1.Name=group-id
@@ -56,7 +63,7 @@ async fn groups_are_said_by_their_ids() {
         POST autoscaling DescribeAutoScalingGroups
           MaxRecords=100
           => ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        answer: {"image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"changes ImageId, SecurityGroupIds"}
         metric: "version-created"
     "#]]).await;
     // In another order they are the same.
@@ -89,11 +96,13 @@ async fn groups_go_into_the_primary_interface_and_nothing_else_of_it_changes() {
         POST ec2 DescribeImages
           Filter.1.Name=state
           Filter.1.Value.1=available
-          Filter.2.Name=tag:Name
-          Filter.2.Value.1=web
-          Filter.3.Name=name
-          Filter.3.Value.1=AWSbackup_*
-          Filter.3.Value.2=AwsBackup_*
+          Filter.2.Name=tag-key
+          Filter.2.Value.1=aws:backup:source-resource
+          Filter.3.Name=tag:Name
+          Filter.3.Value.1=web
+          Filter.4.Name=name
+          Filter.4.Value.1=AWSbackup_*
+          Filter.4.Value.2=AwsBackup_*
           MaxResults=200
           Owner.1=self
           => ok
@@ -101,6 +110,9 @@ async fn groups_go_into_the_primary_interface_and_nothing_else_of_it_changes() {
           LaunchTemplateName=web
           LaunchTemplateVersion.1=$Default
           LaunchTemplateVersion.2=$Latest
+          => ok
+        POST ec2 DescribeInstanceTypes
+          InstanceType.1=t3.micro
           => ok
         POST ec2 DescribeSecurityGroups
           Filter.1.Name=group-id
@@ -133,7 +145,7 @@ async fn groups_go_into_the_primary_interface_and_nothing_else_of_it_changes() {
         POST autoscaling DescribeAutoScalingGroups
           MaxRecords=100
           => ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        answer: {"image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"changes ImageId, NetworkInterfaces"}
         metric: "version-created"
     "#]]).await;
     let mut expected = scene.version(1);
@@ -149,11 +161,13 @@ async fn a_version_that_names_its_groups_is_rebuilt_without_the_names_and_loses_
         POST ec2 DescribeImages
           Filter.1.Name=state
           Filter.1.Value.1=available
-          Filter.2.Name=tag:Name
-          Filter.2.Value.1=web
-          Filter.3.Name=name
-          Filter.3.Value.1=AWSbackup_*
-          Filter.3.Value.2=AwsBackup_*
+          Filter.2.Name=tag-key
+          Filter.2.Value.1=aws:backup:source-resource
+          Filter.3.Name=tag:Name
+          Filter.3.Value.1=web
+          Filter.4.Name=name
+          Filter.4.Value.1=AWSbackup_*
+          Filter.4.Value.2=AwsBackup_*
           MaxResults=200
           Owner.1=self
           => ok
@@ -161,6 +175,9 @@ async fn a_version_that_names_its_groups_is_rebuilt_without_the_names_and_loses_
           LaunchTemplateName=web
           LaunchTemplateVersion.1=$Default
           LaunchTemplateVersion.2=$Latest
+          => ok
+        POST ec2 DescribeInstanceTypes
+          InstanceType.1=t3.micro
           => ok
         POST ec2 DescribeSecurityGroups
           Filter.1.Name=group-id
@@ -192,7 +209,7 @@ async fn a_version_that_names_its_groups_is_rebuilt_without_the_names_and_loses_
         POST autoscaling DescribeAutoScalingGroups
           MaxRecords=100
           => ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        answer: {"image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"changes ImageId, SecurityGroupIds, SecurityGroups"}
         metric: "version-created"
     "#]]).await;
     let mut expected = scene.version(1);
@@ -209,12 +226,13 @@ async fn names_of_groups_become_their_ids_where_nothing_else_is_said() {
         DescribeImages: ok
         DescribeLaunchTemplateVersions: ok
         DescribeSecurityGroups: ok
+        DescribeInstanceTypes: ok
         DescribeSecurityGroups: ok
         DescribeLaunchTemplateVersions: ok
         CreateLaunchTemplateVersion: ok
         ModifyLaunchTemplate: ok
         DescribeAutoScalingGroups: ok
-        answer: {"image.created":"2026-11-21T03:00:00Z","image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"version 2 of LT has NEW (AwsBackup_i-0123_1795230000)"}
+        answer: {"image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"changes ImageId, SecurityGroupIds, SecurityGroups"}
         metric: "version-created"
     "#]]).await;
     assert_eq!(scene.version(2)["SecurityGroupId"], json!([scene.web]));
@@ -237,6 +255,28 @@ async fn a_version_that_would_fail_at_launch_is_refused_with_all_reasons() {
     let groups = format!("{},{other}", scene.web);
     let played = scene.play(&[("SG_IDS", &groups)], json!({})).await.replace(&other, "SG-OTHER");
     assert!(played.contains("UnusableTemplate: the security groups are not in one VPC: "), "{played}");
+    let images = [
+        (
+            |image: &mut Image| image.ena_support = Some(false),
+            "t3.micro",
+            "no ENA support, which t3.micro requires",
+        ),
+        (
+            |image: &mut Image| image.boot_mode = Some("uefi".to_owned()),
+            "t2.micro",
+            "boots with uefi, which t2.micro",
+        ),
+        (|_: &mut Image| {}, "t9.micro", "the instance type t9.micro does not exist in this Region"),
+    ] as [(fn(&mut Image), &str, &str); 3];
+    for (change, kind, expected) in images {
+        let scene = Scene::with(|scene| scene.bare().instance_type(kind.into())).await;
+        let mut image = backup_named("AwsBackup_newest", scene.lab.now() - MINUTE);
+        change(&mut image);
+        scene.lab.world(|world| world.add_image(image));
+        let played = scene.play_calls(&[], json!({})).await;
+        assert!(played.contains("UnusableTemplate: ") && played.contains(expected), "{played}");
+        assert_eq!((scene.writes(), scene.default_version()), (Vec::<String>::new(), 1));
+    }
     // A group that the version had is gone.
     scene.lab.world(|world| world.remove_security_group(&scene.web));
     check_refusal(
@@ -262,4 +302,52 @@ async fn groups_beside_interfaces_are_refused_unless_they_are_said() {
     let version = scene.version(2);
     assert_eq!(version["SecurityGroupId"], Value::Null);
     assert_eq!(version["NetworkInterface"][0]["SecurityGroupId"], json!([scene.admin]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_that_are_associated_with_a_common_vpc_are_a_doubt() {
+    let scene = Scene::new().await;
+    let other = scene.lab.world(|world| {
+        let other = world.add_security_group("other", "vpc-0a0b0c0d0e0f00002");
+        world.associate_security_group(&scene.web, "vpc-0a0b0c0d0e0f00002");
+        other
+    });
+    let groups = format!("{},{other}", scene.web);
+    let played = scene.play_calls(&[("SG_IDS", &groups)], json!({})).await;
+    let played = played.replace(&other, "SG-OTHER");
+    expect![[r#"
+        DescribeImages: ok
+        DescribeLaunchTemplateVersions: ok
+        DescribeInstanceTypes: ok
+        DescribeSecurityGroups: ok
+        DescribeSecurityGroupVpcAssociations: ok
+        DescribeLaunchTemplateVersions: ok
+        CreateLaunchTemplateVersion: ok
+        ModifyLaunchTemplate: ok
+        DescribeAutoScalingGroups: ok
+        answer: {"image.id":"NEW","launch_template.id":"LT","launch_template.version":2,"outcome":"version-created","reason":"changes ImageId, SecurityGroupIds","warnings":["the security groups are not in one VPC: SG-WEB is in vpc-0a0b0c0d0e0f00001, SG-OTHER is in vpc-0a0b0c0d0e0f00002; instances launch in subnets of vpc-0a0b0c0d0e0f00002 only"]}
+        metric: "version-created"
+    "#]].assert_eq(&played);
+    for fault in [Throttle, ServerError, CutBefore, CutAfter] {
+        let scene = Scene::new().await;
+        let other = scene.lab.world(|world| {
+            let other = world.add_security_group("other", "vpc-0a0b0c0d0e0f00002");
+            world.associate_security_group(&other, VPC);
+            other
+        });
+        scene.lab.faults().script("DescribeSecurityGroupVpcAssociations", [fault]);
+        let played = scene.play_calls(&[("SG_IDS", &format!("{},{other}", scene.web))], json!({})).await;
+        assert!(
+            played.contains("in subnets of") && played.contains("version-created"),
+            "{fault:?}: {played}"
+        );
+        assert_eq!(played.matches("DescribeSecurityGroupVpcAssociations").count(), 2, "{fault:?}: {played}");
+    }
+    // Where AWS does not say so, nothing is known.
+    let scene = Scene::new().await;
+    let other = scene.lab.world(|world| world.add_security_group("other", "vpc-0a0b0c0d0e0f00002"));
+    scene.lab.faults().deny("DescribeSecurityGroupVpcAssociations");
+    let groups = format!("{},{other}", scene.web);
+    let played = scene.play_calls(&[("SG_IDS", &groups)], json!({})).await;
+    assert!(played.contains("is not known") && played.contains("version-created"), "{played}");
 }

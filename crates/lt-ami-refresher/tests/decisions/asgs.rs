@@ -101,12 +101,14 @@ fn groups_that_never_see_the_new_version_are_warned_about() {
         ),
         ("an override of the type", mixed(named("lt-1", None), &[overriding(None, None)]), 5, ""),
         ("of the template by itself", mixed(named("lt-1", None), &[overriding(own(None), None)]), 5, ""),
+        ("of the version", mixed(named("lt-1", None), &[overriding(own(Some("5")), None)]), 5, ""),
         (
-            "of the version",
-            mixed(named("lt-1", None), &[overriding(own(Some("5")), None)]),
+            "of another version",
+            mixed(named("lt-1", None), &[overriding(own(Some("4")), None)]),
             5,
-            "web-asg is pinned to version 5 of lt-1: it never launches from a new version",
+            "web-asg is pinned to version 4 of lt-1: it never launches from a new version",
         ),
+        ("pinned to the default", group(named("lt-1", Some("5")), &[]), 5, ""),
         (
             "of the template",
             mixed(named("lt-1", None), &[overriding(Some(named("lt-2", None)), None)]),
@@ -164,6 +166,39 @@ fn instances_of_another_version_are_outdated() {
             ),
             5,
             &["i-1"],
+        ),
+        (
+            "of an override that alone follows the default",
+            holding(
+                mixed(named("lt-1", Some("4")), &[overriding(Some(default()), None)]),
+                &[instance("i-1", Some(named("lt-1", Some("3"))), LifecycleState::InService)],
+            ),
+            5,
+            &[],
+        ),
+        (
+            "of an override's version",
+            holding(
+                mixed(default(), &[overriding(old(), None)]),
+                &[
+                    instance("i-1", old(), LifecycleState::InService),
+                    instance("i-2", Some(named("lt-1", Some("3"))), LifecycleState::InService),
+                ],
+            ),
+            5,
+            &["i-2"],
+        ),
+        (
+            "of an override's version, but of a type that it is not for",
+            holding(
+                mixed(default(), &[overriding(old(), None)]),
+                &[("i-1", "m6g.large"), ("i-2", "t3.micro")].map(|(id, kind)| {
+                    let builder = Instance::builder().instance_id(id).set_launch_template(old());
+                    builder.instance_type(kind).lifecycle_state(LifecycleState::InService).build()
+                }),
+            ),
+            5,
+            &["i-2"],
         ),
         (
             "of an override's template",

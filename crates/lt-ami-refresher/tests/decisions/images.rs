@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{ImageState, Tag};
-use lt_ami_refresher::images::{check_age, newer};
+use lt_ami_refresher::config::{ImageSource, Settings};
+use lt_ami_refresher::images::{Image, check_age, newer, rivals};
 
-use super::{described, eight_o_clock, read};
+use super::{described, eight_o_clock, read, settings};
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
 
 #[test]
 fn only_available_backups_of_exactly_this_name_are_taken() {
-    let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+    let of_backup = || tag("aws:backup:source-resource", "i-1");
     for (what, image, taken) in [
         ("a backup", described(), true),
         ("the other spelling", described().name("AWSbackup_i-1_1"), true),
@@ -19,12 +24,88 @@ fn only_available_backups_of_exactly_this_name_are_taken() {
         ("failed", described().state(ImageState::Failed), false),
         ("disabled", described().state(ImageState::Disabled), false),
         ("no tags", described().set_tags(None), false),
-        ("another name", described().set_tags(Some(vec![tag("Name", "web2")])), false),
-        ("another case", described().set_tags(Some(vec![tag("Name", "Web")])), false),
-        ("another key", described().set_tags(Some(vec![tag("name", "web")])), false),
+        ("another name", described().set_tags(Some(vec![tag("Name", "web2"), of_backup()])), false),
+        ("another case", described().set_tags(Some(vec![tag("Name", "Web"), of_backup()])), false),
+        ("another key", described().set_tags(Some(vec![tag("name", "web"), of_backup()])), false),
+        ("without AWS's own tag", described().set_tags(Some(vec![tag("Name", "web")])), false),
+        ("AWS's own tag alone", described().set_tags(Some(vec![of_backup()])), false),
         ("no creation date", described().set_creation_date(None), false),
     ] {
         assert_eq!(read(image).is_some(), taken, "{what}");
+    }
+}
+
+#[test]
+fn images_of_one_instance_are_known_by_ec2_and_only_without_it_by_a_backups_name() {
+    let backup = || described().name("AwsBackup_i-0a_9f");
+    let tagged = |image: aws_sdk_ec2::types::builders::ImageBuilder| image.set_tags(None);
+    for (what, image, expected) in [
+        ("EC2 says it", backup().source_instance_id("i-0b"), Some("i-0b")),
+        ("the name of a backup", backup(), Some("i-0a")),
+        ("an empty id", backup().source_instance_id(""), Some("i-0a")),
+        ("the name of another image", tagged(backup()), None),
+        ("a name without an id", described().name("AwsBackup_of-web"), None),
+    ] {
+        for wanted in ["i-0a", "i-0b"] {
+            let settings = Settings {
+                instance: None,
+                source_instance: Some(wanted.to_owned()),
+                image_source: if what == "the name of another image" {
+                    ImageSource::Tagged
+                } else {
+                    ImageSource::AwsBackup
+                },
+                ..settings()
+            };
+            let taken = Image::read(&image.clone().build(), &settings, eight_o_clock()).is_some();
+            assert_eq!(taken, expected == Some(wanted), "{what}: {wanted}");
+        }
+    }
+}
+
+#[test]
+fn tagged_images_have_all_the_tags_and_any_name() {
+    let settings = |tags: &[(&str, &str)], prefixes: Option<&str>| Settings {
+        instance: None,
+        image_source: ImageSource::Tagged,
+        image_tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        prefixes: prefixes.map(|prefix| vec![prefix.to_owned()]),
+        ..settings()
+    };
+    let image =
+        described().name("golden 7").set_tags(Some(vec![tag("Role", "web"), tag("Stage", "")])).build();
+    for (settings, taken) in [
+        (settings(&[("Role", "web")], None), true),
+        (settings(&[("Role", "web"), ("Stage", "")], None), true),
+        (settings(&[("Role", "web"), ("Stage", "a")], None), false),
+        (settings(&[("role", "web")], None), false),
+        (settings(&[("Role", "web")], Some("golden")), true),
+        (settings(&[("Role", "web")], Some("AwsBackup_")), false),
+        (Settings { instance: Some("web".to_owned()), ..settings(&[("Role", "web")], None) }, false),
+    ] {
+        assert_eq!(Image::read(&image, &settings, eight_o_clock()).is_some(), taken, "{settings:?}");
+    }
+}
+
+#[test]
+fn two_instances_of_one_name_are_warned_about_if_both_are_backed_up() {
+    let image = |id: &str, instance: &str, created: &str| {
+        read(described().image_id(id).source_instance_id(instance).creation_date(created)).unwrap()
+    };
+    let newest = image("ami-1", "i-1", "2026-11-21T03:00:00.000Z");
+    for (other, warned) in [
+        (image("ami-2", "i-2", "2026-11-19T03:00:00.000Z"), true),
+        (image("ami-2", "i-2", "2026-11-13T03:00:01.000Z"), true),
+        (image("ami-2", "i-2", "2026-11-13T03:00:00.000Z"), false),
+        (image("ami-2", "i-1", "2026-11-19T03:00:00.000Z"), false),
+    ] {
+        let images = [newest.clone(), other.clone()];
+        let of_instances = images.into_iter().map(|image| (image.instance.clone().unwrap(), image)).collect();
+        let warning = rivals(&newest, &of_instances);
+        assert_eq!(warning.is_some(), warned, "{other:?}");
+        for named in ["i-1", "i-2"] {
+            assert!(warning.as_ref().is_none_or(|warning| warning.contains(named)), "{warning:?}");
+        }
     }
 }
 

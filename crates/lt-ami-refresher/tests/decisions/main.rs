@@ -15,6 +15,7 @@ use aws_sdk_ec2::types::{
     LaunchTemplateInstanceNetworkInterfaceSpecificationRequest as Interface, Tag,
 };
 use chrono::{DateTime, Utc};
+use lt_ami_refresher::config::Settings;
 use lt_ami_refresher::images::Image;
 
 pub(crate) fn eight_o_clock() -> DateTime<Utc> {
@@ -29,13 +30,18 @@ pub(crate) fn described() -> ImageBuilder {
         .state(ImageState::Available)
         .creation_date("2026-11-21T03:00:00.000Z")
         .tags(Tag::builder().key("Name").value("web").build())
+        .tags(Tag::builder().key("aws:backup:source-resource").value("i-1").build())
         .root_device_name("/dev/xvda")
         .block_device_mappings(BlockDeviceMapping::builder().device_name("/dev/xvda").ebs(ebs).build())
 }
 
+/// The settings of a run that looks for backups of `web`.
+pub(crate) fn settings() -> Settings {
+    Settings { instance: Some("web".to_owned()), ..Settings::default() }
+}
+
 pub(crate) fn read(image: ImageBuilder) -> Option<Image> {
-    let prefixes = ["AWSbackup_".to_owned(), "AwsBackup_".to_owned()];
-    Image::read(&image.build(), "web", &prefixes, eight_o_clock())
+    Image::read(&image.build(), &settings(), eight_o_clock())
 }
 
 pub(crate) fn image() -> Image {

@@ -1,6 +1,6 @@
 //! What a new version says, whether there is one that says it, and which versions can go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::builders::RequestLaunchTemplateDataBuilder;
 use aws_sdk_ec2::types::{
@@ -9,6 +9,8 @@ use aws_sdk_ec2::types::{
     RequestLaunchTemplateData as Data,
 };
 use lt_ami_refresher::plan::{self, Version, Wanted, superfluous, wanted};
+use lt_ami_refresher::settings::Settings;
+use serde_json::json;
 
 use super::{ids, image, interface, mapping};
 
@@ -16,8 +18,41 @@ fn data() -> RequestLaunchTemplateDataBuilder {
     Data::builder().image_id("ami-0").key_name("key")
 }
 
+/// A version with these settings. Of those that EC2 answers, it has the ones that these tests differ in.
 fn version(number: i64, data: RequestLaunchTemplateDataBuilder) -> Version {
-    Version { number, data: data.build() }
+    let data = data.build();
+    let interface = |interface: &Interface| {
+        let mut known = json!({ "Groups": interface.groups(), "SubnetId": interface.subnet_id() });
+        if let Some(index) = interface.device_index() {
+            known["DeviceIndex"] = json!(index);
+        }
+        known
+    };
+    let mapping = |mapping: &Mapping| {
+        let ebs = mapping.ebs().unwrap();
+        let mut known =
+            json!({ "DeviceName": mapping.device_name(), "Ebs": { "VolumeSize": ebs.volume_size() } });
+        if let Some(snapshot) = ebs.snapshot_id() {
+            known["Ebs"]["SnapshotId"] = json!(snapshot);
+        }
+        known
+    };
+    let known = json!({
+        "ImageId": data.image_id(),
+        "KeyName": data.key_name(),
+        "SecurityGroupIds": data.security_group_ids(),
+        "SecurityGroups": data.security_groups(),
+        "NetworkInterfaces": data.network_interfaces().iter().map(interface).collect::<Vec<_>>(),
+        "BlockDeviceMappings": data.block_device_mappings().iter().map(mapping).collect::<Vec<_>>(),
+    });
+    let known = known.as_object().unwrap().clone();
+    Version { number, data, settings: Settings { known, unknown: BTreeMap::new() } }
+}
+
+/// The same with a setting that the SDK does not know.
+fn with_unknown(mut version: Version, path: &str) -> Version {
+    version.settings.unknown.insert(path.to_owned(), json!("x"));
+    version
 }
 
 fn want(source: &Version, groups: &[&str]) -> Result<Wanted, String> {
@@ -176,6 +211,91 @@ fn a_version_that_says_exactly_what_is_wanted_is_found() {
     assert_eq!(found(&[]), None);
     assert_eq!(found(&[source.clone(), other.clone()]), None);
     assert_eq!(found(&[same(4), source, same(7), same(5), other]), Some(7));
+}
+
+#[test]
+fn what_ec2_will_answer_of_a_version_is_what_is_asked_for() {
+    let devices =
+        [mapping("/dev/xvda", Some(40), Some("snap-1")), mapping("/dev/xvdf", Some(9), Some("snap-2"))];
+    let interfaces = [interface(Some(0), &["sg-1"]), interface(None, &[]), interface(Some(1), &["sg-9"])];
+    for source in [
+        data(),
+        data().security_group_ids("sg-1"),
+        data().security_groups("web"),
+        data().set_network_interfaces(Some(interfaces.to_vec())),
+        data().set_network_interfaces(Some(interfaces.to_vec())).security_group_ids("sg-1"),
+        data().set_block_device_mappings(Some(devices.to_vec())),
+    ] {
+        for groups in [&[][..], &["sg-3", "sg-2"]] {
+            let Ok(wanted) = want(&version(3, source.clone()), groups) else { continue };
+            let built = Data::builder()
+                .set_image_id(wanted.data.image_id.clone())
+                .set_key_name(wanted.data.key_name.clone())
+                .set_security_group_ids(wanted.data.security_group_ids.clone())
+                .set_network_interfaces(wanted.data.network_interfaces.clone())
+                .set_block_device_mappings(wanted.data.block_device_mappings.clone());
+            let answered = version(4, built).settings;
+            assert!(answered.are(&wanted.settings), "{answered:?}\n{:?}", wanted.settings);
+        }
+    }
+}
+
+#[test]
+fn a_setting_that_the_sdk_does_not_know_is_lost_only_where_it_must_be_said_anew() {
+    let primary = || data().network_interfaces(interface(Some(0), &["sg-1"]));
+    let devices = || data().block_device_mappings(mapping("/dev/xvda", Some(40), Some("snap-1")));
+    let (monitoring, inside, device) =
+        ("Monitoring.New", "NetworkInterfaces[0].New", "BlockDeviceMappings[0].Ebs.New");
+    for (what, source, path, groups, expected) in [
+        ("inherited", data(), monitoring, &[][..], false),
+        ("beside the groups", data(), monitoring, &["sg-1"], false),
+        ("groups by name", data().security_groups("web"), monitoring, &["sg-1"], true),
+        ("beside interfaces", primary().security_group_ids("sg-1"), monitoring, &["sg-1"], true),
+        ("in an interface that is inherited", primary(), inside, &[], false),
+        ("in an interface that gets groups", primary(), inside, &["sg-2"], true),
+        ("beside an interface that gets groups", primary(), monitoring, &["sg-2"], false),
+        ("in a device that is said anew", devices(), device, &[], true),
+        ("beside a device that is said anew", devices(), monitoring, &[], false),
+    ] {
+        let source = with_unknown(version(3, source), path);
+        let wanted = want(&source, groups).unwrap();
+        let expected = if expected { vec![path] } else { Vec::new() };
+        assert_eq!(plan::lost(&source, &wanted), expected, "{what}");
+        assert_eq!(wanted.settings.unknown, source.settings.unknown, "{what}");
+    }
+}
+
+#[test]
+fn versions_that_differ_in_an_unknown_setting_are_not_the_same() {
+    let wanted = want(&with_unknown(version(3, data()), "Monitoring.New"), &[]).unwrap();
+    let without = version(2, data().image_id("ami-1"));
+    assert_eq!(plan::find(std::slice::from_ref(&without), &wanted), None);
+    let with = with_unknown(without, "Monitoring.New");
+    assert_eq!(plan::find(std::slice::from_ref(&with), &wanted), Some(&with));
+}
+
+#[test]
+fn the_difference_names_settings_as_ec2_does_and_hides_user_data() {
+    let settings = |known: serde_json::Value| Settings {
+        known: known.as_object().unwrap().clone(),
+        unknown: BTreeMap::new(),
+    };
+    let from = settings(json!({
+        "ImageId": "ami-0", "UserData": "c2VjcmV0", "SecurityGroupIds": ["sg-1", "sg-2"], "KeyName": "a", "EbsOptimized": true,
+    }));
+    let mut to = settings(json!({
+        "ImageId": "ami-1", "UserData": "b3RoZXI=", "SecurityGroupIds": ["sg-2", "sg-1"], "KeyName": "ü".repeat(300),
+    }));
+    assert_eq!(json!(from.difference(&from)), json!({}));
+    to.unknown.insert("Monitoring.New".to_owned(), json!("x"));
+    let expected = json!({
+        "EbsOptimized": { "from": true, "to": null },
+        "ImageId": { "from": "ami-0", "to": "ami-1" },
+        "KeyName": { "from": "a", "to": format!("{}…", "ü".repeat(200)) },
+        "Monitoring.New": { "from": null, "to": "x" },
+        "UserData": { "changed": true },
+    });
+    assert_eq!(json!(from.difference(&to)), expected);
 }
 
 #[test]

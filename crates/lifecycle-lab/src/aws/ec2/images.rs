@@ -39,6 +39,12 @@ pub struct Image {
     pub virtualization_type: String,
     /// `ebs` or `instance-store`.
     pub root_device_type: String,
+    /// Whether it supports enhanced networking with ENA, if it says so.
+    pub ena_support: Option<bool>,
+    /// `legacy-bios`, `uefi` or `uefi-preferred`, if it demands one.
+    pub boot_mode: Option<String>,
+    /// Whether it is among the account's allowed images. EC2 says so while Allowed AMIs is in audit mode or enabled.
+    pub allowed: Option<bool>,
     /// Its devices, the root device first.
     pub devices: Vec<Device>,
     /// Whether everybody can use it.
@@ -110,6 +116,9 @@ impl Image {
             architecture: "x86_64".to_owned(),
             virtualization_type: "hvm".to_owned(),
             root_device_type: "ebs".to_owned(),
+            ena_support: Some(true),
+            boot_mode: None,
+            allowed: None,
             devices: vec![Device { name: "/dev/xvda".to_owned(), snapshot: String::new(), size: SIZE }],
             public: false,
             shared: true,

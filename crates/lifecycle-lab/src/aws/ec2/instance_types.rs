@@ -83,6 +83,11 @@ pub(super) fn find(name: &str) -> Result<&'static InstanceType, ApiError> {
     found.ok_or_else(|| super::invalid(format!("Invalid value '{name}' for InstanceType.")))
 }
 
+/// What EC2 says of types that do not exist.
+pub(super) fn unknown(names: &[&str]) -> String {
+    format!("The following supplied instance types do not exist: [{}]", names.join(", "))
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct DescribeInstanceTypes {
@@ -108,8 +113,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeInstanceTypes) -> An
     filters::check(&filters, &FILTERS)?;
     let unknown: Vec<_> = names.iter().map(String::as_str).filter(|name| find(name).is_err()).collect();
     if !unknown.is_empty() {
-        let text = format!("The following supplied instance types do not exist: [{}]", unknown.join(", "));
-        return Err(ApiError::new("InvalidInstanceType", text));
+        return Err(ApiError::new("InvalidInstanceType", self::unknown(&unknown)));
     }
     let wanted = TYPES.iter().filter(|one| {
         (names.is_empty() || names.iter().any(|name| name == one.name))
@@ -132,6 +136,14 @@ fn values_of(one: &InstanceType, field: &str) -> Vec<String> {
     }
 }
 
+fn boot_modes(one: &InstanceType) -> &'static [&'static str] {
+    match (one.hypervisor, one.architectures) {
+        (_, ["arm64"]) => &["uefi"],
+        ("nitro", _) => &["legacy-bios", "uefi"],
+        _ => &["legacy-bios"],
+    }
+}
+
 fn type_json(one: &InstanceType) -> Value {
     json!({
         "instanceType": one.name,
@@ -139,6 +151,8 @@ fn type_json(one: &InstanceType) -> Value {
         "bareMetal": false,
         "hypervisor": one.hypervisor,
         "processorInfo": { "supportedArchitectures": one.architectures },
+        "networkInfo": { "enaSupport": if one.hypervisor == "nitro" { "required" } else { "supported" } },
+        "supportedBootModes": boot_modes(one),
         "supportedRootDeviceTypes": one.root_device_types,
         "supportedVirtualizationTypes": one.virtualization_types,
         "supportedUsageClasses": ["on-demand", "spot"],

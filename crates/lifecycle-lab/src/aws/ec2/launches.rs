@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::networks::{Subnet, find_groups, find_named, find_subnets};
+use super::networks::{SecurityGroup, Subnet, find_groups, find_named, find_subnets};
 use super::{Ec2, Image, ImageState, Tags, images, instance_types, invalid, well_formed};
 use crate::aws::error::ApiError;
 
@@ -124,7 +124,9 @@ impl Ec2 {
         let of_interfaces = interfaces.into_iter().flatten().flat_map(|one| texts(&one["SecurityGroupId"]));
         let ids: Vec<_> = ids.into_iter().chain(of_interfaces).collect();
         let mut groups = find_groups(self, &ids)?;
-        if let Some(foreign) = groups.iter().find(|group| group.vpc != subnet.vpc) {
+        let associated =
+            |group: &SecurityGroup| self.associations.contains(&(group.id.clone(), subnet.vpc.clone()));
+        if let Some(foreign) = groups.iter().find(|group| group.vpc != subnet.vpc && !associated(group)) {
             let text = format!(
                 "Security group {} and subnet {} belong to different networks.",
                 foreign.id, subnet.id

@@ -2,6 +2,7 @@
 //! which makes images. This module holds the state and dispatches the actions. The rules are AWS's as documented in
 //! the user guide and the API reference; a comment marks where they are not documented and the lab had to choose.
 
+mod associations;
 mod backups;
 mod filters;
 mod image_actions;
@@ -15,9 +16,10 @@ mod tags;
 mod template_actions;
 mod template_data;
 mod template_lists;
+mod template_warnings;
 pub(crate) mod templates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde::de::DeserializeOwned;
@@ -51,6 +53,9 @@ pub struct Ec2 {
     pub page_size: usize,
     /// Most images of one instance that can be made at once: AWS lets five snapshots of a volume be pending.
     pub images_at_once: usize,
+    /// Names of settings that EC2 has added to launch templates since the SDK was made. Every structure takes them, and
+    /// versions keep them as they are.
+    pub newer_settings: BTreeSet<String>,
     /// Most versions of one launch template.
     pub versions_per_template: usize,
     instances: BTreeMap<String, Instance>,
@@ -64,6 +69,8 @@ pub struct Ec2 {
     templates: BTreeMap<String, LaunchTemplate>,
     security_groups: BTreeMap<String, SecurityGroup>,
     subnets: BTreeMap<String, Subnet>,
+    /// Security groups, and the further VPCs that they are associated with.
+    associations: BTreeSet<(String, String)>,
     /// By action and client token: the parameters, and what was answered.
     tokens: BTreeMap<(String, String), (Value, Option<Value>)>,
 }
@@ -85,6 +92,8 @@ impl Default for Ec2 {
             templates: BTreeMap::new(),
             security_groups: networks::default_groups(),
             subnets: networks::default_subnets(),
+            associations: BTreeSet::new(),
+            newer_settings: BTreeSet::new(),
             tokens: BTreeMap::new(),
         }
     }
@@ -125,6 +134,7 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
         "DeleteLaunchTemplateVersions" => run(world, request, template_actions::delete_versions),
         "DeleteLaunchTemplate" => run(world, request, template_actions::delete),
         "DescribeSecurityGroups" => run(world, request, networks::describe_groups),
+        "DescribeSecurityGroupVpcAssociations" => run(world, request, associations::describe),
         "DescribeSubnets" => run(world, request, networks::describe_subnets),
         "DescribeInstanceTypes" => run(world, request, instance_types::describe),
         action => Err(ApiError::not_modelled(format!("ec2:{action}"))),
@@ -150,8 +160,8 @@ fn run<T: DeserializeOwned>(
 }
 
 /// Plays an action that a client token makes safe to repeat: with the same parameters the token brings
-/// the first answer again, with others it is refused. For how long EC2 remembers a token is not
-/// documented; here, for good.
+/// the first answer again, with others it is refused. A template is not answered again once it has got further versions or
+/// is gone (recorded). For how long EC2 remembers a token is not documented; here, for good.
 fn once<T: DeserializeOwned>(
     world: &mut World,
     request: &Request,
@@ -167,9 +177,15 @@ fn once<T: DeserializeOwned>(
     }
     let key = (request.action.clone(), token);
     if let Some((parameters, answer)) = world.ec2.tokens.get(&key) {
-        let text = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).";
-        let same = *parameters == request.parameters;
-        return if same {
+        let (text, stays) = match request.action.as_str() {
+            "CreateLaunchTemplate" => {
+                let name = request.parameters["LaunchTemplateName"].as_str().unwrap_or_default();
+                ("Client token already used before.", template_actions::is_fresh(&world.ec2, name))
+            }
+            "CreateLaunchTemplateVersion" => ("Client token already used before", true),
+            _ => ("The specified client token has already been used before.", true),
+        };
+        return if stays && *parameters == request.parameters {
             Ok(answer.clone())
         } else {
             Err(ApiError::new("IdempotentParameterMismatch", text))
@@ -233,12 +249,15 @@ fn not_found(code: &'static str, one: &str, many: &str, quoted: [&str; 2], ids: 
     )
 }
 
+/// Whether an id can be one of this kind.
+fn is_well_formed(prefix: &str, id: &str) -> bool {
+    let digits = id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_hexdigit()))
+}
+
 /// Refuses an id that can't be one: `ami-` and digits of base 16 are wanted, for example.
 fn well_formed(code: &'static str, prefix: &str, id: &str) -> Result<(), ApiError> {
-    let digits = id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
-    if digits
-        .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_hexdigit()))
-    {
+    if is_well_formed(prefix, id) {
         return Ok(());
     }
     Err(ApiError::new(code, format!("Invalid id: \"{id}\" (expecting \"{prefix}-...\")")))

@@ -1,10 +1,12 @@
 //! The data of a launch template version: the parameters of a launch, by their names in requests. As in EC2, only
-//! their syntax is checked here; a launch checks the rest.
+//! their syntax is checked here; `template_warnings` looks at a little more, and a launch checks the rest.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html>
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::invalid;
+use super::{invalid, is_well_formed};
 use crate::aws::error::ApiError;
 
 /// The members of a structure by what they hold, under their names in requests; in answers these begin
@@ -214,11 +216,43 @@ impl Shape {
 }
 
 /// Refuses parameters that are none, and values that can't be read.
-pub(super) fn check(data: &Value) -> Result<(), ApiError> {
-    check_structure("LaunchTemplateData", &DATA, data)
+pub(super) fn check(data: &Value, newer: &BTreeSet<String>) -> Result<(), ApiError> {
+    check_structure("LaunchTemplateData", &DATA, data, newer)?;
+    if let Some(id) = data["ImageId"].as_str().filter(|id| !id.starts_with("resolve:ssm:"))
+        && !is_well_formed("ami", id)
+    {
+        let text = format!(
+            "The image ID '{id}' is not valid. The expected format is ami-xxxxxxxx or ami-xxxxxxxxxxxxxxxxx."
+        );
+        return Err(ApiError::new("InvalidAMIID.Malformed", text));
+    }
+    if data["UserData"].as_str().is_some_and(|text| !is_base64(text)) {
+        let text = "Invalid BASE64 encoding of user data.";
+        return Err(ApiError::new("InvalidUserData.Malformed", text));
+    }
+    let hops = data["MetadataOptions"]["HttpPutResponseHopLimit"].as_str();
+    if let Some(hops) = hops.filter(|hops| !hops.parse().is_ok_and(|hops| (1..=64).contains(&hops))) {
+        return Err(invalid(format!(
+            "A value of ‘{hops}’ is not valid for http-put-response-hop-limit. Specify a value between 1 and 64, and try \
+             again."
+        )));
+    }
+    Ok(())
 }
 
-fn check_structure(path: &str, shape: &Shape, value: &Value) -> Result<(), ApiError> {
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    text.len().is_multiple_of(4)
+        && text.len() - digits.len() <= 2
+        && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+}
+
+fn check_structure(
+    path: &str,
+    shape: &Shape,
+    value: &Value,
+    newer: &BTreeSet<String>,
+) -> Result<(), ApiError> {
     let wrong = |path: &str| invalid(format!("The value of the parameter {path} is invalid."));
     let Value::Object(members) = value else {
         return Err(wrong(path));
@@ -227,18 +261,19 @@ fn check_structure(path: &str, shape: &Shape, value: &Value) -> Result<(), ApiEr
         let path = format!("{path}.{name}");
         let text = value.as_str();
         let right = match shape.kind(name) {
+            None if newer.contains(name) => true,
             None => return Err(ApiError::not_modelled(format!("the parameter {path}"))),
             Some(Kind::Text) => text.is_some(),
             Some(Kind::Flag) => text.is_some_and(|text| matches!(text, "true" | "false")),
             Some(Kind::Number) => text.is_some_and(|text| text.parse::<f64>().is_ok()),
             Some(Kind::Structure(shape)) => {
-                check_structure(&path, shape, value)?;
+                check_structure(&path, shape, value, newer)?;
                 true
             }
             Some(Kind::List(_, shape)) => match (value, shape) {
                 (Value::Array(items), None) => items.iter().all(Value::is_string),
                 (Value::Array(items), Some(shape)) => {
-                    items.iter().try_for_each(|item| check_structure(&path, shape, item))?;
+                    items.iter().try_for_each(|item| check_structure(&path, shape, item, newer))?;
                     true
                 }
                 _ => false,
@@ -261,7 +296,11 @@ fn structure_answer(shape: &Shape, value: &Value) -> Value {
     let shown = members.filter_map(|(name, value)| {
         let (first, rest) = name.split_at_checked(1)?;
         let small = format!("{}{rest}", first.to_ascii_lowercase());
-        Some(match shape.kind(name)? {
+        // A setting that is newer than the SDK has no shape here.
+        let Some(kind) = shape.kind(name) else {
+            return Some((small, value.clone()));
+        };
+        Some(match kind {
             Kind::Text | Kind::Flag | Kind::Number => (small, value.clone()),
             Kind::Structure(shape) => (small, structure_answer(shape, value)),
             Kind::List(answer, None) => (answer.to_owned(), value.clone()),

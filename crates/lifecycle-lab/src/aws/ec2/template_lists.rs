@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::filters::{self, Filter};
 use super::tags::tag_set;
 use super::templates::{LaunchTemplate, TemplateVersion, find};
-use super::{Answer, Tags, invalid, page, template_data, whole_second};
+use super::{Answer, Tags, page, template_data, whole_second};
 use crate::aws::error::ApiError;
 use crate::aws::request::Text;
 use crate::aws::world::{ACCOUNT, World};
@@ -47,7 +47,7 @@ pub(super) fn describe(world: &mut World, describe: DescribeTemplates) -> Answer
     filters::check(&filters, &["create-time", "launch-template-name"])?;
     let by_id = ids.iter().map(|id| find(&world.ec2, Some(id), None));
     let by_name = names.iter().map(|name| find(&world.ec2, None, Some(name)));
-    let named = by_id.chain(by_name).map(|found| found.map(|template| template.id.as_str()));
+    let named = by_id.chain(by_name).map(|found| found.map(|template| template.id.as_str()).map_err(missing));
     let named: BTreeSet<&str> = named.collect::<Result<_, _>>()?;
     let wanted = world.ec2.launch_templates().filter(|template| {
         (named.is_empty() || named.contains(template.id.as_str()))
@@ -62,6 +62,12 @@ pub(super) fn describe(world: &mut World, describe: DescribeTemplates) -> Answer
     page("launchTemplates", items, template_json, world.ec2.page_size.min(PAGE_SIZE), max_results, next_token)
 }
 
+/// Which of them is missing this call does not say.
+fn missing(error: ApiError) -> ApiError {
+    let text = "At least one of the launch templates specified in the request does not exist.";
+    if error.code.contains("NotFound") { ApiError::new(error.code, text) } else { error }
+}
+
 pub(super) fn template_json(template: &LaunchTemplate) -> Value {
     json!({
         "launchTemplateId": template.id,
@@ -71,6 +77,7 @@ pub(super) fn template_json(template: &LaunchTemplate) -> Value {
         "defaultVersionNumber": template.default_version,
         "latestVersionNumber": template.latest_version(),
         "tagSet": tag_set(&template.tags),
+        "operator": { "managed": false },
     })
 }
 
@@ -116,7 +123,10 @@ pub(super) fn describe_versions(world: &mut World, describe: DescribeVersions) -
             && below(version.number)
             && filters::pass(&describe.filters, &Tags::new(), |field| value_of(template, version, field))
     });
-    let keyed = wanted.map(|(template, version)| (scattered(template, version.number), (template, version)));
+    // The newest of a template first; one that is named twice comes twice (recorded).
+    let keyed = wanted.enumerate().map(|(n, (template, version))| {
+        (format!("{} {:020} {n:05}", template.id, u64::MAX - version.number), (template, version))
+    });
     let items = keyed.collect::<BTreeMap<_, _>>().into_iter();
     let to_json = |(template, version)| version_json(template, version);
     let most = world.ec2.page_size.min(PAGE_SIZE);
@@ -134,9 +144,13 @@ fn versions<'a>(
         (None, None) => {
             let named = |version: &String| matches!(version.as_str(), "$Latest" | "$Default");
             if describe.versions.is_empty() || !describe.versions.iter().all(named) {
-                let text =
-                    "A request without LaunchTemplateId and LaunchTemplateName names $Latest or $Default";
-                return Err(invalid(text));
+                let text = "To describe the launch template data for all your launch templates, for ‘--versions’ specify \
+                            ‘$Latest’, ‘$Default’, or both, and omit ‘--launch-template-id’, \
+                            ‘--launch-template-name’, and version numbers. To describe the launch template data for a \
+                            specific launch template, specify ‘--launch-template-id’ or ‘--launch-template-name’, and \
+                            for ‘--versions’ specify one or more of the following values: ‘$Latest’, ‘$Default’, or \
+                            one or more version numbers.";
+                return Err(ApiError::new("MissingParameter", text));
             }
             world.ec2.launch_templates().collect()
         }
@@ -152,12 +166,6 @@ fn versions<'a>(
         }
     }
     Ok(found)
-}
-
-/// A key by which versions come in no order, and always in the same one: multiplication by an odd number
-/// scatters the numbers without making two of them one.
-fn scattered(template: &LaunchTemplate, number: u64) -> String {
-    format!("{:016x} {}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15), template.id)
 }
 
 fn value_of(template: &LaunchTemplate, version: &TemplateVersion, field: &str) -> Vec<String> {
@@ -185,5 +193,6 @@ pub(super) fn version_json(template: &LaunchTemplate, version: &TemplateVersion)
         "createdBy": created_by(),
         "defaultVersion": version.number == template.default_version,
         "launchTemplateData": template_data::answer(&version.data),
+        "operator": { "managed": false },
     })
 }

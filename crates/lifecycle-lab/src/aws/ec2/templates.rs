@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Ec2, Tags, well_formed};
+use super::{Ec2, Tags, is_well_formed};
 use crate::aws::error::ApiError;
 use crate::aws::world::{Effect, Sight, World};
+
+/// The code for a version that does not exist.
+pub(super) const NO_VERSION: &str = "InvalidLaunchTemplateId.VersionNotFound";
 
 /// A launch template.
 #[derive(Debug, Clone)]
@@ -63,7 +66,7 @@ impl LaunchTemplate {
             "Could not find the specified version {version} for the launch template with ID {}.",
             self.id
         );
-        ApiError::new("InvalidLaunchTemplateId.VersionNotFound", text)
+        ApiError::new(NO_VERSION, text)
     }
 }
 
@@ -104,7 +107,10 @@ pub(crate) fn find<'a>(
 ) -> Result<&'a LaunchTemplate, ApiError> {
     match (id, name) {
         (Some(id), None) => {
-            well_formed("InvalidLaunchTemplateId.Malformed", "lt", id)?;
+            if !is_well_formed("lt", id) {
+                let text = format!("The following launch template ids are malformed: {id}");
+                return Err(ApiError::new("InvalidLaunchTemplateId.Malformed", text));
+            }
             ec2.templates.get(id).ok_or_else(|| unknown(id))
         }
         (None, Some(name)) => {
@@ -117,7 +123,7 @@ pub(crate) fn find<'a>(
         }
         (Some(_), Some(_)) => Err(ApiError::new(
             "InvalidParameterCombination",
-            "The parameter LaunchTemplateId cannot be used with the parameter LaunchTemplateName",
+            "Either provide launch template ID or launch template name to modify the template.",
         )),
         (None, None) => Err(ApiError::new(
             "MissingParameter",

@@ -127,7 +127,7 @@ fn create_service(world: &mut World, new: CreateService) -> Answer {
 struct UpdateService {
     cluster: Option<String>,
     service: String,
-    desired_count: Option<u32>,
+    desired_count: Option<i32>,
     task_definition: Option<String>,
     #[serde(default)]
     force_new_deployment: bool,
@@ -137,18 +137,15 @@ fn update_service(world: &mut World, update: UpdateService) -> Answer {
     let key = key(update.cluster, &update.service);
     world.active_service(&key)?;
     if let Some(desired) = update.desired_count {
+        let desired = desired.try_into().map_err(|_| invalid("Task count can not be lesser than 0"))?;
         world.set_desired_count(&key.0, &key.1, desired)?;
     }
-    let now = world.now();
-    world.active_service(&key)?.deployment.updated = now;
-    if update.force_new_deployment || update.task_definition.is_some() {
-        world.active_service(&key)?.deployment = world.deployment();
+    match update.task_definition {
+        Some(task_definition) => world.replace_deployment(&key, task_definition)?,
+        None if update.force_new_deployment => world.begin_deployment(&key.0, &key.1)?,
+        None => {}
     }
-    let service = world.active_service(&key)?;
-    if let Some(task_definition) = update.task_definition {
-        service.task_definition = task_definition;
-    }
-    Ok(Some(json!({ "service": service_json(service) })))
+    Ok(Some(json!({ "service": service_json(world.active_service(&key)?) })))
 }
 
 #[derive(Deserialize)]
@@ -160,16 +157,18 @@ struct DeleteService {
     force: bool,
 }
 
-/// What becomes of the scalable target of a deleted service is not documented: here it stays.
+/// The service's scalable target goes with it (recorded).
 fn delete_service(world: &mut World, delete: DeleteService) -> Answer {
-    let key = key(delete.cluster, &delete.service);
+    let (key, now) = (key(delete.cluster, &delete.service), world.now());
     let service = world.active_service(&key)?;
     if service.scheduling == Scheduling::Replica && service.desired > 0 && !delete.force {
         return Err(invalid("The service cannot be stopped while it is scaled above 0."));
     }
     service.desired = 0;
     service.status = "DRAINING";
+    service.deleted = Some(now);
     let answer = json!({ "service": service_json(service) });
+    world.scalable_targets.remove(&key);
     world.settle(&key.0);
     Ok(Some(answer))
 }
@@ -179,6 +178,8 @@ fn delete_service(world: &mut World, delete: DeleteService) -> Answer {
 struct DescribeServices {
     cluster: Option<String>,
     services: Vec<String>,
+    #[serde(default)]
+    include: Vec<String>,
 }
 
 fn describe_services(world: &mut World, describe: DescribeServices) -> Answer {
@@ -192,7 +193,14 @@ fn describe_services(world: &mut World, describe: DescribeServices) -> Answer {
     let (mut services, mut failures) = (Vec::new(), Vec::new());
     for name in describe.services.iter().map(|name| short(name)) {
         match world.ecs.service(&cluster, &name) {
-            Some(service) => services.push(service_json(service)),
+            Some(service) => {
+                let mut answer = service_json(service);
+                if describe.include.iter().any(|part| part == "TAGS") {
+                    let tags = service.tags.iter().map(|(key, value)| json!({ "key": key, "value": value }));
+                    answer["tags"] = tags.collect();
+                }
+                services.push(answer);
+            }
             None => failures.push(failure(arn("service", &format!("{cluster}/{name}")))),
         }
     }
@@ -281,27 +289,41 @@ fn cluster_json(world: &World, name: &str) -> Value {
     })
 }
 
+fn task_definition_arn(named: &str) -> String {
+    let revision = if named.contains(':') { "" } else { ":1" };
+    match named.starts_with("arn:") {
+        true => named.to_owned(),
+        false => arn("task-definition", &format!("{named}{revision}")),
+    }
+}
+
 fn service_json(service: &Service) -> Value {
     let launch_type = if service.fargate { "FARGATE" } else { "EC2" };
-    let revision = if service.task_definition.contains(':') { "" } else { ":1" };
-    let task_definition = match service.task_definition.starts_with("arn:") {
-        true => service.task_definition.clone(),
-        false => arn("task-definition", &format!("{}{revision}", service.task_definition)),
-    };
-    let settled = service.running() == service.desired && service.pending() == 0;
-    let deployment = json!({
-        "id": format!("ecs-svc/{:019}", service.deployment.id),
-        "status": "PRIMARY",
-        "taskDefinition": task_definition,
-        "desiredCount": service.desired,
-        "pendingCount": service.pending(),
-        "runningCount": service.running(),
-        "failedTasks": 0,
-        "createdAt": epoch(service.deployment.created),
-        "updatedAt": epoch(service.deployment.updated),
-        "launchType": launch_type,
-        "rolloutState": if settled { "COMPLETED" } else { "IN_PROGRESS" },
+    let deployments = service.deployments.iter().enumerate();
+    // Until a deployment has rolled out, the tasks are those of the one that it replaces.
+    let (pending, rolling) = (service.pending(), service.is_rolling());
+    let deployments = deployments.map(|(place, deployment)| {
+        let id = format!("ecs-svc/{:019}", deployment.id);
+        let (state, word) = match deployment.completed {
+            true => ("COMPLETED", "completed"),
+            false => ("IN_PROGRESS", "in progress"),
+        };
+        json!({
+            "id": id,
+            "status": if place == 0 { "PRIMARY" } else { "ACTIVE" },
+            "taskDefinition": task_definition_arn(&deployment.task_definition),
+            "desiredCount": deployment.desired,
+            "pendingCount": if place == 0 { pending } else { 0 },
+            "runningCount": if place == usize::from(rolling) { service.running() } else { 0 },
+            "failedTasks": 0,
+            "createdAt": epoch(deployment.created),
+            "updatedAt": epoch(deployment.updated),
+            "launchType": launch_type,
+            "rolloutState": state,
+            "rolloutStateReason": format!("ECS deployment {id} {word}."),
+        })
     });
+    let deployments: Vec<_> = deployments.collect();
     json!({
         "serviceArn": service.arn(),
         "serviceName": service.name,
@@ -313,9 +335,9 @@ fn service_json(service: &Service) -> Value {
         "runningCount": service.running(),
         "pendingCount": service.pending(),
         "launchType": launch_type,
-        "taskDefinition": task_definition,
+        "taskDefinition": task_definition_arn(&service.deployments[0].task_definition),
         "deploymentConfiguration": { "maximumPercent": 200, "minimumHealthyPercent": 100 },
-        "deployments": [deployment],
+        "deployments": deployments,
         "events": [],
         "createdAt": epoch(service.created),
         "placementConstraints": [],

@@ -1,7 +1,8 @@
-//! Starts and stops tasks: services compare their tasks with their desired count, instances come and go, and managed
-//! scaling sizes the group for the tasks.
+//! Starts and stops tasks: services compare their tasks with their desired count, deployments roll out and end,
+//! instances come and go, and managed scaling sizes the group for the tasks.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,9 @@ use chrono::{DateTime, Utc};
 use super::{Cluster, Counts, Deployment, Key, Provider, Scheduling, Service, State, Task};
 use crate::aws::error::ApiError;
 use crate::aws::world::{Effect, Sight, World};
+
+/// From a service's new desired count until its deployment shows it. AWS was recorded to take one to three seconds.
+const DEPLOYMENT_LAG: Duration = Duration::from_secs(2);
 
 /// Something that will happen by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +23,10 @@ pub(crate) enum Timer {
     Started { service: Key, task: u64 },
     /// A task has stopped.
     Stopped { service: Key, task: u64 },
+    /// A deployment shows the service's desired count.
+    Counted { service: Key },
+    /// A deployment is over, if the service has been settled since this moment.
+    Deployed { service: Key, since: DateTime<Utc> },
     /// An alarm of managed scaling may have had enough datapoints.
     Alarm { cluster: String, since: DateTime<Utc> },
 }
@@ -67,6 +75,36 @@ impl World {
         }
         service.desired = desired;
         self.settle(cluster);
+        Ok(())
+    }
+
+    /// Begins a deployment of a service, as `UpdateService` with `forceNewDeployment` does. For `delays.rollout` it
+    /// stands beside the one that it replaces.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub fn begin_deployment(&mut self, cluster: &str, service: &str) -> Result<(), ApiError> {
+        let key = (cluster.to_owned(), service.to_owned());
+        let task_definition = self.active_service(&key)?.deployments[0].task_definition.clone();
+        self.replace_deployment(&key, task_definition)
+    }
+
+    /// Tags a service, or with `None` removes the tag.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub fn tag_service(
+        &mut self,
+        cluster: &str,
+        service: &str,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let service = self.active_service(&(cluster.to_owned(), service.to_owned()))?;
+        match value {
+            Some(value) => service.tags.insert(key.to_owned(), value.to_owned()),
+            None => service.tags.remove(key),
+        };
         Ok(())
     }
 
@@ -126,6 +164,23 @@ impl World {
                 self.service_mut(&service).tasks.retain(|one| one.id != task);
                 self.settle(&service.0);
             }
+            Timer::Counted { service } => {
+                let now = self.now();
+                let service = self.service_mut(&service);
+                let (desired, deployment) = (service.desired, &mut service.deployments[0]);
+                if deployment.desired != desired {
+                    (deployment.desired, deployment.updated) = (desired, now);
+                }
+            }
+            Timer::Deployed { service, since } => {
+                let now = self.now();
+                let service = self.service_mut(&service);
+                let deployment = &mut service.deployments[0];
+                if service.settled == Some(since) && !deployment.completed {
+                    (deployment.completed, deployment.updated) = (true, now);
+                    service.deployments.truncate(1);
+                }
+            }
             Timer::Alarm { cluster, since } => self.alarm(&cluster, since),
         }
     }
@@ -144,10 +199,12 @@ impl World {
             scheduling: order.scheduling,
             status: "ACTIVE",
             desired: order.desired,
+            tags: BTreeMap::new(),
             created: now,
+            deleted: None,
             fargate: order.fargate,
-            task_definition: order.task_definition,
-            deployment: self.deployment(),
+            deployments: vec![self.deployment(order.task_definition, order.desired, now)],
+            settled: None,
             tasks: Vec::new(),
             seen: None,
         };
@@ -156,10 +213,21 @@ impl World {
         Ok(())
     }
 
-    /// A new deployment of a service.
-    pub(super) fn deployment(&mut self) -> Deployment {
+    /// Lets a new deployment replace the ones that a service has.
+    pub(super) fn replace_deployment(&mut self, key: &Key, task_definition: String) -> Result<(), ApiError> {
+        let desired = self.active_service(key)?.desired;
+        let rolled_out = self.set_ecs_timer(self.delays.rollout, Timer::Settle { cluster: key.0.clone() });
+        let deployment = self.deployment(task_definition, desired, rolled_out);
+        let service = self.active_service(key)?;
+        service.deployments.insert(0, deployment);
+        service.settled = None;
+        Ok(())
+    }
+
+    fn deployment(&mut self, task_definition: String, desired: u32, rolled_out: DateTime<Utc>) -> Deployment {
         self.ecs.ids += 1;
-        Deployment { id: self.ecs.ids, created: self.now(), updated: self.now() }
+        let (id, now) = (self.ecs.ids, self.now());
+        Deployment { id, task_definition, desired, created: now, updated: now, rolled_out, completed: false }
     }
 
     /// The active service of this key.
@@ -187,6 +255,7 @@ impl World {
         for key in &keys {
             self.place(key, instances.as_deref());
             self.see_counts(key);
+            self.watch_deployment(key);
         }
         self.watch_reservation(cluster);
     }
@@ -304,6 +373,26 @@ impl World {
         let seen = Counts { at, cluster: cluster.clone(), service: service.clone(), desired, running };
         self.ecs.history.push(seen);
         self.send(Effect::Seen(Sight::Service { cluster, service, desired, running }));
+        self.set_ecs_timer(DEPLOYMENT_LAG, Timer::Counted { service: key.clone() });
+        self.service_moved(key);
+    }
+
+    /// Sees whether a service has the tasks that it should have. A deployment is over when it has had them for a
+    /// while. One that is over stays so whatever the count does later.
+    fn watch_deployment(&mut self, key: &Key) {
+        let now = self.now();
+        let service = self.service_mut(key);
+        let settled = service.running() == service.desired
+            && service.tasks.len() == service.desired as usize
+            && service.deployments[0].rolled_out <= now;
+        if settled == service.settled.is_some() {
+            return;
+        }
+        service.settled = settled.then_some(now);
+        if settled && !service.deployments[0].completed {
+            let timer = Timer::Deployed { service: key.clone(), since: now };
+            self.set_ecs_timer(self.delays.deployment, timer);
+        }
     }
 
     /// Compares the instances that the tasks need with those that the group should have, and sets the
@@ -366,8 +455,8 @@ impl World {
         self.watch_reservation(cluster);
     }
 
-    fn set_ecs_timer(&mut self, delay: Duration, timer: Timer) {
-        self.after(delay, crate::aws::world::Timer::Ecs(timer));
+    fn set_ecs_timer(&mut self, delay: Duration, timer: Timer) -> DateTime<Utc> {
+        self.after(delay, crate::aws::world::Timer::Ecs(timer))
     }
 
     #[expect(clippy::expect_used, reason = "services are never removed; a miss is a defect of the lab")]

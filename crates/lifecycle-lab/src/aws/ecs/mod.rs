@@ -2,8 +2,8 @@
 //! tasks and sizes the group, `api` has the actions. The rules are AWS's as documented in the developer guide and the
 //! API reference; a comment marks where they are not documented, or where the lab chose otherwise.
 //!
-//! Tasks are only counted: there are no task definitions, and a deployment does not replace tasks. In a
-//! cluster without a capacity provider there is room for every task.
+//! Tasks are only counted: there are no task definitions, and a deployment that rolls out takes its time without
+//! replacing tasks. In a cluster without a capacity provider there is room for every task.
 
 mod api;
 mod engine;
@@ -37,6 +37,17 @@ impl Ecs {
     /// The service of this name, whether it is active or not.
     pub fn service(&self, cluster: &str, service: &str) -> Option<&Service> {
         self.services.get(&(cluster.to_owned(), service.to_owned()))
+    }
+
+    /// The service of a scalable target's resource id.
+    pub(crate) fn service_of(&self, resource: &str) -> Option<&Service> {
+        let (cluster, service) = resource.strip_prefix("service/")?.split_once('/')?;
+        self.service(cluster, service)
+    }
+
+    /// All services, those that were deleted included.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
     }
 
     /// Every change of a service's counts, oldest first.
@@ -109,10 +120,15 @@ pub struct Service {
     pub status: &'static str,
     /// How many tasks it should have.
     pub desired: u32,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
     created: DateTime<Utc>,
+    pub(crate) deleted: Option<DateTime<Utc>>,
     fargate: bool,
-    task_definition: String,
-    deployment: Deployment,
+    /// The newest first: the `PRIMARY` one, and behind it those that it replaces.
+    deployments: Vec<Deployment>,
+    /// Since when as many tasks run as should, and none is starting or stopping.
+    settled: Option<DateTime<Utc>>,
     tasks: Vec<Task>,
     /// The desired count and the running count that were last seen.
     seen: Option<(u32, u32)>,
@@ -135,7 +151,12 @@ impl Service {
         self.tasks.iter().filter(|task| task.state == State::Provisioning).count() as u32
     }
 
-    fn arn(&self) -> String {
+    /// Whether a deployment replaces another one.
+    pub fn is_rolling(&self) -> bool {
+        self.deployments.len() > 1
+    }
+
+    pub(crate) fn arn(&self) -> String {
         arn("service", &format!("{}/{}", self.cluster, self.name))
     }
 }
@@ -143,8 +164,14 @@ impl Service {
 #[derive(Debug, Clone)]
 struct Deployment {
     id: u64,
+    task_definition: String,
+    /// The service's desired count as the deployment shows it: it follows some time later.
+    desired: u32,
     created: DateTime<Utc>,
     updated: DateTime<Utc>,
+    /// When it has replaced the tasks of those before it.
+    rolled_out: DateTime<Utc>,
+    completed: bool,
 }
 
 #[derive(Debug, Clone)]

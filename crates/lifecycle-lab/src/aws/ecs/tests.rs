@@ -36,6 +36,16 @@ impl Scene {
         self.0.advance(self.0.now() + TimeDelta::from_std(Duration::from_secs(seconds)).unwrap());
     }
 
+    /// The deployments of a service: status, desired count, running count and state of each.
+    fn deployments(&mut self, service: &str) -> Value {
+        let described = self.call("DescribeServices", json!({ "cluster": "demo", "services": [service] }));
+        let described = described.unwrap();
+        let line = |one: &Value| {
+            json!([one["status"], one["desiredCount"], one["runningCount"], one["rolloutState"]])
+        };
+        described["services"][0]["deployments"].as_array().unwrap().iter().map(line).collect()
+    }
+
     /// Status, desired count, running count and pending count of `web`.
     fn web(&mut self) -> Value {
         let described = self.call("DescribeServices", json!({ "cluster": "demo", "services": ["web"] }));
@@ -81,6 +91,9 @@ fn a_service_is_created_resized_and_deleted() {
     assert_ne!(deployment["id"], created["service"]["deployments"][0]["id"]);
     scene.wait(60);
 
+    let negative = json!({ "cluster": "demo", "service": "api", "desiredCount": -1 });
+    let refused = scene.call("UpdateService", negative).unwrap_err();
+    assert_eq!(refused, "InvalidParameterException: Task count can not be lesser than 0");
     let by_arn = json!({ "cluster": "demo", "service": service["serviceArn"] });
     let refused = scene.call("DeleteService", by_arn.clone()).unwrap_err();
     let scaled = "InvalidParameterException: The service cannot be stopped while it is scaled above 0.";
@@ -95,6 +108,96 @@ fn a_service_is_created_resized_and_deleted() {
         scene.call("DescribeServices", json!({ "cluster": "demo", "services": ["api"] })).unwrap();
     assert_eq!(counts(&described["services"][0]), json!(["INACTIVE", 0, 0, 0]));
     assert_eq!(counts(&scene.call("CreateService", new).unwrap()["service"]), json!(["ACTIVE", 1, 0, 1]));
+}
+
+#[test]
+fn a_first_deployment_is_over_when_the_tasks_have_run_for_a_while() {
+    let mut scene = Scene::new();
+    for (service, count) in [("some", 2), ("none", 0)] {
+        scene.0.add_service("demo", service, Scheduling::Replica, count).unwrap();
+    }
+    assert_eq!(scene.deployments("none"), json!([["PRIMARY", 0, 0, "IN_PROGRESS"]]));
+    scene.wait(8);
+    assert_eq!(scene.deployments("none"), json!([["PRIMARY", 0, 0, "COMPLETED"]]));
+    scene.wait(28);
+    assert_eq!(scene.deployments("some"), json!([["PRIMARY", 2, 2, "IN_PROGRESS"]]));
+    scene.wait(1);
+    assert_eq!(scene.deployments("some"), json!([["PRIMARY", 2, 2, "COMPLETED"]]));
+
+    scene.0.delays.task_start = Duration::MAX;
+    scene.0.add_service("demo", "stuck", Scheduling::Replica, 2).unwrap();
+    scene.wait(86_400);
+    assert_eq!(scene.deployments("stuck"), json!([["PRIMARY", 2, 0, "IN_PROGRESS"]]));
+}
+
+#[test]
+fn a_deployment_shows_a_new_count_later_than_its_service_and_stays_completed() {
+    let mut scene = Scene::new();
+    for (count, running) in [(5, 2), (0, 5)] {
+        let before = scene.deployments("web");
+        scene.0.set_desired_count("demo", "web", count).unwrap();
+        scene.wait(1);
+        assert_eq!(scene.web()[1], count);
+        assert_eq!(scene.deployments("web"), before);
+        scene.wait(1);
+        assert_eq!(scene.deployments("web"), json!([["PRIMARY", count, running, "COMPLETED"]]));
+        scene.wait(60);
+    }
+}
+
+#[test]
+fn a_deployment_that_replaces_another_stands_beside_it_until_it_has_rolled_out() {
+    let mut scene = Scene::new();
+    let update = json!({ "cluster": "demo", "service": "web", "taskDefinition": "web:2" });
+    let updated = scene.call("UpdateService", update).unwrap();
+    let deployments = &updated["service"]["deployments"];
+    let definition =
+        |one: &Value| one["taskDefinition"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert_eq!([definition(&deployments[0]), definition(&deployments[1])], ["web:2", "web:1"]);
+    let rolling = json!([["PRIMARY", 2, 0, "IN_PROGRESS"], ["ACTIVE", 2, 2, "COMPLETED"]]);
+    scene.wait(126);
+    assert_eq!(scene.deployments("web"), rolling);
+    scene.wait(1);
+    assert_eq!(scene.deployments("web"), json!([["PRIMARY", 2, 2, "COMPLETED"]]));
+
+    // One that never rolls out is replaced itself.
+    scene.0.delays.rollout = Duration::MAX;
+    let force = json!({ "cluster": "demo", "service": "web", "forceNewDeployment": true });
+    scene.call("UpdateService", force.clone()).unwrap();
+    scene.wait(86_400);
+    assert_eq!(scene.deployments("web"), rolling);
+    scene.0.delays.rollout = Duration::from_secs(120);
+    let forced = scene.call("UpdateService", force).unwrap();
+    assert_eq!(forced["service"]["deployments"].as_array().map(Vec::len), Some(3));
+    assert_eq!(definition(&forced["service"]["deployments"][0]), "web:2");
+    scene.wait(200);
+    assert_eq!(scene.deployments("web"), json!([["PRIMARY", 2, 2, "COMPLETED"]]));
+}
+
+#[test]
+fn the_scalable_target_of_a_deleted_service_goes_with_it() {
+    let mut scene = Scene::new();
+    let target = json!({
+        "ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount", "ResourceId": "service/demo/web",
+    });
+    let mut register = target.clone();
+    register["MinCapacity"] = json!(0);
+    register["MaxCapacity"] = json!(3);
+    let call = |scene: &mut Scene, action: &str, parameters: Value| {
+        let (method, action) = ("POST".to_owned(), action.to_owned());
+        let request = Request { method, action, lines: Vec::new(), parameters };
+        crate::aws::scalable_targets::call(&mut scene.0, &request)
+    };
+    call(&mut scene, "RegisterScalableTarget", register).unwrap();
+
+    scene.call("DeleteService", json!({ "cluster": "demo", "service": "web", "force": true })).unwrap();
+
+    let error = call(&mut scene, "DeregisterScalableTarget", target).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "ObjectNotFoundException: No scalable target found for service namespace: ecs, resource ID: \
+         service/demo/web, scalable dimension: ecs:service:DesiredCount"
+    );
 }
 
 #[test]

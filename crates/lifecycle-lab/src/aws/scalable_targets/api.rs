@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Registration, Suspended, Target, concurrent_update, tags};
+use super::{Registration, Suspended, Target, activities, concurrent_update, tags};
 use crate::aws::ecs::{self, Scheduling};
 use crate::aws::error::ApiError;
 use crate::aws::json_api::{self, constraint, epoch, in_range};
@@ -17,10 +17,10 @@ use crate::aws::request::Request;
 use crate::aws::world::{ACCOUNT, Effect, REGION, Sight, World};
 
 /// The only namespace that the lab plays.
-const NAMESPACE: &str = "ecs";
+pub(super) const NAMESPACE: &str = "ecs";
 
 /// Its only dimension.
-const DIMENSION: &str = "ecs:service:DesiredCount";
+pub(super) const DIMENSION: &str = "ecs:service:DesiredCount";
 
 /// AWS's namespaces.
 const NAMESPACES: [&str; 15] = [
@@ -60,6 +60,7 @@ pub(crate) fn call(world: &mut World, request: &Request) -> Answer {
     match request.action.as_str() {
         "RegisterScalableTarget" => run(world, request, register),
         "DescribeScalableTargets" => run(world, request, describe),
+        "DescribeScalingActivities" => run(world, request, activities::describe),
         "DeregisterScalableTarget" => run(world, request, deregister),
         "TagResource" => run(world, request, tag),
         "UntagResource" => run(world, request, untag),
@@ -83,11 +84,14 @@ struct Register {
 }
 
 /// Registers a target, or updates one in place: what is not passed stays. Either way the service's
-/// desired count comes into the bounds at once. A role is taken but not used: ECS has a service-linked
-/// one.
+/// desired count comes into the bounds some time after the answer. A role is taken but not used, and need not
+/// exist: ECS has a service-linked one. The caller needs no permissions of ECS (recorded).
 fn register(world: &mut World, new: Register) -> Answer {
     check_namespace(&new.service_namespace)?;
     let (cluster, service) = resource(&new.resource_id, &new.scalable_dimension)?;
+    if new.role.as_deref() == Some("") {
+        return Err(constraint("roleARN", "", "have length greater than or equal to 1"));
+    }
     if let Some(role) = new.role.filter(|role| role.splitn(6, ':').count() < 6 || !role.starts_with("arn:")) {
         return Err(invalid(format!("'{role}' is not a valid ARN")));
     }
@@ -122,17 +126,15 @@ fn register(world: &mut World, new: Register) -> Answer {
         },
     };
     tags::add(&mut target.tags, new.tags.unwrap_or_default())?;
-    let desired = desired_count(world, &cluster, &service)?;
+    check_service(world, &cluster, &service)?;
     (target.min, target.max) = (min, max);
     target.suspended = target.suspended.with(new.suspended_state.unwrap_or_default());
     target.updating = now + TimeDelta::from_std(world.delays.target_update).unwrap_or_default();
-    let (arn, resource) = (target.arn.clone(), target.resource.clone());
+    let (arn, resource) = (Some(target.arn.clone()).filter(|arn| !arn.is_empty()), target.resource.clone());
     world.scalable_targets.targets.insert(resource.clone(), target);
     world.scalable_targets.history.push(Registration { at: now, resource: resource.clone(), min, max });
-    world.send(Effect::Seen(Sight::Target { resource, min, max }));
-    if desired != desired.clamp(min, max) {
-        world.set_desired_count(&cluster, &service, desired.clamp(min, max))?;
-    }
+    world.send(Effect::Seen(Sight::Target { resource: resource.clone(), min, max }));
+    world.clamp_later(resource);
     Ok(Some(json!({ "ScalableTargetARN": arn })))
 }
 
@@ -146,9 +148,9 @@ fn capacity(passed: Option<i32>, found: Option<u32>, which: &str) -> Result<u32,
     }
 }
 
-/// The desired count of an active service. The text for a daemon service is the lab's own: AWS documents
+/// Refuses what is no active service that can be scaled. The text for a daemon service is the lab's own: AWS documents
 /// only that such services don't use scaling.
-fn desired_count(world: &World, cluster: &str, service: &str) -> Result<u32, ApiError> {
+fn check_service(world: &World, cluster: &str, service: &str) -> Result<(), ApiError> {
     let found = world.ecs.service(cluster, service).filter(|service| service.status == "ACTIVE");
     match found {
         None => Err(invalid(format!("ECS service doesn't exist: service/{cluster}/{service}"))),
@@ -156,7 +158,7 @@ fn desired_count(world: &World, cluster: &str, service: &str) -> Result<u32, Api
             "ECS service uses the DAEMON scheduling strategy, which does not support scaling: \
              service/{cluster}/{service}"
         ))),
-        Some(found) => Ok(found.desired),
+        Some(_) => Ok(()),
     }
 }
 
@@ -185,15 +187,23 @@ fn describe(world: &mut World, describe: Describe) -> Answer {
     for id in &ids {
         resource(id, &dimension)?;
     }
-    let size = describe.max_results.unwrap_or(PAGE_SIZE);
-    in_range("maxResults", size, 1..=PAGE_SIZE)?;
     let targets = world.scalable_targets.targets.values();
     let targets = targets.filter(|target| ids.is_empty() || ids.contains(&target.resource));
     let targets = targets.map(target_json).collect();
-    let Some((targets, token)) = json_api::page(targets, size, describe.next_token.as_deref()) else {
-        return Err(ApiError::new("InvalidNextTokenException", "The next token supplied was invalid."));
-    };
+    let (targets, token) = page(targets, describe.max_results, describe.next_token.as_deref())?;
     Ok(Some(json!({ "ScalableTargets": targets, "NextToken": token })))
+}
+
+/// One page of a list, and the token of the next one.
+pub(super) fn page(
+    items: Vec<Value>,
+    size: Option<u64>,
+    token: Option<&str>,
+) -> Result<(Vec<Value>, Option<String>), ApiError> {
+    let size = size.unwrap_or(PAGE_SIZE);
+    in_range("maxResults", size, 1..=PAGE_SIZE)?;
+    json_api::page(items, size, token)
+        .ok_or_else(|| ApiError::new("InvalidNextTokenException", "The next token supplied was invalid."))
 }
 
 #[derive(Deserialize)]
@@ -234,6 +244,9 @@ struct Tag {
 }
 
 fn tag(world: &mut World, tag: Tag) -> Answer {
+    if tag.tags.is_empty() {
+        return Err(invalid("Tags cannot be empty"));
+    }
     world.scalable_targets.check_tags(&tag.tags)?;
     tags::add(&mut find_target(world, &tag.arn)?.tags, tag.tags)?;
     Ok(Some(json!({})))
@@ -249,6 +262,9 @@ struct Untag {
 
 /// A key that is not there is no error.
 fn untag(world: &mut World, untag: Untag) -> Answer {
+    if untag.tag_keys.is_empty() {
+        return Err(invalid("TagKeys cannot be null or empty"));
+    }
     for key in &untag.tag_keys {
         world.scalable_targets.check_key(key)?;
     }
@@ -271,7 +287,7 @@ fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new("ValidationException", message)
 }
 
-fn check_namespace(namespace: &str) -> Result<(), ApiError> {
+pub(super) fn check_namespace(namespace: &str) -> Result<(), ApiError> {
     if !NAMESPACES.contains(&namespace) {
         let must = format!("satisfy enum value set: [{}]", NAMESPACES.join(", "));
         return Err(constraint("serviceNamespace", namespace, must));
@@ -283,7 +299,7 @@ fn check_namespace(namespace: &str) -> Result<(), ApiError> {
 }
 
 /// The cluster and the service of a resource id.
-fn resource(id: &str, dimension: &str) -> Result<(String, String), ApiError> {
+pub(super) fn resource(id: &str, dimension: &str) -> Result<(String, String), ApiError> {
     let parts: Vec<_> = id.split('/').collect();
     match parts.as_slice() {
         ["service", cluster, service]
@@ -319,7 +335,7 @@ fn new_arn(world: &mut World) -> String {
 
 fn target_json(target: &Target) -> Value {
     let suspended = target.suspended;
-    json!({
+    let mut answer = json!({
         "ServiceNamespace": NAMESPACE,
         "ResourceId": target.resource,
         "ScalableDimension": DIMENSION,
@@ -335,8 +351,11 @@ fn target_json(target: &Target) -> Value {
             "DynamicScalingOutSuspended": suspended.dynamic_scaling_out_suspended.unwrap_or_default(),
             "ScheduledScalingSuspended": suspended.scheduled_scaling_suspended.unwrap_or_default(),
         },
-        "ScalableTargetARN": target.arn,
-    })
+    });
+    if !target.arn.is_empty() {
+        answer["ScalableTargetARN"] = target.arn.as_str().into();
+    }
+    answer
 }
 
 impl Suspended {
