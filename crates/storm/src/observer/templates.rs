@@ -122,8 +122,8 @@ impl Observer {
                     if fits { "can" } else { "can't" }
                 ));
             }
-            // Besides the newest ones, the default and the pinned one.
-            let count = template.versions.len();
+            // Besides the newest ones, the default, the pinned one, and those that instances run from.
+            let count = template.versions.keys().filter(|number| !is_run_from(world, template, **number)).count();
             (fits && count > KEEP_VERSIONS + 2).then(|| format!("{SHOP} still has {count} versions at {at}"))
         });
         if let Some(what) = wrong {
@@ -134,6 +134,15 @@ impl Observer {
 
 fn template(world: &World) -> Option<&LaunchTemplate> {
     world.ec2.launch_template(SHOP)
+}
+
+/// Whether an instance of a group was launched from this version.
+fn is_run_from(world: &World, template: &LaunchTemplate, number: u64) -> bool {
+    let number = number.to_string();
+    world.autoscaling.instances().filter_map(|instance| world.ec2.instance(&instance.id)).any(|instance| {
+        let tag = |key: &str| instance.tags.get(&format!("aws:ec2launchtemplate:{key}"));
+        tag("id") == Some(&template.id) && tag("version") == Some(&number)
+    })
 }
 
 fn image_of(version: &TemplateVersion) -> &str {
