@@ -247,7 +247,8 @@ impl Reconciler {
         let Some(activity) = &found.activity else { return false };
         let timeout = found.timers.heartbeat;
         let age = (now - activity.began).to_std().unwrap_or_default();
-        let last = self.memory().heartbeats.get(&found.wait).copied();
+        // An earlier wait of the instance looks the same.
+        let last = self.memory().heartbeats.get(&found.wait).copied().filter(|last| *last >= activity.began);
         let ends = match last {
             None if age > timeout + DEFAULT_DEREGISTRATION_DELAY => false,
             last => self.is_before_next(last.unwrap_or(activity.began), timeout, now),
