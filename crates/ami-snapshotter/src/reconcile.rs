@@ -145,7 +145,7 @@ async fn handle_case(work: &Work, case: Case) -> Result<Handled, Error> {
         );
     }
     let did = done.did;
-    // Whoever ended the action told what had failed.
+    // The run that ended the action has reported what failed.
     let warning = done.answer().warnings.pop().filter(|_| did != Did::AlreadyFinished);
     Ok(Handled { did, warning })
 }

@@ -426,6 +426,9 @@ async fn a_heartbeat_begins_the_time_anew_but_not_the_global_one() {
     let ended = aws.refusing("RecordLifecycleActionHeartbeat", 400, "ValidationError");
     let error = ended.reconciler().keep_alive(&found, &run_at(now())).await.unwrap_err();
     assert_eq!(error.name(), "AwsError");
+    // A heartbeat of an earlier wait of the instance is none of a later one.
+    let later = wait_since(Some(now() + TimeDelta::seconds(400)), 3_600, 90_000);
+    assert!(!reconciler.ends_before_next(&later, now() + TimeDelta::seconds(3_600)));
 }
 
 /// What is logged at WARN while `work` runs.
